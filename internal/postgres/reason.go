@@ -1,0 +1,212 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Reason is why talking to the server failed: one word of a fixed list, fit to be a label value.
+type Reason string
+
+const (
+	// OK is the absence of a failure.
+	OK Reason = "ok"
+	// Refused: nobody listens, or the other side cut the connection without a word.
+	Refused Reason = "refused"
+	// Timeout: no answer within the deadline, no route to the host, or the server's statement_timeout.
+	Timeout Reason = "timeout"
+	// DNS: the host's name can't be resolved.
+	DNS Reason = "dns"
+	// TLS: no encryption where it is required, or a certificate that does not verify.
+	TLS Reason = "tls"
+	// Auth: the login was turned down: password, pg_hba.conf, no such role or database.
+	Auth Reason = "auth"
+	// TooManyConnections: max_connections or a connection limit of the role or database is reached.
+	TooManyConnections Reason = "too_many_connections"
+	// StartingUp: the server recovers or does not accept connections yet.
+	StartingUp Reason = "starting_up"
+	// ShuttingDown: the server is stopping, or cut the session because it stops or crashed.
+	ShuttingDown Reason = "shutting_down"
+	// RecoveryConflict: a standby's replay cancelled the query.
+	RecoveryConflict Reason = "recovery_conflict"
+	// Permission: the role lacks a privilege.
+	Permission Reason = "permission"
+	// LockTimeout: a lock was not granted within lock_timeout.
+	LockTimeout Reason = "lock_timeout"
+	// ReadOnly: a write was turned down because the server or the session is read-only.
+	ReadOnly Reason = "read_only"
+	// Query: the server ran the query and reported an error in it.
+	Query Reason = "query"
+	// Other is whatever is none of the above; the log has the text.
+	Other Reason = "other"
+)
+
+// Reasons lists every reason a failure can have, without OK.
+func Reasons() []Reason {
+	return []Reason{
+		Refused, Timeout, DNS, TLS, Auth, TooManyConnections, StartingUp, ShuttingDown,
+		RecoveryConflict, Permission, LockTimeout, ReadOnly, Query, Other,
+	}
+}
+
+// Failure is an error that carries its reason.
+type Failure struct {
+	Reason Reason
+	Err    error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// ReasonOf classifies an error by its SQLSTATE and the network error it wraps. Nil is OK.
+func ReasonOf(err error) Reason {
+	if err == nil {
+		return OK
+	}
+	var failure *Failure
+	if errors.As(err, &failure) {
+		return failure.Reason
+	}
+	// The server's own word first: where several addresses were tried, it comes from one that answered.
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return reasonOfSQLState(pg)
+	}
+	return reasonOfNetwork(err)
+}
+
+// sqlStateReason maps SQLSTATEs (PostgreSQL's appendix A) to reasons.
+func sqlStateReason(code string) (Reason, bool) {
+	switch code {
+	case "53300":
+		return TooManyConnections, true
+	case "3D000": // no such database
+		return Auth, true
+	case "42501":
+		return Permission, true
+	case "55P03":
+		return LockTimeout, true
+	case "57014", "25P03", "57P05": // in our sessions: statement_timeout, and the two idle timeouts
+		return Timeout, true
+	case "57P01", "57P02":
+		return ShuttingDown, true
+	case "40001": // a session that only reads meets it as "conflict with recovery" alone
+		return RecoveryConflict, true
+	case "25006":
+		return ReadOnly, true
+	}
+	switch code[:min(2, len(code))] {
+	case "28":
+		return Auth, true
+	case "0A", "20", "21", "22", "23", "25", "26", "34", "40", "42", "44", "55", "P0":
+		return Query, true
+	}
+	return Other, false
+}
+
+func reasonOfSQLState(pg *pgconn.PgError) Reason {
+	if pg.Code == "57P03" {
+		// One SQLSTATE for both; only the text tells. A translated text counts as starting up.
+		if strings.Contains(pg.Message, "shutting down") {
+			return ShuttingDown
+		}
+		return StartingUp
+	}
+	if pg.Code == "08P01" || pg.Code == "58000" {
+		return reasonOfPooler(pg.Message)
+	}
+	reason, _ := sqlStateReason(pg.Code)
+	return reason
+}
+
+// reasonOfPooler reads PgBouncer's texts: it has one SQLSTATE for all of them.
+func reasonOfPooler(message string) Reason {
+	for _, m := range []struct {
+		text   string
+		reason Reason
+	}{
+		{"no more connections allowed", TooManyConnections},
+		{"too many", TooManyConnections},
+		{"query_wait_timeout", Timeout},
+		{"query_timeout", Timeout},
+		{"client_login_timeout", Timeout},
+		{"no such database", Auth},
+		{"no such user", Auth},
+		{"authentication failed", Auth},
+		{"password", Auth},
+		{"server login", Refused},
+		{"cannot connect to server", Refused},
+		{"server conn crashed", Refused},
+		{"server closed", Refused},
+		{"connect failed", Refused},
+		{"shutting down", ShuttingDown},
+		{"database removed", ShuttingDown},
+		{"is disabled", ShuttingDown},
+	} {
+		if strings.Contains(message, m.text) {
+			return m.reason
+		}
+	}
+	return Other
+}
+
+func reasonOfNetwork(err error) Reason {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return DNS
+	}
+	if isTLS(err) {
+		return TLS
+	}
+	var netErr net.Error
+	switch {
+	case pgconn.Timeout(err),
+		errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, syscall.EHOSTUNREACH),
+		errors.Is(err, syscall.ENETUNREACH),
+		errors.Is(err, syscall.EHOSTDOWN),
+		errors.As(err, &netErr) && netErr.Timeout():
+		return Timeout
+	case errors.Is(err, syscall.ECONNREFUSED),
+		errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.ECONNABORTED),
+		errors.Is(err, syscall.EPIPE),
+		errors.Is(err, syscall.ENOENT), // no unix socket
+		errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed),
+		errors.Is(err, pgconn.ErrConnClosed):
+		return Refused
+	case errors.Is(err, syscall.EACCES): // the unix socket's directory
+		return Permission
+	}
+	return Other
+}
+
+func isTLS(err error) bool {
+	var (
+		record    tls.RecordHeaderError
+		verify    *tls.CertificateVerificationError
+		alert     tls.AlertError
+		unknownCA x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	if errors.As(err, &record) || errors.As(err, &verify) || errors.As(err, &alert) ||
+		errors.As(err, &unknownCA) || errors.As(err, &hostname) || errors.As(err, &invalid) {
+		return true
+	}
+	// Neither pgconn nor crypto/tls give these a type.
+	text := err.Error()
+	return strings.Contains(text, "server refused TLS connection") || strings.Contains(text, "tls: ")
+}

@@ -1,0 +1,79 @@
+package probe
+
+import (
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+// Kind names a probe.
+type Kind string
+
+const (
+	// Read runs a query on a connection that is kept open.
+	Read Kind = "read"
+	// Login opens a new session, as a client of the database would.
+	Login Kind = "login"
+	// Write commits a row; off unless asked for.
+	Write Kind = "write"
+)
+
+// Role is what the server says of itself.
+type Role string
+
+const (
+	// UnknownRole until the server has answered once.
+	UnknownRole Role = ""
+	Primary     Role = "primary"
+	Standby     Role = "standby"
+)
+
+// Result is the state of one probe.
+type Result struct {
+	// At is the end of the newest probe; zero before the first.
+	At time.Time
+	// Reason of the newest probe, OK when it succeeded.
+	Reason postgres.Reason
+	// Since is when Reason began to hold.
+	Since time.Time
+	// Latency of the newest probe.
+	Latency time.Duration
+	// Error is the newest failure's text without secrets; empty when OK.
+	Error string
+}
+
+// Server is what the server told about itself at the last successful read probe.
+type Server struct {
+	Role Role
+	// Version is server_version_num, such as 150018; 0 while unknown.
+	Version int
+	// StartTime is pg_postmaster_start_time().
+	StartTime time.Time
+	// CheckpointerStart moves when the server reinitialises after a crash; zero without pg_monitor.
+	CheckpointerStart time.Time
+	SystemIdentifier  string
+	Timeline          int64
+	// Address is inet_server_addr():inet_server_port(), empty over a unix socket.
+	Address string
+	// ReplayLag is how far a standby's replay is behind; negative while unknown or on a primary.
+	ReplayLag time.Duration
+}
+
+// Snapshot is the prober's state at one moment: a value, safe to keep.
+type Snapshot struct {
+	// Probes holds the state of each probe that is switched on.
+	Probes map[Kind]Result
+	// Reason is why the database is not fit for use: the read probe's, else the login probe's; OK when
+	// both succeed. Before the first probe it is Other, and Known is false.
+	Reason postgres.Reason
+	// Known is false until the read and login probes have both reported once.
+	Known bool
+	// Since is when Reason began to hold.
+	Since time.Time
+	// OutageStart is zero while there is none.
+	OutageStart time.Time
+	Server      Server
+}
+
+// Up says whether the read probe succeeds: pg_up.
+func (s Snapshot) Up() bool { r, ok := s.Probes[Read]; return ok && r.Reason == postgres.OK && !r.At.IsZero() }
