@@ -1,0 +1,128 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// DefaultConnectTimeout bounds one attempt to connect where the connection string has no connect_timeout.
+	DefaultConnectTimeout = 5 * time.Second
+
+	keepAliveIdle     = 15 * time.Second
+	keepAliveInterval = 5 * time.Second
+	keepAliveCount    = 3
+)
+
+// Settings are what every session of ours runs with, so that nothing we do can hold up the server.
+type Settings struct {
+	ApplicationName string
+	// StatementTimeout ends a query in the server; 0 means none.
+	StatementTimeout time.Duration
+	// LockTimeout ends the wait for a lock; 0 means none.
+	LockTimeout time.Duration
+	// IdleInTransactionTimeout ends a session left inside a transaction; 0 means none.
+	IdleInTransactionTimeout time.Duration
+	// Writable leaves out default_transaction_read_only.
+	Writable bool
+}
+
+// parameters in a fixed order, as PostgreSQL's settings.
+func (s Settings) parameters() [][2]string {
+	readOnly := "on"
+	if s.Writable {
+		readOnly = "off"
+	}
+	return [][2]string{
+		{"statement_timeout", milliseconds(s.StatementTimeout)},
+		{"lock_timeout", milliseconds(s.LockTimeout)},
+		{"idle_in_transaction_session_timeout", milliseconds(s.IdleInTransactionTimeout)},
+		{"search_path", "pg_catalog"},
+		{"default_transaction_read_only", readOnly},
+		{"jit", "off"}, // compiling a catalogue query takes longer than running it
+	}
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// ConnectorOptions say where the server is and how sessions on it behave.
+type ConnectorOptions struct {
+	// DSN is a URL or keyword string as libpq takes it; what it leaves out comes from the PG* environment
+	// variables, the password file and the service file, as everywhere.
+	DSN string
+	// PasswordFile, if set, is read at each connect, so that a rotated password needs no restart.
+	PasswordFile string
+	Settings     Settings
+}
+
+// NewConnector checks the options. Its error never contains the connection string.
+func NewConnector(o ConnectorOptions) (*Connector, error) {
+	cfg, err := pgx.ParseConfig(o.DSN)
+	if err != nil {
+		return nil, describeParseError(err)
+	}
+	if o.PasswordFile != "" {
+		if _, err := readPassword(o.PasswordFile); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = DefaultConnectTimeout
+	}
+	// A parameter of ours in the connection string would silently undo what we promise.
+	for _, p := range o.Settings.parameters() {
+		delete(cfg.RuntimeParams, p[0])
+	}
+	cfg.RuntimeParams["application_name"] = o.Settings.ApplicationName
+	cfg.RuntimeParams["TimeZone"] = "UTC"
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+	}}
+	cfg.DialFunc = dialer.DialContext
+	return &Connector{config: cfg, passwordFile: o.PasswordFile, settings: o.Settings, learned: &learned{}}, nil
+}
+
+// describeParseError keeps what helps and drops what may hold a password: a malformed string can't be
+// taken apart reliably, so its text is never quoted.
+func describeParseError(err error) error {
+	const hint = "HINT: Write postgres://user@host:5432/database?sslmode=verify-full, or host=... port=... user=... dbname=..."
+	var parse *pgconn.ParseConfigError
+	if !errors.As(err, &parse) {
+		return fmt.Errorf("the connection string can't be used: %w", err)
+	}
+	_, what, _ := strings.Cut(parse.Error(), "`: ")
+	if cut := strings.LastIndex(parse.Error(), "`: "); cut >= 0 {
+		what = parse.Error()[cut+3:]
+	}
+	if strings.Contains(what, "parse as") {
+		what, _, _ = strings.Cut(what, " (")
+	}
+	if what == "" {
+		what = "malformed"
+	}
+	return fmt.Errorf("the connection string can't be used: %s. %s", what, hint)
+}
+
+func readPassword(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the password file: %w", err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// Target names the server and database without a secret: host:port/database.
+func (c *Connector) Target() string {
+	return net.JoinHostPort(c.config.Host, strconv.Itoa(int(c.config.Port))) + "/" + c.config.Database
+}
+
+// User is the role of the sessions.
+func (c *Connector) User() string { return c.config.User }

@@ -1,0 +1,154 @@
+// Package postgres talks to the server: every wait has a deadline, every session has limits of its own,
+// and every failure has one reason of a fixed list. It works with a server and with PgBouncer
+// in transaction mode, where a session is not ours to set up.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Connector opens sessions. It is safe for concurrent use.
+type Connector struct {
+	config       *pgx.ConnConfig
+	passwordFile string
+	settings     Settings
+	*learned
+}
+
+// learned is what earlier attempts found out; copies of a connector share it.
+type learned struct {
+	// pooler is true while start-up parameters of ours are turned down, as PgBouncer does.
+	pooler atomic.Bool
+}
+
+// Phases of one connect.
+type Phases struct {
+	// Dial is name resolution and the network connection.
+	Dial time.Duration
+	// Auth is all from there until the server is ready for a query.
+	Auth time.Duration
+}
+
+// Writable is the same connector without the read-only setting.
+func (c *Connector) Writable() *Connector {
+	w := *c
+	w.settings.Writable = true
+	return &w
+}
+
+// Connect opens a session. The error has a reason (ReasonOf) and no secret in it.
+func (c *Connector) Connect(ctx context.Context) (*Session, error) {
+	s, err := c.connectOnce(ctx)
+	if c.turnedDown(err) {
+		s, err = c.connectOnce(ctx)
+	}
+	return s, err
+}
+
+func (c *Connector) connectOnce(ctx context.Context) (*Session, error) {
+	cfg := c.config.Copy()
+	if err := c.prepareConfig(cfg); err != nil {
+		return nil, err
+	}
+	var timer dialTimer
+	timer.watch(cfg)
+	start := time.Now()
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	total := time.Since(start)
+	s, err := c.newSession(ctx, conn)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	s.phases = Phases{Dial: timer.total, Auth: total - timer.total}
+	return s, nil
+}
+
+// prepareConfig fills in what may differ from one attempt to the next.
+func (c *Connector) prepareConfig(cfg *pgx.ConnConfig) error {
+	if c.passwordFile != "" {
+		password, err := readPassword(c.passwordFile)
+		if err != nil {
+			return &Failure{Reason: Auth, Err: err}
+		}
+		cfg.Password = password
+	}
+	if !c.pooler.Load() {
+		for _, p := range c.settings.parameters() {
+			cfg.RuntimeParams[p[0]] = p[1]
+		}
+	}
+	return nil
+}
+
+// turnedDown notes that the other side does not take our start-up parameters, and says so once: the
+// next attempt does without them.
+func (c *Connector) turnedDown(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && strings.Contains(pg.Message, "unsupported startup parameter") &&
+		c.pooler.CompareAndSwap(false, true)
+}
+
+// newSession finds out whether the server's process is ours alone. It costs one round trip.
+func (c *Connector) newSession(ctx context.Context, conn *pgx.Conn) (*Session, error) {
+	s := &Session{conn: conn, settings: c.settings, prepared: map[string]string{}}
+	rows, err := readAll(conn.PgConn().ExecParams(ctx,
+		"SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('server_version_num')", nil, nil, nil, nil))
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	if len(rows) != 1 || rows[0][0] == nil || rows[0][1] == nil {
+		s.Close()
+		return nil, errors.New("the server does not tell its version: is it PostgreSQL?")
+	}
+	if s.version, err = strconv.Atoi(*rows[0][1]); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("the server's version: %w", err)
+	}
+	// PgBouncer and its like hand out process ids of their own.
+	s.pooled = *rows[0][0] != strconv.FormatUint(uint64(conn.PgConn().PID()), 10)
+	if !s.pooled && c.pooler.CompareAndSwap(true, false) {
+		// The address leads to a server of its own now, and this session has none of our settings.
+		s.pooled = true
+	}
+	return s, nil
+}
+
+// connectError puts pgconn's list of attempts on one line.
+func connectError(err error) error {
+	if !strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	text := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " ")
+	return &Failure{Reason: ReasonOf(err), Err: errors.New(strings.ReplaceAll(text, ":;", ":"))}
+}
+
+// dialTimer adds up what an attempt spends on resolving and dialling, over all addresses it tries.
+type dialTimer struct{ total time.Duration }
+
+func (t *dialTimer) watch(cfg *pgx.ConnConfig) {
+	lookup, dial := cfg.LookupFunc, cfg.DialFunc
+	cfg.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		defer t.add(time.Now())
+		return lookup(ctx, host)
+	}
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		defer t.add(time.Now())
+		return dial(ctx, network, addr)
+	}
+}
+
+func (t *dialTimer) add(start time.Time) { t.total += time.Since(start) }
