@@ -153,7 +153,17 @@ func (c *Cluster) Configure(settings map[string]string) error {
 
 // WriteHBA replaces pg_hba.conf; call Reload to apply it.
 func (c *Cluster) WriteHBA(text string) error {
-	return os.WriteFile(filepath.Join(c.DataDir(), "pg_hba.conf"), []byte(text), 0o600)
+	return c.WriteFile("pg_hba.conf", []byte(text))
+}
+
+// WriteFile puts a file into the data directory, readable by the server alone.
+func (c *Cluster) WriteFile(name string, content []byte) error {
+	path := filepath.Join(c.DataDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return err
+	}
+	_, uid, gid := serverUser()
+	return os.Chown(path, uid, gid)
 }
 
 // DataDir is the server's data directory.

@@ -206,7 +206,7 @@ func (c *Cluster) Standby(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(s.DataDir(), "standby.signal"), nil, 0o600); err != nil {
+	if err := s.WriteFile("standby.signal", nil); err != nil {
 		return nil, fmt.Errorf("write standby.signal: %w", err)
 	}
 	_ = os.Remove(filepath.Join(s.DataDir(), "postmaster.pid"))

@@ -183,6 +183,9 @@ func (p *Pool) beforeConnect(ctx context.Context, cfg *pgx.ConnConfig) error {
 	case time.Now().Before(p.nextDial):
 		return &Failure{Reason: ReasonOf(p.lastErr), Err: fmt.Errorf("waiting to connect again: %w", p.lastErr)}
 	}
+	if p.lastErr != nil {
+		p.nextDial = time.Now().Add(cfg.ConnectTimeout) // one attempt at a time, until this one has ended
+	}
 	return p.connector.prepareConfig(cfg)
 }
 

@@ -1,0 +1,175 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+func newPool(t *testing.T, dsn string, minConns, maxConns int) *postgres.Pool {
+	t.Helper()
+	p, err := postgres.NewPool(postgres.PoolOptions{Connector: connector(t, dsn), Min: minConns, Max: maxConns, Logger: log.NewNopLogger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// idleWorks asks for a connection as a scrape does, and uses it.
+func idleWorks(t *testing.T, p *postgres.Pool) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	l, err := p.AcquireIdle(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.Release()
+	_, err = l.Query(ctx, "SELECT 1")
+	return err
+}
+
+func TestPoolStartsBeforeItsServer(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	if err := c.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, c.MonitorDSN(), 1, 4)
+	pgtest.Eventually(t, 5*time.Second, func() error {
+		if r := postgres.ReasonOf(idleWorks(t, p)); r != postgres.Refused {
+			return fmt.Errorf("reason = %s, want refused", r)
+		}
+		return nil
+	})
+	if err := c.Launch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.Resume() // what the prober says when it sees the server
+	pgtest.Eventually(t, 2*time.Second, func() error { return idleWorks(t, p) })
+}
+
+func TestPoolReconnectsByItselfWithGrowingPauses(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	proxy := pgtest.NewProxy(t, c)
+	proxy.Refuse(true)
+	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
+	// 0 s, about 1 s, about 3 s: nobody hammers a server that is down.
+	var attempts []time.Duration
+	start := time.Now()
+	for seen := 0; seen < 3 && time.Since(start) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
+		if n := proxy.Accepted(); n > seen {
+			attempts = append(attempts, time.Since(start))
+			seen = n
+		}
+	}
+	if len(attempts) < 3 || attempts[1] < 600*time.Millisecond || attempts[2]-attempts[1] < 1500*time.Millisecond {
+		t.Fatalf("attempts at %v, want pauses of 1 s and 2 s", attempts)
+	}
+	proxy.Refuse(false)
+	pgtest.Eventually(t, 10*time.Second, func() error { return idleWorks(t, p) })
+}
+
+func TestAcquireIdleNeverDials(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	proxy := pgtest.NewProxy(t, c)
+	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
+	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+	before := proxy.Accepted()
+	for range 50 {
+		if err := idleWorks(t, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := proxy.Accepted(); after != before {
+		t.Errorf("%d connections were opened for scrapes", after-before)
+	}
+
+	p.Suspend(postgres.Refused)
+	p.Reset()
+	pgtest.Eventually(t, 5*time.Second, func() error {
+		start := time.Now()
+		err := idleWorks(t, p)
+		if took := time.Since(start); took > 100*time.Millisecond {
+			t.Errorf("a scrape waited %s for a pool that has none", took)
+		}
+		if postgres.ReasonOf(err) != postgres.Refused {
+			return fmt.Errorf("err = %w, want refused", err)
+		}
+		return nil
+	})
+}
+
+func TestPoolReplacesConnectionsThatTheServerCut(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	p := newPool(t, c.MonitorDSN(), 1, 4)
+	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+	if err := c.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+}
+
+func TestPoolKeepsItsBoundAndWaitsForABusyConnection(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	p := newPool(t, c.MonitorDSN(), 1, 3) // one connection besides the prober's two
+	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+	busy, err := p.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- idleWorks(t, p) }()
+	select {
+	case err := <-done:
+		t.Fatalf("a second connection appeared, err = %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	busy.Release()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if total, _ := p.Open(); total != 1 {
+		t.Errorf("%d connections are open, want 1", total)
+	}
+}
+
+func TestPoolBoundsThatCanNotWorkAreRefused(t *testing.T) {
+	c := connector(t, "host=127.0.0.1 user=u")
+	for _, bounds := range [][2]int{{1, 2}, {0, 4}, {5, 4}} {
+		if _, err := postgres.NewPool(postgres.PoolOptions{Connector: c, Min: bounds[0], Max: bounds[1], Logger: log.NewNopLogger()}); err == nil {
+			t.Errorf("bounds %v were accepted", bounds)
+		}
+	}
+}
+
+func TestConnectionStringsThatCanNotBeUsedAreNeverQuoted(t *testing.T) {
+	for _, dsn := range []string{
+		"postgres://u:hunter2@host:port/db", "postgres://u:hun/ter2@host/db", "postgres://u:%zzhunter2@h/db", "host=h password=hunter2 port=x",
+		"host=h password=hunter2 sslmode=sometimes", "password='hunter2", "postgres://u:hunter2@h/db?sslmode=verify-full&sslrootcert=/nowhere",
+		"hunter2", "host=h password=hunter2 nonsense", "postgres://u:hun ter2@h/db", "postgres://u:hun?ter2@h:1/db", "postgres://u:[hunter2@h/db",
+	} {
+		_, err := postgres.NewConnector(postgres.ConnectorOptions{DSN: dsn})
+		if err == nil {
+			continue
+		}
+		t.Logf("%-60s %v", dsn, err)
+		for _, secret := range []string{"hunter2", "ter2", "zzhun"} {
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("%q shows the secret: %v", dsn, err)
+			}
+		}
+	}
+	if _, err := postgres.NewConnector(postgres.ConnectorOptions{DSN: "host=h", PasswordFile: "/nowhere/password"}); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing password file: err = %v", err)
+	}
+}
