@@ -1,0 +1,260 @@
+package catalog
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Health is what is known of a published backup.
+type Health string
+
+const (
+	// Verified: intact as far as sizes tell, restored once and found equal to its manifest.
+	Verified Health = "verified"
+	// Unverified: intact as far as sizes tell; never restored.
+	Unverified Health = "unverified"
+	// IsSuspect: intact, but its contents collapsed against the backup before.
+	IsSuspect Health = "suspect"
+	// Damaged: a file or the manifest is missing, has another size, or failed a check.
+	Damaged Health = "damaged"
+)
+
+// Healths lists every Health.
+func Healths() []Health { return []Health{Verified, Unverified, IsSuspect, Damaged} }
+
+// Good says whether the backup may be relied on: counted by retention, chosen as "latest".
+func (h Health) Good() bool { return h == Verified || h == Unverified }
+
+// Backup is one entry of the catalogue.
+type Backup struct {
+	ID       string   `json:"id"`
+	Sequence uint64   `json:"sequence"`
+	Health   Health   `json:"state"`
+	Problem  string   `json:"problem,omitempty"` // why Damaged or suspect, for people
+	Manifest Manifest `json:"manifest"`          // zero but for id and times when it can't be read
+	Status   Status   `json:"status"`
+	Dir      string   `json:"-"`
+}
+
+// VerifiedAt is when the backup last passed a full verification, zero when never.
+func (b Backup) VerifiedAt() time.Time {
+	if b.Status.Verified == nil {
+		return time.Time{}
+	}
+	return b.Status.Verified.At
+}
+
+// List reads the catalogue, newest backup first. A backup that can't be read is in it as Damaged;
+// the error is for a catalogue that can't be read at all. Sizes of all files are checked, contents
+// are not: that is verification.
+func (r *Repository) List() ([]Backup, error) {
+	if err := r.Present(); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(filepath.Join(r.dir, backupsDir))
+	if err != nil {
+		return nil, fmt.Errorf("list the repository: %w", err)
+	}
+	var all []Backup
+	seen := map[string]bool{}
+	for _, e := range entries {
+		if _, ok := sequenceOf(e.Name()); !ok || !e.IsDir() {
+			continue // not ours
+		}
+		b := r.read(e.Name())
+		if _, err := os.Lstat(b.Dir); errors.Is(err, fs.ErrNotExist) {
+			continue // pruned since ReadDir
+		}
+		seen[b.ID] = true
+		all = append(all, b)
+	}
+	r.cache.keep(seen)
+	sort.Slice(all, func(a, b int) bool { return all[a].Sequence > all[b].Sequence })
+	return all, nil
+}
+
+// Get reads one backup; an id that is not there is an error that wraps fs.ErrNotExist.
+func (r *Repository) Get(id string) (Backup, error) {
+	if _, ok := sequenceOf(id); !ok {
+		return Backup{}, fmt.Errorf("%q is not a backup's id: %w", id, fs.ErrNotExist)
+	}
+	if _, err := os.Stat(r.Path(id)); err != nil {
+		return Backup{}, fmt.Errorf("backup %s: %w", id, err)
+	}
+	return r.read(id), nil
+}
+
+// read reads one backup, whatever its state.
+func (r *Repository) read(id string) Backup {
+	n, _ := sequenceOf(id)
+	at, _ := timeOf(id)
+	b := Backup{ID: id, Sequence: n, Dir: r.Path(id)}
+	m, err := r.cache.manifest(b.Dir, id)
+	if err != nil {
+		b.Manifest = Manifest{ID: id, Sequence: n, Started: at, Finished: at, RecoveryPoint: at}
+		b.Health, b.Problem = Damaged, err.Error()
+		b.Status, _ = readStatus(b.Dir)
+		return b
+	}
+	b.Manifest = m
+	b.Status, err = readStatus(b.Dir)
+	if err == nil {
+		err = checkSizes(b.Dir, m.Files)
+	}
+	switch {
+	case err != nil:
+		b.Health, b.Problem = Damaged, err.Error()
+	case b.Status.Damage != nil:
+		b.Health, b.Problem = Damaged, b.Status.Damage.Message
+	case m.Suspect != nil && b.Status.Accepted == nil:
+		b.Health, b.Problem = IsSuspect, m.Suspect.Message
+	case b.Status.Verified != nil:
+		b.Health = Verified
+	default:
+		b.Health = Unverified
+	}
+	return b
+}
+
+// checkSizes finds missing and truncated files without reading them.
+func checkSizes(dir string, files []File) error {
+	for _, f := range files {
+		fi, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.Path)))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("%s is missing", f.Path)
+		case err != nil:
+			return err
+		case fi.Size() != f.Bytes:
+			return fmt.Errorf("%s has %d bytes, the manifest says %d", f.Path, fi.Size(), f.Bytes)
+		}
+	}
+	return nil
+}
+
+// manifestCache keeps parsed manifests: they never change, and a scrape reads all of them.
+type manifestCache struct {
+	mu      sync.Mutex
+	entries map[string]cachedManifest
+}
+
+type cachedManifest struct {
+	manifest Manifest
+	stamps   [2]stamp // of the manifest and SHA256SUMS
+}
+
+type stamp struct {
+	mod  time.Time
+	size int64
+}
+
+func stampOf(path string) (stamp, error) {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return stamp{}, err
+	}
+	return stamp{fi.ModTime(), fi.Size()}, nil
+}
+
+// manifest reads and checks a manifest. The caller must not change what it points to.
+func (c *manifestCache) manifest(dir, id string) (Manifest, error) {
+	var stamps [2]stamp
+	for i, name := range []string{manifestFile, sumsFile} {
+		s, err := stampOf(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return Manifest{}, fmt.Errorf("%s is missing", name)
+		}
+		if err != nil {
+			return Manifest{}, err
+		}
+		stamps[i] = s
+	}
+	c.mu.Lock()
+	e, ok := c.entries[id]
+	c.mu.Unlock()
+	if ok && e.stamps == stamps {
+		return e.manifest, nil
+	}
+	m, err := readManifest(dir, id)
+	if err != nil {
+		return Manifest{}, err
+	}
+	c.mu.Lock()
+	if c.entries == nil {
+		c.entries = map[string]cachedManifest{}
+	}
+	c.entries[id] = cachedManifest{m, stamps}
+	c.mu.Unlock()
+	return m, nil
+}
+
+func (c *manifestCache) keep(ids map[string]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range c.entries {
+		if !ids[id] {
+			delete(c.entries, id)
+		}
+	}
+}
+
+// readManifest reads a manifest and compares it with its digest in SHA256SUMS.
+func readManifest(dir, id string) (Manifest, error) {
+	var m Manifest
+	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return m, err
+	}
+	list, err := os.ReadFile(filepath.Join(dir, sumsFile))
+	if err != nil {
+		return m, err
+	}
+	want, ok := manifestSum(list)
+	if !ok {
+		return m, fmt.Errorf("%s does not list %s", sumsFile, manifestFile)
+	}
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != want {
+		return m, fmt.Errorf("%s does not have the digest %s says", manifestFile, sumsFile)
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, fmt.Errorf("%s: %w", manifestFile, err)
+	}
+	return m, m.check(id)
+}
+
+// CheckSums is verification level 1: it reads every file of a backup and compares sizes and
+// digests, the manifest's own included and uncached. progress, if not nil, is called with the
+// bytes read so far. The error names the first file that differs.
+func (r *Repository) CheckSums(id string, progress func(done int64)) error {
+	dir := r.Path(id)
+	m, err := readManifest(dir, id)
+	if err != nil {
+		return err
+	}
+	if err := checkSizes(dir, m.Files); err != nil {
+		return err
+	}
+	var done int64
+	for _, f := range m.Files {
+		n, sum, err := Digest(filepath.Join(dir, filepath.FromSlash(f.Path)))
+		if err != nil {
+			return err
+		}
+		if sum != f.SHA256 {
+			return fmt.Errorf("%s does not have the digest the manifest says", f.Path)
+		}
+		if done += n; progress != nil {
+			progress(done)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// ErrLocked is wrapped by the error for a repository another job works on.
+var ErrLocked = errors.New("another job holds the lock")
+
+// lockRetry is how long a lock that is held only for moments is awaited between two tries.
+const lockRetry = 10 * time.Millisecond
+
+// Lock keeps others from adding or removing backups until it is released, or this process ends
+// in whatever way. A lock that is held is an error at once, of reason failure.Locked.
+func (r *Repository) Lock() (release func(), err error) {
+	f, err := r.openLock(filepath.Join(r.dir, lockRun))
+	if err != nil {
+		return nil, err
+	}
+	got, err := tryLock(f, true)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	}
+	if !got {
+		_ = f.Close()
+		return nil, failure.New(failure.Locked, "repository %s: %w", r.dir, ErrLocked).
+			WithHint("`pg_reliability_backup list` says since when; wait for it to end.")
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// lockWait takes a short lock, waiting for it.
+func (r *Repository) lockWait(ctx context.Context, name string) (func(), error) {
+	f, err := r.openLock(filepath.Join(r.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	for {
+		got, err := tryLock(f, true)
+		if got {
+			return func() { _ = f.Close() }, nil
+		}
+		if err == nil {
+			select {
+			case <-time.After(lockRetry):
+				continue
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	}
+}
+
+// Hold keeps a published backup from being removed while it is read.
+func (r *Repository) Hold(id string) (release func(), err error) {
+	f, err := os.Open(filepath.Join(r.Path(id), sumsFile))
+	if err != nil {
+		return nil, fmt.Errorf("hold backup %s: %w", id, err)
+	}
+	got, err := tryLock(f, false)
+	if err == nil && !got {
+		err = ErrLocked
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("hold backup %s: %w", id, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// openLock opens a lock file, making it where it is missing.
+func (r *Repository) openLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock file: %w", err)
+	}
+	return f, nil
+}
+
+// Busy says whether a job holds the repository's lock. The second result is false when that can't be told.
+func (r *Repository) Busy() (busy, known bool) {
+	f, err := os.Open(filepath.Join(r.dir, lockRun))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, true
+	}
+	if err != nil {
+		return false, false
+	}
+	defer f.Close()
+	return isLocked(f)
+}

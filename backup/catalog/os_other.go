@@ -1,0 +1,35 @@
+//go:build !linux
+
+package catalog
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func dropCache(*os.File) {}
+
+func tryLock(f *os.File, exclusive bool) (bool, error) {
+	how := unix.LOCK_SH
+	if exclusive {
+		how = unix.LOCK_EX
+	}
+	err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func isLocked(f *os.File) (held, known bool) {
+	got, err := tryLock(f, true)
+	if err != nil {
+		return false, false
+	}
+	if got {
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	}
+	return !got, true
+}

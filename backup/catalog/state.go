@@ -1,0 +1,222 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// State is what a repository remembers besides its backups: runs and their results, so that
+// counters survive restarts and failures are seen by whoever reads the catalogue.
+type State struct {
+	Format       int    `json:"format"`
+	LastSequence uint64 `json:"last_sequence"`
+
+	// Running is the run that has begun and not ended. When nobody holds the repository's lock, that
+	// run was killed: Settled counts it as a failure.
+	Running *Running `json:"running,omitempty"`
+
+	LastAttempt time.Time `json:"last_attempt,omitzero"` // began
+	LastSuccess time.Time `json:"last_success,omitzero"` // was published
+	LastFailure *Failure  `json:"last_failure,omitempty"`
+	// LastDurationSeconds is of the last successful run, without its verification.
+	LastDurationSeconds float64 `json:"last_duration_seconds,omitempty"`
+
+	Runs          []Count      `json:"runs,omitempty"`          // of backups
+	Verifications []Count      `json:"verifications,omitempty"` // of level 3
+	AutoRestores  []Count      `json:"auto_restores,omitempty"` // by bootstrap
+	LastRestore   *AutoRestore `json:"last_restore,omitempty"`
+	// Schedule is what the daemon said it would do; nil without a daemon.
+	Schedule *Schedule `json:"schedule,omitempty"`
+	// RetentionTarget is how many good backups the last job meant to keep at least.
+	RetentionTarget int `json:"retention_target,omitempty"`
+	// WAL is the archive's state as the last run of an engine with point-in-time recovery saw it.
+	WAL *WAL `json:"wal,omitempty"`
+}
+
+// Running is a run in progress.
+type Running struct {
+	ID      string    `json:"id"`
+	Since   time.Time `json:"since"`
+	Engine  string    `json:"engine"`
+	PID     int       `json:"pid"`
+	Host    string    `json:"host"`
+	Trigger string    `json:"trigger"` // "run" or "schedule"
+}
+
+// Failure is a run that failed.
+type Failure struct {
+	ID      string         `json:"id,omitempty"`
+	At      time.Time      `json:"at"`
+	Reason  failure.Reason `json:"reason"`
+	Message string         `json:"message"`
+}
+
+// Count is a counter by result ("success" or "failure") and reason ("" for a success).
+type Count struct {
+	Result string         `json:"result"`
+	Reason failure.Reason `json:"reason,omitempty"`
+	N      uint64         `json:"n"`
+}
+
+// Results a Count has.
+const (
+	Success = "success"
+	Failing = "failure"
+)
+
+// AutoRestore is what bootstrap did last.
+type AutoRestore struct {
+	At       time.Time `json:"at"`
+	Result   string    `json:"result"`
+	Backup   string    `json:"backup,omitempty"`
+	Message  string    `json:"message,omitempty"`
+	Seconds  float64   `json:"seconds,omitempty"`
+	FellBack bool      `json:"fell_back,omitempty"` // the newest backup was unusable
+}
+
+// Schedule is the daemon's plan.
+type Schedule struct {
+	Expression      string    `json:"expression"`
+	TimeZone        string    `json:"time_zone"`
+	Next            time.Time `json:"next"`
+	IntervalSeconds float64   `json:"interval_seconds"` // between the next two runs
+	// LastDue is the latest time of the schedule that was served, or given up: catching up starts there.
+	LastDue time.Time `json:"last_due,omitzero"`
+}
+
+// WAL says up to when an archive can recover.
+type WAL struct {
+	Engine     string    `json:"engine"`
+	ArchivedTo time.Time `json:"archived_to"` // recoverable state is at least of this time
+	At         time.Time `json:"at"`
+}
+
+// add counts one.
+func add(counts []Count, result string, reason failure.Reason) []Count {
+	for i := range counts {
+		if counts[i].Result == result && counts[i].Reason == reason {
+			out := append([]Count(nil), counts...)
+			out[i].N++
+			return out
+		}
+	}
+	out := append(append([]Count(nil), counts...), Count{Result: result, Reason: reason, N: 1})
+	sort.Slice(out, func(a, b int) bool {
+		if out[a].Result != out[b].Result {
+			return out[a].Result > out[b].Result // success first
+		}
+		return out[a].Reason < out[b].Reason
+	})
+	return out
+}
+
+// State reads state.json; the zero State where there is none yet.
+func (r *Repository) State() (State, error) {
+	var s State
+	b, err := os.ReadFile(filepath.Join(r.dir, stateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("read the journal: %w", err)
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return State{}, fmt.Errorf("read %s: %w", stateFile, err)
+	}
+	return s, nil
+}
+
+// UpdateState changes state.json atomically; concurrent updates are serialised. A damaged journal
+// is kept beside under another name and begun anew: counters restart, as after a reset.
+func (r *Repository) UpdateState(ctx context.Context, change func(*State)) error {
+	if err := r.Present(); err != nil {
+		return err
+	}
+	unlock, err := r.lockWait(ctx, lockState)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	path := filepath.Join(r.dir, stateFile)
+	s, err := r.State()
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &syntax) || errors.As(err, &kind) {
+		err = os.Rename(path, path+".damaged")
+	}
+	if err != nil {
+		return fmt.Errorf("update the journal: %w", err)
+	}
+	s.Format = FormatVersion
+	change(&s)
+	return r.replace(path, s)
+}
+
+// Settled folds a run that ended without a word into the state: one whose backup was published is a
+// success, any other is a failure of reason "killed". The caller knows that nobody holds the lock.
+func (r *Repository) Settled(s State) State {
+	run := s.Running
+	if run == nil {
+		return s
+	}
+	s.Running = nil
+	if b, err := r.Get(run.ID); err == nil {
+		return s.Succeeded(b.Manifest)
+	}
+	return s.Failed(Failure{
+		ID: run.ID, At: run.Since, Reason: failure.Killed,
+		Message: fmt.Sprintf("the run that began at %s on %s (pid %d) vanished", run.Since.Format(time.RFC3339), run.Host, run.PID),
+	})
+}
+
+// Began enters a run into the state.
+func (s State) Began(run Running) State {
+	s.Running = &run
+	s.LastAttempt = run.Since
+	if n, ok := sequenceOf(run.ID); ok {
+		s.LastSequence = max(s.LastSequence, n)
+	}
+	return s
+}
+
+// Succeeded enters the end of a run whose backup was published.
+func (s State) Succeeded(m Manifest) State {
+	s.Running = nil
+	s.LastSuccess = m.Finished
+	s.LastDurationSeconds = m.Duration().Seconds()
+	s.Runs = add(s.Runs, Success, "")
+	return s
+}
+
+// Failed enters the end of a run that failed.
+func (s State) Failed(f Failure) State {
+	s.Running = nil
+	s.LastFailure = &f
+	if s.LastAttempt.Before(f.At) {
+		s.LastAttempt = f.At
+	}
+	s.Runs = add(s.Runs, Failing, f.Reason)
+	return s
+}
+
+// WithVerification counts a level 3 verification.
+func (s State) WithVerification(result string, reason failure.Reason) State {
+	s.Verifications = add(s.Verifications, result, reason)
+	return s
+}
+
+// WithAutoRestore enters what bootstrap did.
+func (s State) WithAutoRestore(a AutoRestore, reason failure.Reason) State {
+	s.AutoRestores = add(s.AutoRestores, a.Result, reason)
+	s.LastRestore = &a
+	return s
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package clients
+
+import "syscall"
+
+func setDeathSignal(*syscall.SysProcAttr) {}

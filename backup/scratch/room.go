@@ -1,0 +1,327 @@
+// Package scratch makes throwaway servers: a new directory, a cluster in it that listens on a unix
+// socket only, and nothing left of either in the end, also when the job is killed.
+package scratch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+)
+
+const (
+	prefix       = "pg_reliability_scratch-"
+	ownerFile    = "owner"
+	startTimeout = 5 * time.Minute // a physical backup replays WAL first
+	stopTimeout  = 30 * time.Second
+	port         = 5432 // the name of the socket; nothing listens on TCP
+	// socketBytes is what a unix socket's path may have.
+	socketBytes = 107
+)
+
+// Options of a room.
+type Options struct {
+	// Base is the directory to make the room in; "" means the system's for temporary files. It must
+	// be reachable for the system user servers run as.
+	Base string
+	// Programs of the major version wanted, with initdb and postgres among them.
+	Programs clients.Programs
+	// NeedBytes is the room needed; less free space is an error of reason failure.Space.
+	NeedBytes int64
+	// Superuser of the cluster; "" means postgres.
+	Superuser string
+	// User is the system user that servers run as when this process is root, which PostgreSQL
+	// refuses to be; "" means postgres, or nobody where there is none.
+	User string
+	// Settings are added to every server started in the room, e.g. shared_preload_libraries, as
+	// postgresql.conf writes values.
+	Settings map[string]string
+}
+
+// Room is an empty directory of the servers' system user, and later the server in it.
+type Room struct {
+	Dir string
+
+	opts  Options
+	cred  *syscall.Credential
+	owner *os.File // locked while we live
+	cmd   *exec.Cmd
+	exit  chan struct{}
+}
+
+// New makes a room, after removing those that killed jobs left in the same place.
+func New(ctx context.Context, o Options) (*Room, error) {
+	if o.Base == "" {
+		o.Base = os.TempDir()
+	}
+	if o.Superuser == "" {
+		o.Superuser = "postgres"
+	}
+	Sweep(o.Base)
+	free, err := catalog.FreeBytes(o.Base)
+	if err != nil {
+		return nil, fmt.Errorf("make a throwaway cluster: %w", err)
+	}
+	if free < o.NeedBytes {
+		return nil, failure.New(failure.Space, "make a throwaway cluster in %s: %d MB are free, about %d MB are needed",
+			o.Base, free>>20, o.NeedBytes>>20).WithHint("Choose another place with --scratch-dir.")
+	}
+	r := &Room{opts: o}
+	if r.cred, err = credential(o.User); err != nil {
+		return nil, err
+	}
+	if r.Dir, err = os.MkdirTemp(o.Base, prefix); err != nil {
+		return nil, fmt.Errorf("make a throwaway cluster: %w", err)
+	}
+	if err := r.claim(); err != nil {
+		return nil, errors.Join(fmt.Errorf("make a throwaway cluster: %w", err), r.Close())
+	}
+	return r, nil
+}
+
+func (r *Room) claim() error {
+	if n := len(r.Dir) + len("/.s.PGSQL.5432.lock"); n > socketBytes {
+		return failure.New(failure.Config, "%s is too long for a unix socket's path by %d bytes", r.Dir, n-socketBytes).
+			WithHint("Choose a shorter --scratch-dir.")
+	}
+	f, err := os.OpenFile(filepath.Join(r.Dir, ownerFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	r.owner = f
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return err
+	}
+	if r.cred != nil {
+		return os.Chown(r.Dir, int(r.cred.Uid), int(r.cred.Gid))
+	}
+	return nil
+}
+
+// credential is nil unless this process is root.
+func credential(name string) (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	names := []string{name}
+	if name == "" {
+		names = []string{"postgres", "nobody"}
+	}
+	for _, n := range names {
+		u, err := user.Lookup(n)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err1 == nil && err2 == nil && uid != 0 {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+		}
+	}
+	if name != "" {
+		return nil, failure.New(failure.Config, "there is no system user %q, other than root, to run a throwaway server as", name)
+	}
+	return &syscall.Credential{Uid: 65534, Gid: 65534}, nil
+}
+
+// DataDir is where the cluster's data goes: initdb's, or a physical restore's target. It does not
+// exist at first.
+func (r *Room) DataDir() string { return filepath.Join(r.Dir, "data") }
+
+// Programs are those the room was made for.
+func (r *Room) Programs() clients.Programs { return r.opts.Programs }
+
+// LogFile is the server's log.
+func (r *Room) LogFile() string { return filepath.Join(r.Dir, "server.log") }
+
+// Target leads to the server in the room as its superuser.
+func (r *Room) Target() server.Target {
+	return server.Target{}.With("host", r.Dir).With("port", strconv.Itoa(port)).With("user", r.opts.Superuser).
+		With("sslmode", "disable").With("application_name", server.ApplicationName).With("dbname", "postgres")
+}
+
+// Command prepares a program to run as the servers' system user, in the room.
+func (r *Room) Command(path string, args ...string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
+	cmd.Dir = r.Dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.cred}
+	cmd.Env = server.Target{}.Environ()
+	return cmd
+}
+
+// Init runs initdb: UTF8 and the locale C, so that it works wherever the programs do. Databases
+// bring their own locale.
+func (r *Room) Init(ctx context.Context) error {
+	err := clients.Run(ctx, r.Command(r.opts.Programs.Path("initdb"), "-D", r.DataDir(), "-U", r.opts.Superuser,
+		"-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"))
+	if err != nil {
+		return fmt.Errorf("make a throwaway cluster: %w", err)
+	}
+	return nil
+}
+
+// Start starts the server on DataDir and waits until it accepts queries and has left recovery.
+// extra settings win over the room's.
+func (r *Room) Start(ctx context.Context, extra map[string]string) error {
+	hba := "local all all trust\nlocal replication all trust\n"
+	hbaFile := filepath.Join(r.Dir, "hba.conf")
+	if err := os.WriteFile(hbaFile, []byte(hba), 0o644); err != nil {
+		return fmt.Errorf("start a throwaway server: %w", err)
+	}
+	settings := map[string]string{
+		"listen_addresses": "", "unix_socket_directories": r.Dir, "port": strconv.Itoa(port), "hba_file": hbaFile,
+		"external_pid_file": "", "logging_collector": "off", "log_destination": "stderr", "ssl": "off",
+		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "wal_level": "minimal", "max_wal_senders": "0",
+		"archive_mode": "off", "autovacuum": "off", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
+		"maintenance_work_mem": "256MB", "restart_after_crash": "off", "cluster_name": "pg_reliability_scratch",
+	}
+	for _, more := range []map[string]string{r.opts.Settings, extra} {
+		for k, v := range more {
+			settings[k] = v
+		}
+	}
+	args := []string{"-D", r.DataDir()}
+	for k, v := range settings {
+		args = append(args, "-c", k+"="+v)
+	}
+	log, err := os.OpenFile(r.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("start a throwaway server: %w", err)
+	}
+	defer log.Close()
+	cmd := r.Command(r.opts.Programs.Path("postgres"), args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT // the postmaster takes its children along
+	if err := clients.Start(cmd); err != nil {
+		return fmt.Errorf("start a throwaway server: %w", err)
+	}
+	r.cmd, r.exit = cmd, make(chan struct{})
+	go func(done chan struct{}) { _ = cmd.Wait(); close(done) }(r.exit)
+	return r.waitReady(ctx)
+}
+
+func (r *Room) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		recovering, err := r.recovering(ctx)
+		if err == nil && !recovering {
+			return nil
+		}
+		select {
+		case <-r.exit:
+			return fmt.Errorf("the throwaway server ended at its start: %s", r.LogTail())
+		case <-ctx.Done():
+			return fmt.Errorf("the throwaway server is not ready (%w): %s", context.Cause(ctx), r.LogTail())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (r *Room) recovering(ctx context.Context) (bool, error) {
+	cfg, err := r.Target().Config("postgres")
+	if err != nil {
+		return false, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(ctx)
+	var recovering bool
+	err = conn.QueryRow(ctx, "SELECT pg_catalog.pg_is_in_recovery()").Scan(&recovering)
+	return recovering, err
+}
+
+// LogTail is the end of the server's log, on one line.
+func (r *Room) LogTail() string {
+	b, err := os.ReadFile(r.LogFile())
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-6):], "; ")
+}
+
+// Stop ends the server at once; its data is not for keeping.
+func (r *Room) Stop() {
+	if r.cmd == nil {
+		return
+	}
+	_ = r.cmd.Process.Signal(syscall.SIGQUIT)
+	select {
+	case <-r.exit:
+	case <-time.After(stopTimeout):
+		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
+		<-r.exit
+	}
+	r.cmd = nil
+}
+
+// Close stops the server and removes the room.
+func (r *Room) Close() error {
+	r.Stop()
+	err := os.RemoveAll(r.Dir)
+	if r.owner != nil {
+		_ = r.owner.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("remove the throwaway cluster: %w", err)
+	}
+	return nil
+}
+
+// Sweep removes the rooms in a directory whose jobs are gone, and ends servers they left running.
+// What it can't remove it leaves to the next time.
+func Sweep(base string) {
+	rooms, _ := filepath.Glob(filepath.Join(base, prefix+"*"))
+	for _, dir := range rooms {
+		f, err := os.OpenFile(filepath.Join(dir, ownerFile), os.O_RDWR, 0)
+		if err != nil {
+			continue // another user's, or being made this moment
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			endServer(filepath.Join(dir, "data"))
+			_ = os.RemoveAll(dir)
+		}
+		_ = f.Close()
+	}
+}
+
+// endServer kills the server of an abandoned data directory, told by its working directory: a
+// process id alone may be somebody else's by now.
+func endServer(data string) {
+	b, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if err != nil {
+		return
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil || pid <= 1 {
+		return
+	}
+	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err != nil || cwd != data {
+		return
+	}
+	_ = syscall.Kill(pid, syscall.SIGQUIT)
+	for deadline := time.Now().Add(stopTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if syscall.Kill(pid, 0) != nil {
+			return
+		}
+	}
+}
