@@ -66,11 +66,13 @@ func TestPoolReconnectsByItselfWithGrowingPauses(t *testing.T) {
 	// 0 s, about 1 s, about 3 s: nobody hammers a server that is down.
 	var attempts []time.Duration
 	start := time.Now()
-	for seen := 0; seen < 3 && time.Since(start) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
-		if n := proxy.Accepted(); n > seen {
-			attempts = append(attempts, time.Since(start))
-			seen = n
+	for seen := 0; len(attempts) < 3 && time.Since(start) < 10*time.Second; time.Sleep(5 * time.Millisecond) {
+		n, now := proxy.Accepted(), time.Since(start)
+		// pgx follows a login that was cut with a request to cancel it, on a connection of its own.
+		if n > seen && (len(attempts) == 0 || now-attempts[len(attempts)-1] > 100*time.Millisecond) {
+			attempts = append(attempts, now)
 		}
+		seen = n
 	}
 	if len(attempts) < 3 || attempts[1] < 600*time.Millisecond || attempts[2]-attempts[1] < 1500*time.Millisecond {
 		t.Fatalf("attempts at %v, want pauses of 1 s and 2 s", attempts)
