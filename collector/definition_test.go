@@ -1,0 +1,151 @@
+package collector
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestEmbeddedIsValid(t *testing.T) {
+	defs, err := Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Validate(defs, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each file of testdata/bad has one mistake, or as many as its name says; beside it stands what a
+// user is told.
+func TestMistakesAreExplained(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no bad files: %v", err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".yml"), func(t *testing.T) {
+			data, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defs, err := Parse(filepath.Base(f), data)
+			if err == nil {
+				err = Validate(defs, map[string]string{"pg_up": "the prober"})
+			}
+			if err == nil {
+				t.Fatal("no mistake was found")
+			}
+			got := err.Error() + "\n"
+			golden := strings.TrimSuffix(f, ".yml") + ".err"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%swant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestLoadReadsEveryKey(t *testing.T) {
+	defs, err := Load("testdata/good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Validate(defs, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := []Definition{{
+		Name: "orders", Help: "Orders by state.", Scope: ScopeDatabase, Refresh: 2 * time.Minute, Timeout: 30 * time.Second,
+		OffReason: "reads a table of the application",
+		Requires:  Requirements{Role: RolePrimary, Extension: "citext"},
+		Queries: []Query{
+			{Versions: Range{130000, 160000}, SQL: "SELECT state, count(*) AS n, 7 AS oldest FROM shop.orders GROUP BY state;", Line: 13},
+			{Versions: Range{160002, 0}, SQL: "-- A semicolon in a comment; no second statement.\nSELECT state, count(*) AS n FROM shop.orders GROUP BY state", Line: 15},
+		},
+		Metrics: []Metric{
+			{Name: "shop_orders", Column: "n", Type: Gauge, Help: "Orders now.", Labels: []string{"state"}, Line: 19},
+			{Name: "shop_orders_oldest", Column: "oldest", Type: Gauge, Help: "Age of the oldest order.", Labels: []string{}, Versions: Range{0, 160000}, Line: 20},
+		},
+		File: "testdata/good/shop.yml", Line: 2,
+	}, {
+		Name: "totals", Help: "Totals by name.", Scope: ScopeCluster, Enabled: true,
+		Queries: []Query{{SQL: "SELECT name, value, help FROM shop.totals", Line: 25}},
+		Metrics: []Metric{{NamePrefix: "shop_total_", NameColumn: "name", HelpColumn: "help", Column: "value", Type: Counter, Help: "The shop's totals.", Line: 27}},
+		File:    "testdata/good/shop.yml", Line: 21,
+	}}
+	if !reflect.DeepEqual(defs, want) {
+		t.Errorf("got  %+v\nwant %+v", defs, want)
+	}
+	for version, found := range map[int]bool{120022: false, 130000: true, 150099: true, 160001: false, 160002: true, 180001: true} {
+		if _, ok := defs[0].SQLFor(version); ok != found {
+			t.Errorf("SQLFor(%d) found %v, want %v", version, ok, found)
+		}
+	}
+	if got := len(defs[0].MetricsFor(160002)); got != 1 {
+		t.Errorf("%d metrics on 16, want 1", got)
+	}
+}
+
+func TestLoadOfAMissingDirectorySaysSo(t *testing.T) {
+	if _, err := Load("testdata/none"); err == nil || !strings.Contains(err.Error(), "HINT") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestRanges(t *testing.T) {
+	for in, want := range map[string]Range{
+		">=13":          {130000, 0},
+		">= 13 < 17":    {130000, 170000},
+		">=14, <17":     {140000, 170000},
+		"<17":           {0, 170000},
+		">16":           {170000, 0},
+		"<=16":          {0, 170000},
+		"16":            {160000, 170000},
+		"=16":           {160000, 170000},
+		">=16.4 <=16.8": {160004, 160009},
+	} {
+		got, err := ParseRange(in)
+		if err != nil || got != want {
+			t.Errorf("ParseRange(%q) = %v, %v, want %v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "13+", ">=17 <13", "9", ">=x", "13..17"} {
+		if r, err := ParseRange(in); err == nil {
+			t.Errorf("ParseRange(%q) = %v, want an error", in, r)
+		}
+	}
+	if got := (Range{160004, 180000}).String(); got != ">=16.4 <18" {
+		t.Errorf("String() = %q", got)
+	}
+}
+
+func TestStatementsAreCounted(t *testing.T) {
+	for sql, want := range map[string]int{
+		"":                                   0,
+		" ;; -- nothing\n /* ; /* ; */ ; */": 0,
+		"SELECT 1":                           1,
+		"SELECT 1; -- done;":                 1,
+		"SELECT ';', \";\", $$;$$, $a$;$$;$a$, E'\\';'": 1,
+		"SELECT 'it''s; fine'":                          1,
+		"SELECT 1; SELECT 2":                            2,
+		"SELECT $1; DELETE FROM t":                      2,
+	} {
+		if got := statements(sql); got != want {
+			t.Errorf("%q has %d statements, want %d", sql, got, want)
+		}
+	}
+}
