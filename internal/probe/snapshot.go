@@ -42,6 +42,9 @@ type Result struct {
 	Error string
 }
 
+// UnknownLag is a Server's ReplayLag while nothing is known of it, and on a primary.
+const UnknownLag time.Duration = -1
+
 // Server is what the server told about itself at the last successful read probe.
 type Server struct {
 	Role Role
@@ -59,9 +62,10 @@ type Server struct {
 	ReplayLag time.Duration
 }
 
-// Snapshot is the prober's state at one moment: a value, safe to keep.
+// Snapshot is the prober's state at one moment: a value, safe to keep. Its maps are never written to again.
 type Snapshot struct {
-	// Probes holds the state of each probe that is switched on.
+	// Probes holds the state of each probe that has something to say: no login before the first, no
+	// write on a standby.
 	Probes map[Kind]Result
 	// Reason is why the database is not fit for use: the read probe's, else the login probe's; OK when
 	// both succeed. Before the first probe it is Other, and Known is false.
@@ -73,7 +77,22 @@ type Snapshot struct {
 	// OutageStart is zero while there is none.
 	OutageStart time.Time
 	Server      Server
+
+	// Outages ended or in progress, since the state was first kept.
+	Outages uint64
+	// Downtime of all of them.
+	Downtime time.Duration
+	// LongestOutage that has ended.
+	LongestOutage time.Duration
+	// LastOutageStart and LastOutageEnd are zero before the first.
+	LastOutageStart, LastOutageEnd time.Time
+	// Restarts that were seen, and when the newest of each kind was.
+	Restarts    map[RestartKind]uint64
+	LastRestart map[RestartKind]time.Time
 }
 
 // Up says whether the read probe succeeds: pg_up.
-func (s Snapshot) Up() bool { r, ok := s.Probes[Read]; return ok && r.Reason == postgres.OK && !r.At.IsZero() }
+func (s Snapshot) Up() bool {
+	r, ok := s.Probes[Read]
+	return ok && r.Reason == postgres.OK && !r.At.IsZero()
+}

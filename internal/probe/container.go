@@ -1,0 +1,38 @@
+package probe
+
+import "time"
+
+// container is what the container engine said of the database's container last.
+type container struct {
+	ID           string    `json:"id"`
+	RestartCount int       `json:"restart_count"`
+	StartedAt    time.Time `json:"started_at"`
+}
+
+// observeContainer adds the starts since the last observation to the restarts. The first one is the
+// baseline. The engine's own count falls back to 0 when somebody starts the container by hand, and a
+// container made anew begins its own: both have started at least once.
+func (s *state) observeContainer(is container, seen time.Time) {
+	was := s.Container
+	s.Container = &is
+	if was == nil {
+		return
+	}
+	var starts int
+	switch {
+	case was.ID != is.ID, is.RestartCount < was.RestartCount:
+		starts = 1 + is.RestartCount
+	case is.RestartCount > was.RestartCount:
+		starts = is.RestartCount - was.RestartCount
+	case is.StartedAt.After(was.StartedAt):
+		starts = 1
+	}
+	if starts == 0 {
+		return
+	}
+	s.Restarts[Container] += uint64(starts)
+	s.LastRestart[Container] = seen
+	if !is.StartedAt.IsZero() {
+		s.LastRestart[Container] = is.StartedAt
+	}
+}

@@ -1,0 +1,228 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+// querier is the part of a session that asks for facts.
+type querier interface {
+	Query(ctx context.Context, sql string) ([][]*string, error)
+	Broken() bool
+	Version() int
+}
+
+// fact is one column of the read probe's only query, for PostgreSQL 13 to 18.
+type fact struct {
+	// calls lists the functions that may have been revoked. A server checks that right for the whole
+	// query before it runs, so that no CASE can guard a call.
+	calls []string
+	sql   string
+	// without is the column where a function may not be called.
+	without string
+	set     func(s *Server, value string) error
+}
+
+// recovering stands in the FROM clause: a promotion between two calls would give a row that is half standby.
+func recovering() fact {
+	return fact{
+		calls:   []string{"pg_is_in_recovery"},
+		sql:     "(SELECT pg_catalog.pg_is_in_recovery() AS yes OFFSET 0) AS recovery",
+		without: "(SELECT NULL::pg_catalog.bool AS yes) AS recovery",
+	}
+}
+
+// facts are the columns. All come from shared memory and pg_control through functions: no relation, hence
+// no lock that a user could hold.
+func facts() []fact {
+	const micros = "(extract(epoch FROM %s) * 1000000)::pg_catalog.int8"
+	return []fact{
+		{
+			sql: "recovery.yes",
+			set: func(s *Server, v string) error { s.Role = roleOf(v); return nil },
+		},
+		{
+			calls: []string{"pg_postmaster_start_time"},
+			sql:   fmt.Sprintf(micros, "pg_catalog.pg_postmaster_start_time()"),
+			set:   func(s *Server, v string) (err error) { s.StartTime, err = parseMicros(v); return err },
+		},
+		{
+			// NULL for a role without pg_monitor.
+			calls: []string{"pg_stat_get_activity"},
+			sql: "(SELECT " + fmt.Sprintf(micros, "min(a.backend_start)") +
+				" FROM pg_catalog.pg_stat_get_activity(NULL) AS a WHERE a.backend_type = 'checkpointer')",
+			set: func(s *Server, v string) (err error) { s.CheckpointerStart, err = parseMicros(v); return err },
+		},
+		{
+			calls: []string{"pg_control_system"},
+			sql:   "(SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c)",
+			set:   func(s *Server, v string) error { s.SystemIdentifier = v; return nil },
+		},
+		{
+			// The first 8 digits of a WAL file's name are the timeline that is written to.
+			calls: []string{"pg_walfile_name", "pg_current_wal_lsn"},
+			sql: "CASE WHEN NOT recovery.yes THEN " +
+				"pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END",
+			set: func(s *Server, v string) (err error) { s.Timeline, err = strconv.ParseInt(v, 16, 64); return err },
+		},
+		{
+			// What is received may be on a newer timeline than the last restart point.
+			calls: []string{"pg_control_checkpoint", "pg_stat_get_wal_receiver"},
+			sql: "CASE WHEN recovery.yes THEN (SELECT greatest(c.timeline_id, w.received_tli)" +
+				" FROM pg_catalog.pg_control_checkpoint() AS c, pg_catalog.pg_stat_get_wal_receiver() AS w) END",
+			set: func(s *Server, v string) (err error) { s.Timeline, err = strconv.ParseInt(v, 10, 64); return err },
+		},
+		{
+			calls: []string{"inet_server_addr", "inet_server_port"},
+			sql:   "pg_catalog.host(pg_catalog.inet_server_addr()) || ' ' || pg_catalog.inet_server_port()",
+			set:   setAddress,
+		},
+		{
+			// 0 only while a receiver streams and all it received is replayed. With the link cut, nothing
+			// tells how far behind the standby is but the age of the last transaction it saw. A
+			// receiver whose status we may not see leaves it unknown.
+			calls: []string{
+				"pg_stat_get_wal_receiver", "pg_last_wal_receive_lsn", "pg_last_wal_replay_lsn",
+				"pg_last_xact_replay_timestamp",
+			},
+			sql: "CASE WHEN recovery.yes THEN (SELECT CASE" +
+				" WHEN w.pid IS NOT NULL AND w.status IS NULL THEN NULL" +
+				" WHEN w.status = 'streaming' AND pg_catalog.pg_last_wal_replay_lsn() >= pg_catalog.pg_last_wal_receive_lsn() THEN 0" +
+				" ELSE " + fmt.Sprintf(micros, "pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()") +
+				" END FROM pg_catalog.pg_stat_get_wal_receiver() AS w) END",
+			set: setReplayLag,
+		},
+	}
+}
+
+// plainSQL is all a server must be able to answer for the read probe to succeed.
+const plainSQL = "SELECT 1"
+
+// factsSQL leaves out the functions that may not be called.
+func factsSQL(denied map[string]bool) string {
+	column := func(f fact) string {
+		if slices.ContainsFunc(f.calls, func(name string) bool { return denied[name] }) {
+			return known(f.without, "NULL")
+		}
+		return f.sql
+	}
+	var columns []string
+	for _, f := range facts() {
+		columns = append(columns, column(f))
+	}
+	return "SELECT " + strings.Join(columns, ",\n       ") + "\n  FROM " + column(recovering())
+}
+
+// rightsSQL lists the functions of facts that we may call.
+func rightsSQL() string {
+	return "SELECT DISTINCT p.proname FROM pg_catalog.pg_proc AS p" +
+		" WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace" +
+		" AND p.proname IN ('" + strings.Join(factCalls(), "', '") + "')" +
+		" AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE')"
+}
+
+func factCalls() []string {
+	var names []string
+	for _, f := range append(facts(), recovering()) {
+		names = append(names, f.calls...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// interview asks one session for facts, and remembers which it may not ask for.
+type interview struct{ sql string }
+
+// ask is the read probe: one round trip. Where a fact can't be had the probe goes on without it, because
+// a server that answers is up.
+func (i *interview) ask(ctx context.Context, s querier) (Server, error) {
+	if i.sql == "" {
+		i.sql = factsSQL(nil)
+	}
+	server := Server{Version: s.Version(), ReplayLag: UnknownLag}
+	rows, err := s.Query(ctx, i.sql)
+	if postgres.ReasonOf(err) == postgres.Permission && !lost(ctx, s) {
+		if err := i.askRights(ctx, s); err != nil {
+			return server, err
+		}
+		rows, err = s.Query(ctx, i.sql)
+	}
+	if err != nil {
+		if lost(ctx, s) || postgres.ReasonOf(err) == postgres.Timeout {
+			return server, err
+		}
+		// The facts are at fault (pg_control read while it was written; a server that is not quite PostgreSQL),
+		// unless it can't answer anything.
+		_, err = s.Query(ctx, plainSQL)
+		return server, err
+	}
+	return server, server.fill(rows)
+}
+
+func lost(ctx context.Context, s querier) bool { return s.Broken() || ctx.Err() != nil }
+
+// askRights rewrites the query for what the role may do.
+func (i *interview) askRights(ctx context.Context, s querier) error {
+	rows, err := s.Query(ctx, rightsSQL())
+	if err != nil && (lost(ctx, s) || postgres.ReasonOf(err) == postgres.Timeout) {
+		return err
+	}
+	denied := map[string]bool{}
+	for _, name := range factCalls() {
+		denied[name] = true
+	}
+	for _, row := range rows {
+		if row[0] != nil {
+			delete(denied, *row[0])
+		}
+	}
+	i.sql = factsSQL(denied)
+	return nil
+}
+
+func (s *Server) fill(rows [][]*string) error {
+	columns := facts()
+	if len(rows) != 1 || len(rows[0]) != len(columns) {
+		return fmt.Errorf("the read probe's query gave %d rows, not one of %d columns", len(rows), len(columns))
+	}
+	for i, value := range rows[0] {
+		if value == nil {
+			continue
+		}
+		if err := columns[i].set(s, *value); err != nil {
+			return fmt.Errorf("read column %d of the read probe's query: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func roleOf(recovering string) Role {
+	if recovering == "t" || recovering == "true" {
+		return Standby
+	}
+	return Primary
+}
+
+func parseMicros(v string) (time.Time, error) {
+	n, err := strconv.ParseInt(v, 10, 64)
+	return time.UnixMicro(n).UTC(), err
+}
+
+func setAddress(s *Server, v string) error {
+	host, port, _ := strings.Cut(v, " ")
+	s.Address = net.JoinHostPort(host, port)
+	return nil
+}
+
+func setReplayLag(s *Server, v string) error {
+	n, err := strconv.ParseInt(v, 10, 64)
+	s.ReplayLag = max(0, time.Duration(n)*time.Microsecond) // the primary's clock may be ahead
+	return err
+}

@@ -1,0 +1,136 @@
+package probe
+
+import (
+	"maps"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+// outages are the books: an outage is a time in which reads or logins fail. It begins with the first
+// probe that fails, when that was sent, and ends with the success that ended it.
+type outages struct {
+	// Count by the reason an outage began with.
+	Count map[postgres.Reason]uint64 `json:"count"`
+	// Seconds of downtime by the reason of each moment.
+	Seconds map[postgres.Reason]float64 `json:"seconds"`
+	// Recovery is the histogram of the lengths of outages that have ended.
+	Recovery  histogram `json:"recovery"`
+	Longest   float64   `json:"longest_seconds"`
+	LastStart time.Time `json:"last_start,omitzero"`
+	LastEnd   time.Time `json:"last_end,omitzero"`
+	// Open is the outage in progress.
+	Open *outage `json:"open,omitempty"`
+
+	// resumed: Open was found in the state file, and nothing has been seen since.
+	resumed bool
+	// ended is when this process saw the last one end: no other can have begun before.
+	ended time.Time
+}
+
+type outage struct {
+	Start time.Time `json:"start"`
+	// Reason that holds since Accounted.
+	Reason postgres.Reason `json:"reason"`
+	// Accounted: downtime is counted up to here.
+	Accounted time.Time `json:"accounted"`
+	// Seconds accounted so far.
+	Seconds float64 `json:"seconds"`
+}
+
+func newOutages() outages {
+	return outages{
+		Count: map[postgres.Reason]uint64{}, Seconds: map[postgres.Reason]float64{},
+		Recovery: newHistogram(),
+	}
+}
+
+// observe takes the reason that holds after a probe.
+func (s *outages) observe(reason postgres.Reason, o Outcome) {
+	if s.resumed {
+		s.resumed = false
+		if reason == postgres.OK {
+			// It ended while nobody looked: what was seen of it counts.
+			s.close()
+			return
+		}
+	}
+	switch {
+	case s.Open == nil && reason != postgres.OK:
+		s.open(reason, o)
+		s.account(o.Ended)
+	case s.Open != nil:
+		s.account(o.Ended)
+		if s.Open.Reason = reason; reason == postgres.OK {
+			s.close()
+			s.ended = o.Ended
+		}
+	}
+}
+
+func (s *outages) open(reason postgres.Reason, o Outcome) {
+	start := o.Started
+	if start.Before(s.ended) {
+		start = s.ended // a login that began to hang in the outage before
+	}
+	s.Open = &outage{Start: start, Reason: reason, Accounted: start}
+	s.LastStart = start
+	s.Count[reason]++
+}
+
+func (s *outages) account(to time.Time) {
+	d := sub(to, s.Open.Accounted).Seconds()
+	s.Seconds[s.Open.Reason] += d
+	s.Open.Seconds += d
+	s.Open.Accounted = to
+}
+
+func (s *outages) close() {
+	length := s.Open.Seconds
+	s.Recovery.observe(length)
+	s.Longest = max(s.Longest, length)
+	// By the start's clock, so that end minus start is the length also when the system's clock was set.
+	s.LastEnd = s.Open.Start.Add(seconds(length))
+	s.Open = nil
+}
+
+// lasted is how long the outage in progress has lasted.
+func (s *outages) lasted(now time.Time) time.Duration {
+	if s.Open == nil {
+		return 0
+	}
+	return seconds(s.Open.Seconds) + sub(now, s.Open.Accounted)
+}
+
+func (s *outages) start() time.Time {
+	if s.Open == nil {
+		return time.Time{}
+	}
+	return s.Open.Start
+}
+
+func (s *outages) total() (n uint64) {
+	for _, c := range s.Count {
+		n += c
+	}
+	return n
+}
+
+func (s *outages) downtime() time.Duration {
+	var sum float64
+	for _, d := range s.Seconds {
+		sum += d
+	}
+	return seconds(sum)
+}
+
+func (s *outages) clone() outages {
+	c := *s
+	c.Count, c.Seconds = maps.Clone(s.Count), maps.Clone(s.Seconds)
+	c.Recovery = s.Recovery.clone()
+	if s.Open != nil {
+		open := *s.Open
+		c.Open = &open
+	}
+	return c
+}

@@ -1,0 +1,296 @@
+package probe
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/gofrs/flock"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/atomicfile"
+)
+
+const (
+	stateFile    = "state.json"
+	lockFile     = "state.lock"
+	stateVersion = 1
+)
+
+// persistence is how the state file fares.
+type persistence string
+
+const (
+	// persistenceOff: no directory was given.
+	persistenceOff persistence = "off"
+	// persistenceOK: what was to be saved is saved.
+	persistenceOK persistence = "ok"
+	// persistenceLocked: another exporter keeps its state there; ours is lost at the end.
+	persistenceLocked persistence = "locked"
+	// persistenceFailing: the directory can't be used, or the last save failed.
+	persistenceFailing persistence = "failing"
+)
+
+// setAside is why a state file was not taken over.
+type setAside string
+
+const (
+	asideCorrupt       setAside = "corrupt"
+	asideFutureVersion setAside = "future_version"
+	asideOtherTarget   setAside = "other_target"
+)
+
+// document is the state file.
+type document struct {
+	Version int `json:"version"`
+	// Target the state belongs to: another server's counts must not go on as this one's.
+	Target  string          `json:"target"`
+	SavedAt time.Time       `json:"saved_at"`
+	State   json.RawMessage `json:"state"`
+}
+
+// store keeps the state in <dir>/state.json. It never stops the exporter: what goes wrong is one log line
+// and a metric. Saving happens in its own goroutine, because a disk that hangs must not hold up a probe.
+type store struct {
+	dir, target string
+	logger      log.Logger
+	lock        *flock.Flock
+	// readOnly: the file must be left alone.
+	readOnly bool
+
+	queue  chan []byte // holds the newest unsaved document
+	closed chan struct{}
+
+	mu    sync.Mutex
+	stats storeStats
+}
+
+// storeStats is what the metrics show of a store.
+type storeStats struct {
+	persistence persistence
+	saveErrors  uint64
+	lastSave    time.Time
+	aside       map[setAside]uint64
+}
+
+// openStore reads the state of an earlier run, or returns a new one. dir may be empty: nothing is kept then.
+func openStore(dir, target string, now time.Time, logger log.Logger) (*store, *state) {
+	st := &store{
+		dir: dir, target: target, logger: logger, readOnly: true,
+		queue: make(chan []byte, 1), closed: make(chan struct{}),
+		stats: storeStats{persistence: persistenceOff, aside: map[setAside]uint64{}},
+	}
+	if dir == "" {
+		return st, newState()
+	}
+	s, err := st.open(now)
+	if err != nil {
+		st.failed("the state can't be kept: counts of outages and restarts will be lost when the exporter stops. "+
+			"HINT: Give the exporter's user a directory to write to", err)
+	}
+	if s == nil {
+		s = newState()
+	}
+	return st, s
+}
+
+func (st *store) open(now time.Time) (*state, error) {
+	if err := os.MkdirAll(st.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	st.lock = flock.New(filepath.Join(st.dir, lockFile))
+	free, lockErr := st.lock.TryLock()
+	if lockErr == nil && !free {
+		st.stats.persistence = persistenceLocked
+		_ = level.Error(st.logger).Log("msg", "another exporter keeps its state in this directory: ours is not kept, and "+
+			"counts begin at 0. HINT: Give each exporter its own --state.dir", "dir", st.dir)
+		return nil, nil
+	}
+	s, err := st.load(now)
+	if err != nil {
+		return nil, err
+	}
+	// Where locks don't work, as on some network file systems, the state is kept nevertheless.
+	st.readOnly = false
+	st.stats.persistence = persistenceOK
+	st.sweep()
+	if lockErr != nil {
+		return s, fmt.Errorf("lock the state directory: %w", lockErr)
+	}
+	return s, nil
+}
+
+// load reads the file; what can't be used is set aside, never overwritten.
+func (st *store) load(now time.Time) (*state, error) {
+	data, err := os.ReadFile(st.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state file: %w", err)
+	}
+	s, why, err := decodeState(data, st.target)
+	if why == "" {
+		return s, nil
+	}
+	name := "corrupt"
+	if why == asideOtherTarget {
+		name = "other-target"
+	}
+	aside := fmt.Sprintf("%s.%s-%s", st.path(), name, now.UTC().Format("20060102T150405.000Z"))
+	if renameErr := os.Rename(st.path(), aside); renameErr != nil {
+		return nil, fmt.Errorf("set the state file aside (%w): %w", err, renameErr)
+	}
+	st.stats.aside[why]++
+	_ = level.Error(st.logger).Log("msg", "the state file can't be used and was set aside: counts begin at 0",
+		"file", st.path(), "set_aside_as", aside, "err", err)
+	return nil, nil
+}
+
+// decodeState reads a document. why is empty when it can be used.
+func decodeState(data []byte, target string) (s *state, why setAside, err error) {
+	var d document
+	if err := json.Unmarshal(data, &d); err != nil {
+		return nil, asideCorrupt, fmt.Errorf("not a state file: %w", err)
+	}
+	switch {
+	case d.Version > stateVersion:
+		return nil, asideFutureVersion, fmt.Errorf("version %d is newer than this exporter's %d", d.Version, stateVersion)
+	case d.Version < 1:
+		return nil, asideCorrupt, errors.New("no version in it")
+	case d.Target != target:
+		return nil, asideOtherTarget, fmt.Errorf("it belongs to %q, not to %q", d.Target, target)
+	}
+	s = newState()
+	if err := json.Unmarshal(d.State, s); err != nil {
+		return nil, asideCorrupt, fmt.Errorf("not a state file: %w", err)
+	}
+	if err := s.resume(); err != nil {
+		return nil, asideCorrupt, err
+	}
+	return s, "", nil
+}
+
+func encodeState(s *state, target string, now time.Time) ([]byte, error) {
+	inner, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("encode the state: %w", err)
+	}
+	data, err := json.MarshalIndent(document{Version: stateVersion, Target: target, SavedAt: now.UTC(), State: inner}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode the state: %w", err)
+	}
+	return append(data, '\n'), nil
+}
+
+// save hands a document over and returns at once; of several that wait, the newest is written.
+func (st *store) save(s *state, now time.Time) {
+	if st.readOnly {
+		return
+	}
+	data, err := encodeState(s, st.target, now)
+	if err != nil {
+		st.failed("the state can't be saved", err)
+		return
+	}
+	for {
+		select {
+		case st.queue <- data:
+			return
+		default:
+		}
+		select {
+		case <-st.queue:
+		default:
+		}
+	}
+}
+
+// run writes what save hands over until stop.
+func (st *store) run() {
+	defer close(st.closed)
+	for data := range st.queue {
+		if err := atomicfile.Write(st.path(), data, 0o640); err != nil {
+			st.failed("the state can't be saved; it is tried again at the next change", err)
+			continue
+		}
+		st.saved(time.Now())
+	}
+}
+
+// stop waits until the last document is written, but not longer than within.
+func (st *store) stop(within time.Duration) {
+	close(st.queue)
+	select {
+	case <-st.closed:
+	case <-time.After(within):
+		_ = level.Error(st.logger).Log("msg", "the disk does not take the state in time: the last change is lost", "dir", st.dir)
+	}
+	if st.lock != nil {
+		_ = st.lock.Unlock()
+	}
+}
+
+func (st *store) failed(msg string, err error) {
+	st.mu.Lock()
+	first := st.stats.persistence != persistenceFailing
+	st.stats.persistence = persistenceFailing
+	st.stats.saveErrors++
+	st.mu.Unlock()
+	if first {
+		_ = level.Error(st.logger).Log("msg", msg, "dir", st.dir, "err", err)
+	}
+}
+
+func (st *store) saved(at time.Time) {
+	st.mu.Lock()
+	again := st.stats.persistence == persistenceFailing
+	st.stats.persistence, st.stats.lastSave = persistenceOK, at
+	st.mu.Unlock()
+	if again {
+		_ = level.Info(st.logger).Log("msg", "the state is saved again", "dir", st.dir)
+	}
+}
+
+// read is for the metrics. aside is written to only before anybody reads.
+func (st *store) read() storeStats {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.stats
+}
+
+// sweep removes what a run that was killed while it wrote has left behind.
+func (st *store) sweep() {
+	rests, _ := filepath.Glob(filepath.Join(st.dir, "."+stateFile+".tmp-*"))
+	for _, path := range rests {
+		_ = os.Remove(path)
+	}
+}
+
+func (st *store) path() string { return filepath.Join(st.dir, stateFile) }
+
+// resume makes a state that was read ready for use, and refuses one that makes no sense.
+func (s *state) resume() error {
+	if s.Restarts == nil || s.LastRestart == nil || s.Outages.Count == nil || s.Outages.Seconds == nil ||
+		s.Outages.Recovery.Cumulative == nil {
+		return errors.New("a part is missing")
+	}
+	for reason, sec := range s.Outages.Seconds {
+		if sec < 0 {
+			return fmt.Errorf("downtime %q is negative", reason)
+		}
+	}
+	if o := s.Outages.Open; o != nil {
+		if o.Start.IsZero() || o.Accounted.IsZero() || o.Reason == "" || o.Seconds < 0 {
+			return errors.New("the outage in progress is incomplete")
+		}
+		s.Outages.resumed = true
+	}
+	return nil
+}
