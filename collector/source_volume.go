@@ -1,0 +1,192 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// volumeWait is how long one collection waits for all file systems together. A healthy statfs(2)
+// takes microseconds; a network file system that needs longer is as good as gone for a database.
+const volumeWait = 2 * time.Second
+
+var volumeName = regexp.MustCompile(`^[a-z0-9_]+$`)
+
+// Volumes measures the file systems the database and its backups live on.
+//
+// Each volume is measured by itself: one that is missing or hangs costs its own values alone. The system
+// calls on a dead mount never return and can't be cancelled, so at most one is under way per volume;
+// until it returns, the volume is reported as failed and its values are absent.
+type Volumes struct {
+	descs   volumeDescs
+	wait    time.Duration
+	measure func(path string) (volumeStat, error)
+	now     func() time.Time
+
+	collecting sync.Mutex // serialises Collect; guards the volumes' pending
+	volumes    []*volume
+}
+
+type volume struct {
+	name, path string
+	// pending is the measurement that did not return in time, nil when there is none.
+	pending *measurement
+}
+
+type measurement struct {
+	started time.Time
+	done    chan struct{} // closed when stat and err are set
+	stat    volumeStat
+	err     error
+}
+
+// volumeStat is what one file system said. Sizes are bytes.
+type volumeStat struct {
+	size, free, available uint64
+	// inodes is 0 on file systems that do not count them.
+	inodes, inodesFree uint64
+	readOnly           bool
+	// device, fstype and mountpoint are empty where the system does not tell.
+	device, fstype, mountpoint string
+}
+
+type volumeDescs struct {
+	success, size, free, available, inodes, inodesFree, readOnly, info *Desc
+}
+
+// NewVolumes parses each "name=/path", such as "data=/var/lib/postgresql". Names are unique and of
+// [a-z0-9_]; by convention data, wal and backup.
+func NewVolumes(specs []string) (*Volumes, error) {
+	v := &Volumes{descs: newVolumeDescs(), wait: volumeWait, measure: statVolume, now: time.Now}
+	seen := map[string]string{}
+	for _, spec := range specs {
+		name, path, found := strings.Cut(spec, "=")
+		switch {
+		case !found:
+			return nil, fmt.Errorf("volume %q has no name. HINT: Write name=/path, such as data=%s", spec, spec)
+		case !volumeName.MatchString(name):
+			return nil, fmt.Errorf("volume %q: the name %q is not fit for a label. HINT: Use a-z, 0-9 and _, such as data, wal or backup", spec, name)
+		case !filepath.IsAbs(path):
+			return nil, fmt.Errorf("volume %q: the path %q is not absolute. HINT: Begin it with /", spec, path)
+		case seen[name] != "":
+			return nil, fmt.Errorf("volume %q: the name %q is taken by %s. HINT: Give each volume a name of its own", spec, name, seen[name])
+		}
+		seen[name] = path
+		v.volumes = append(v.volumes, &volume{name: name, path: filepath.Clean(path)})
+	}
+	return v, nil
+}
+
+func newVolumeDescs() volumeDescs {
+	gauge := func(name, help string, labels ...string) *Desc {
+		return &Desc{Name: "pg_reliability_volume_" + name, Help: help, Type: Gauge, Labels: append([]string{"volume"}, labels...)}
+	}
+	return volumeDescs{
+		success:    gauge("success", "1 if the volume's file system answered in time, 0 if it failed or hangs."),
+		size:       gauge("size_bytes", "Size of the volume's file system."),
+		free:       gauge("free_bytes", "Free space of the file system, including what is reserved for root."),
+		available:  gauge("available_bytes", "Free space that PostgreSQL, not being root, can use."),
+		inodes:     gauge("inodes", "Files the file system can hold; absent where it has no such limit."),
+		inodesFree: gauge("inodes_free", "Files that can still be created; absent where there is no such limit."),
+		readOnly:   gauge("read_only", "1 if nothing can be written: mounted or remounted read-only, or switched so by the kernel after an error."),
+		info:       gauge("info", "What the volume is; the value is 1.", "device", "fstype", "mountpoint"),
+	}
+}
+
+// Name is volume.
+func (v *Volumes) Name() string { return "volume" }
+
+// Help is one line for users.
+func (v *Volumes) Help() string {
+	return "Space, inodes and read-only state of the file systems given with --volume."
+}
+
+// Descs lists the metrics.
+func (v *Volumes) Descs() []*Desc {
+	d := v.descs
+	return []*Desc{d.success, d.size, d.free, d.available, d.inodes, d.inodesFree, d.readOnly, d.info}
+}
+
+// Collect reports each volume it can read and returns an error for each it cannot. It returns within 2 s,
+// or at ctx's end if that is earlier, also when a file system never answers.
+func (v *Volumes) Collect(ctx context.Context, out *Sink) error {
+	v.collecting.Lock()
+	defer v.collecting.Unlock()
+
+	ctx, cancel := context.WithTimeout(ctx, v.wait)
+	defer cancel()
+	for _, vol := range v.volumes {
+		v.start(vol)
+	}
+	var errs []error
+	for _, vol := range v.volumes {
+		stat, err := v.await(ctx, vol)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("volume %s at %s: %w", vol.name, vol.path, err))
+			out.Add(v.descs.success, 0, vol.name)
+			continue
+		}
+		out.Add(v.descs.success, 1, vol.name)
+		v.emit(out, vol.name, stat)
+	}
+	return errors.Join(errs...)
+}
+
+// start begins a measurement unless an earlier one still hangs.
+func (v *Volumes) start(vol *volume) {
+	if m := vol.pending; m != nil {
+		select {
+		case <-m.done: // it came back, but tells of an earlier time: measure anew
+		default:
+			return
+		}
+	}
+	m := &measurement{started: v.now(), done: make(chan struct{})}
+	vol.pending = m
+	go func() {
+		defer close(m.done)
+		m.stat, m.err = v.measure(vol.path)
+	}()
+}
+
+// await returns the measurement, or an error when it is not there at ctx's end.
+func (v *Volumes) await(ctx context.Context, vol *volume) (volumeStat, error) {
+	m := vol.pending
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		select {
+		case <-m.done: // both were ready: a result counts more than the deadline
+		default:
+			return volumeStat{}, fmt.Errorf(
+				"the file system has not answered for %s. HINT: See the kernel's log: a dead network mount or a failing disk",
+				v.now().Sub(m.started).Round(time.Millisecond))
+		}
+	}
+	vol.pending = nil
+	return m.stat, m.err
+}
+
+func (v *Volumes) emit(out *Sink, name string, s volumeStat) {
+	d := v.descs
+	out.Add(d.size, float64(s.size), name)
+	out.Add(d.free, float64(s.free), name)
+	out.Add(d.available, float64(s.available), name)
+	if s.inodes > 0 {
+		out.Add(d.inodes, float64(s.inodes), name)
+		out.Add(d.inodesFree, float64(s.inodesFree), name)
+	}
+	readOnly := 0.0
+	if s.readOnly {
+		readOnly = 1
+	}
+	out.Add(d.readOnly, readOnly, name)
+	if s.fstype != "" {
+		out.Add(d.info, 1, name, s.device, s.fstype, s.mountpoint)
+	}
+}
