@@ -1,0 +1,264 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log/level"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+const (
+	// clientGrace is what we wait longer than the server's statement_timeout, so that the server ends a slow
+	// query and the connection stays.
+	clientGrace = 2 * time.Second
+	// keepFactor refreshes may fail before cached rows are too old to show.
+	keepFactor = 5
+	// keepAtLeast is how long cached rows are shown at any rate.
+	keepAtLeast = 5 * time.Minute
+	// firstRetry after a failed refresh; doubled up to the collector's own interval.
+	firstRetry = time.Second
+	// whileDown is how often the worker looks whether the server is back.
+	whileDown = 200 * time.Millisecond
+	// extensionsRefresh is how often the list of installed extensions is read.
+	extensionsRefresh = time.Minute
+	// idleCheck bounds the worker's sleep.
+	idleCheck = 10 * time.Second
+)
+
+// Run refreshes cached collectors and sources until ctx ends.
+func (e *Engine) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, s := range e.sources {
+		all.Go(func() { e.runSource(ctx, s) })
+	}
+	all.Go(func() { e.refreshQueries(ctx) })
+	all.Wait()
+}
+
+// runSource reads one source at its interval. One that hangs holds up itself alone.
+func (e *Engine) runSource(ctx context.Context, u *sourceUnit) {
+	ticker := time.NewTicker(u.Interval)
+	defer ticker.Stop()
+	for {
+		e.readSource(ctx, u)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (e *Engine) readSource(ctx context.Context, u *sourceUnit) {
+	ctx, cancel := context.WithTimeout(ctx, max(u.Interval, time.Second))
+	defer cancel()
+	start := time.Now()
+	var sink Sink
+	err := u.Collect(ctx, &sink)
+	now := time.Now()
+	u.mu.Lock()
+	u.samples = sink.samples
+	u.mu.Unlock()
+	u.status.record(e.logger, u.Name(), now, now.Sub(start), err, len(sink.samples) > 0)
+}
+
+// refreshQueries is the one worker for cached collectors: however many are due, they use one connection.
+func (e *Engine) refreshQueries(ctx context.Context) {
+	var extensionsAt time.Time
+	for {
+		wait := whileDown
+		if down, reason := known(e.prober.Snapshot()); down {
+			e.missed(reason)
+		} else {
+			if time.Since(extensionsAt) >= extensionsRefresh && e.readExtensions(ctx) == nil {
+				extensionsAt = time.Now()
+			}
+			var u *queryUnit
+			if u, wait = e.due(); u != nil {
+				e.refresh(ctx, u)
+				wait = 0
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// due is the background collector that waits longest, or how long until there is one.
+func (e *Engine) due() (*queryUnit, time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var first *queryUnit
+	var at time.Time
+	for _, u := range e.queries {
+		if u.isLive() {
+			continue
+		}
+		u.mu.Lock()
+		next := u.next
+		u.mu.Unlock()
+		if first == nil || next.Before(at) {
+			first, at = u, next
+		}
+	}
+	if first == nil {
+		return nil, idleCheck
+	}
+	if wait := time.Until(at); wait > 0 {
+		return nil, min(wait, idleCheck)
+	}
+	return first, 0
+}
+
+// missed marks collectors whose refresh is due as failing, and keeps them due: they run when the server is back.
+func (e *Engine) missed(reason postgres.Reason) {
+	now := time.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, u := range e.queries {
+		u.mu.Lock()
+		overdue := !now.Before(u.next) && !u.isLive()
+		if overdue && u.retry == 0 {
+			u.status.down(reason) // once an outage
+			u.retry = firstRetry
+		}
+		u.mu.Unlock()
+	}
+}
+
+// refresh runs one cached collector.
+func (e *Engine) refresh(ctx context.Context, u *queryUnit) {
+	timeout := u.def.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout+clientGrace)
+	defer cancel()
+	d, outcome := e.runCached(ctx, u, timeout)
+	now := time.Now()
+	if d == nil && outcome.Err == nil { // does not apply to this server
+		u.schedule(now.Add(u.interval()))
+		return
+	}
+	if outcome.Err == nil {
+		u.mu.Lock()
+		u.cached, u.retry, u.next = d.sink.samples, 0, now.Add(u.interval())
+		u.mu.Unlock()
+	} else {
+		u.mu.Lock()
+		u.retry = min(max(2*u.retry, firstRetry), u.interval())
+		u.next = now.Add(u.retry)
+		u.mu.Unlock()
+	}
+	if d == nil {
+		u.status.down(postgres.ReasonOf(outcome.Err)) // no connection: the pool has logged why
+		return
+	}
+	e.finish(u, d, now, outcome)
+	if u.def.Live() && u.status.recovered(outcome.Duration, outcome.Err) {
+		_ = level.Info(e.logger).Log("msg", "collector is quick again and live", "collector", u.def.Name)
+	}
+}
+
+// runCached returns a nil decoder without an error when the collector does not apply.
+func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Duration) (*rowDecoder, postgres.Outcome) {
+	lease, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return nil, postgres.Outcome{Err: fmt.Errorf("get a connection: %w", err)}
+	}
+	defer lease.Release()
+	sql, ok := e.applies(u, lease.Version(), e.prober.Snapshot().Server.Role)
+	if !ok {
+		return nil, postgres.Outcome{}
+	}
+	d := newRowDecoder(u.def.MetricsFor(lease.Version()))
+	outcomes, _ := lease.Pipeline(ctx, []postgres.Statement{{SQL: sql, Timeout: timeout}},
+		func(_ int, fields []pgconn.FieldDescription, values [][]byte) { d.row(fields, values) })
+	return d, outcomes[0]
+}
+
+// readExtensions notes what is installed in the database of the connection.
+func (e *Engine) readExtensions(ctx context.Context) error {
+	if !e.needsExtensions() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, clientGrace)
+	defer cancel()
+	lease, err := e.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer lease.Release()
+	rows, err := lease.Query(ctx, "SELECT extname FROM pg_catalog.pg_extension")
+	if err != nil {
+		return err
+	}
+	found := map[string]bool{}
+	for _, r := range rows {
+		if len(r) != 1 || r[0] == nil {
+			return errors.New("pg_extension has rows without a name")
+		}
+		found[*r[0]] = true
+	}
+	e.mu.Lock()
+	e.extensions = found
+	e.mu.Unlock()
+	return nil
+}
+
+func (e *Engine) needsExtensions() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.queries, func(u *queryUnit) bool { return u.def.Requires.Extension != "" })
+}
+
+func (e *Engine) hasExtension(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.extensions[name]
+}
+
+// poke wakes the background worker.
+func (e *Engine) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (u *queryUnit) interval() time.Duration {
+	if u.def.Live() {
+		return demotedRefresh
+	}
+	return u.def.Refresh
+}
+
+func (u *queryUnit) schedule(at time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.next = at
+}
+
+// fresh is the cached rows, or none once they are too old to be shown.
+func (u *queryUnit) fresh(now time.Time) []sample {
+	u.status.mu.Lock()
+	age := now.Sub(u.status.dataAt)
+	u.status.mu.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if age > max(keepFactor*u.interval(), keepAtLeast) {
+		return nil
+	}
+	return u.cached
+}

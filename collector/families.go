@@ -1,0 +1,95 @@
+package collector
+
+import (
+	"slices"
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+)
+
+// families gathers the samples of one page by metric family. A sample that repeats another, or contradicts
+// its family, is left out and reported: it must not cost the page.
+type families struct {
+	byName map[string]*family
+}
+
+type family struct {
+	dto    *dto.MetricFamily
+	labels []string
+	seen   map[string]struct{}
+}
+
+// errorReason is what can be wrong with a sample; it becomes a reason beside postgres.Reasons().
+type errorReason string
+
+const (
+	duplicateSample errorReason = "duplicate"
+	malformedSample errorReason = "malformed"
+)
+
+func newFamilies() *families { return &families{byName: map[string]*family{}} }
+
+// add takes a sample and says what is wrong with it, if anything.
+func (f *families) add(s sample) errorReason {
+	fam, ok := f.byName[s.desc.Name]
+	if !ok {
+		fam = &family{
+			dto: &dto.MetricFamily{
+				Name: proto.String(s.desc.Name), Help: proto.String(s.desc.Help), Type: dtoType(s.desc.Type),
+			},
+			labels: s.desc.Labels,
+			seen:   map[string]struct{}{},
+		}
+		f.byName[s.desc.Name] = fam
+	}
+	if len(s.labels) != len(s.desc.Labels) || *fam.dto.Type != *dtoType(s.desc.Type) || !slices.Equal(fam.labels, s.desc.Labels) {
+		return malformedSample
+	}
+	key := strings.Join(s.labels, "\xff")
+	if _, ok := fam.seen[key]; ok {
+		return duplicateSample
+	}
+	fam.seen[key] = struct{}{}
+	fam.dto.Metric = append(fam.dto.Metric, dtoMetric(s))
+	return ""
+}
+
+// list is what was gathered, by name.
+func (f *families) list() []*dto.MetricFamily {
+	out := make([]*dto.MetricFamily, 0, len(f.byName))
+	for _, fam := range f.byName {
+		if len(fam.dto.Metric) > 0 {
+			out = append(out, fam.dto)
+		}
+	}
+	slices.SortFunc(out, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return out
+}
+
+func dtoType(t MetricType) *dto.MetricType {
+	if t == Counter {
+		return dto.MetricType_COUNTER.Enum()
+	}
+	return dto.MetricType_GAUGE.Enum()
+}
+
+func dtoMetric(s sample) *dto.Metric {
+	m := &dto.Metric{}
+	if len(s.labels) > 0 {
+		pairs := make([]dto.LabelPair, len(s.labels))
+		m.Label = make([]*dto.LabelPair, len(s.labels))
+		for i, v := range s.labels {
+			pairs[i].Name, pairs[i].Value = &s.desc.Labels[i], proto.String(strings.ToValidUTF8(v, "\uFFFD"))
+			m.Label[i] = &pairs[i]
+		}
+		// The text and protobuf formats both want labels sorted by name.
+		slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	}
+	if s.desc.Type == Counter {
+		m.Counter = &dto.Counter{Value: proto.Float64(s.value)}
+	} else {
+		m.Gauge = &dto.Gauge{Value: proto.Float64(s.value)}
+	}
+	return m
+}
