@@ -1,0 +1,196 @@
+package collector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	defaultEngineHost    = "unix:///var/run/docker.sock"
+	defaultEngineTimeout = 5 * time.Second
+	// An inspection is some 10 KB; a container with thousands of mounts or labels stays below this.
+	maxInspection = 4 << 20
+)
+
+var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// containerEngine is a client of the few words of the Docker Engine API that are needed here.
+type containerEngine struct {
+	host   string // as the user wrote it, for errors
+	base   string
+	client *http.Client
+}
+
+// inspection holds what is read of GET /containers/NAME/json. The rest of that answer, with the container's
+// environment and so its secrets, is never kept.
+type inspection struct {
+	ID           string `json:"Id"`
+	RestartCount int
+	State        containerState
+	HostConfig   struct{ Memory int64 }
+	Config       struct{ Image string }
+}
+
+type containerState struct {
+	Status                string
+	OOMKilled             bool
+	ExitCode              int
+	StartedAt, FinishedAt time.Time
+	// Health is nil without a health check in Docker, and has no status then in Podman.
+	Health *struct{ Status string }
+}
+
+// word is the state as one of containerStates; Podman has more words for some.
+func (s containerState) word() string {
+	switch s.Status {
+	case "configured", "initialized":
+		return "created"
+	case "stopping", "stopped":
+		return "exited"
+	}
+	return s.Status
+}
+
+func (s containerState) hasHealth() bool {
+	return s.Health != nil && s.Health.Status != "" && s.Health.Status != "none"
+}
+
+func newContainerEngine(o ContainerOptions) (*containerEngine, error) {
+	if !containerName.MatchString(o.Name) {
+		return nil, fmt.Errorf("container name %q is not one. HINT: Give the name or id that `docker ps` shows", o.Name)
+	}
+	host := o.Host
+	if host == "" {
+		host = defaultEngineHost
+	}
+	network, address, err := parseEngineHost(host)
+	if err != nil {
+		return nil, err
+	}
+	timeout := o.Timeout
+	if timeout <= 0 {
+		timeout = defaultEngineTimeout
+	}
+	e := &containerEngine{host: host, base: "http://container-engine"}
+	if network == "tcp" {
+		e.base = "http://" + address
+	}
+	e.client = &http.Client{
+		Timeout: timeout,
+		// A redirect could lead anywhere; engines do not send one for a well-formed path.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, network, address)
+			},
+			// One question in many seconds: a kept connection would only be a stale one after the
+			// engine's restart.
+			DisableKeepAlives: true,
+		},
+	}
+	return e, nil
+}
+
+func parseEngineHost(host string) (network, address string, err error) {
+	const hint = ". HINT: Write unix:///var/run/docker.sock or tcp://host:2375"
+	u, err := url.Parse(host)
+	if err != nil {
+		return "", "", fmt.Errorf("container engine %q is not an address%s", host, hint)
+	}
+	switch {
+	case u.Scheme == "unix" && u.Host == "" && filepath.IsAbs(u.Path):
+		return "unix", u.Path, nil
+	case u.Scheme == "unix":
+		return "", "", fmt.Errorf("container engine %q has no absolute path to a socket%s", host, hint)
+	case u.Scheme == "tcp" && u.User == nil && strings.Trim(u.Path, "/") == "" && u.Hostname() != "" && u.Port() != "":
+		return "tcp", u.Host, nil
+	case u.Scheme == "tcp":
+		return "", "", fmt.Errorf("container engine %q is not tcp://host:port%s", u.Redacted(), hint)
+	case u.Scheme == "":
+		return "", "", fmt.Errorf("container engine %q does not say how to reach it%s", host, hint)
+	}
+	return "", "", fmt.Errorf("container engine: %s:// is not supported%s", u.Scheme, hint)
+}
+
+// inspect asks for one container. The path names no API version, so that old engines and new ones, which
+// each refuse some versions, answer in their own; the fields read here are the same in all of them.
+func (e *containerEngine) inspect(ctx context.Context, name string) (inspection, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.base+"/containers/"+url.PathEscape(name)+"/json", nil)
+	if err != nil {
+		return inspection{}, fmt.Errorf("ask the container engine at %s: %w", e.host, err)
+	}
+	resp, err := e.client.Do(req)
+	if err != nil {
+		return inspection{}, e.explain(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxInspection+1))
+	if err != nil {
+		return inspection{}, e.explain(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return inspection{}, e.explainStatus(name, resp, body)
+	}
+	if len(body) > maxInspection {
+		return inspection{}, fmt.Errorf("container engine at %s: its answer for %s is longer than %d bytes", e.host, name, maxInspection)
+	}
+	var answer inspection
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return inspection{}, fmt.Errorf("container engine at %s: its answer for %s is not what the Docker Engine API says: %w. HINT: Is another service listening there?", e.host, name, err)
+	}
+	if answer.ID == "" || answer.State.Status == "" {
+		return inspection{}, fmt.Errorf("container engine at %s: its answer for %s has no id or state. HINT: Is another service listening there?", e.host, name)
+	}
+	return answer, nil
+}
+
+// explain says what a failed connection means to the user.
+func (e *containerEngine) explain(err error) error {
+	var uerr *url.Error
+	if errors.As(err, &uerr) {
+		err = uerr.Err // its URL is made up where the engine listens on a socket
+	}
+	hint := ""
+	var nerr net.Error
+	switch {
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		hint = ". HINT: The exporter's user needs the group that owns the socket, or a proxy that allows GET /containers/*/json alone"
+	case errors.Is(err, fs.ErrNotExist):
+		hint = ". HINT: Is the engine running? Inside a container, mount the socket"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		hint = ". HINT: Is the engine running?"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &nerr) && nerr.Timeout():
+		hint = ". HINT: The engine accepts but does not answer; see its log"
+	}
+	return fmt.Errorf("container engine at %s: %w%s", e.host, err, hint)
+}
+
+func (e *containerEngine) explainStatus(name string, resp *http.Response, body []byte) error {
+	var said struct{ Message string }
+	isEngine := json.Unmarshal(body, &said) == nil && said.Message != ""
+	if !isEngine {
+		said.Message = http.StatusText(resp.StatusCode)
+	}
+	hint := ""
+	switch {
+	case resp.StatusCode == http.StatusNotFound && isEngine:
+		return fmt.Errorf("container engine at %s: there is no container %s. HINT: `docker ps --all` shows the names", e.host, name)
+	case resp.StatusCode == http.StatusNotFound:
+		hint = ". HINT: Is another service listening there?"
+	case resp.StatusCode == http.StatusForbidden:
+		hint = ". HINT: A proxy before the engine must allow GET /containers/*/json"
+	}
+	return fmt.Errorf("container engine at %s: status %d for container %s: %.200q%s", e.host, resp.StatusCode, name, said.Message, hint)
+}
