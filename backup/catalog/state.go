@@ -208,6 +208,14 @@ func (s State) Failed(f Failure) State {
 	return s
 }
 
+// TurnedAway enters a run that never began because another one holds the lock.
+func (s State) TurnedAway(f Failure) State {
+	running := s.Running
+	s = s.Failed(f)
+	s.Running = running
+	return s
+}
+
 // WithVerification counts a level 3 verification.
 func (s State) WithVerification(result string, reason failure.Reason) State {
 	s.Verifications = add(s.Verifications, result, reason)

@@ -28,6 +28,7 @@ type Status struct {
 // Damage says what is broken.
 type Damage struct {
 	At      time.Time `json:"at"`
+	Level   int       `json:"level"` // of the check that found it; one at least as deep takes it back
 	Message string    `json:"message"`
 }
 

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 )
 
 // Sweep removes what killed jobs left behind and settles their runs in the state. The caller holds
@@ -15,7 +17,21 @@ func (r *Repository) Sweep(ctx context.Context) ([]string, error) {
 	if err := r.Present(); err != nil {
 		return nil, err
 	}
-	err := r.UpdateState(ctx, func(s *State) { *s = r.Settled(*s) })
+	// A run killed before its first entry in the journal left no more than a directory.
+	drafts, err := os.ReadDir(filepath.Join(r.dir, tmpDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("sweep the repository: %w", err)
+	}
+	err = r.UpdateState(ctx, func(s *State) {
+		*s = r.Settled(*s)
+		for _, d := range drafts {
+			if n, ok := sequenceOf(d.Name()); ok && n > s.LastSequence {
+				at, _ := timeOf(d.Name())
+				*s = s.Failed(Failure{ID: d.Name(), At: at, Reason: failure.Killed, Message: "the run vanished at its beginning"})
+				s.LastSequence = n
+			}
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("sweep the repository: %w", err)
 	}

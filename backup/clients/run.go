@@ -24,7 +24,7 @@ func Run(ctx context.Context, cmd *exec.Cmd) error {
 		cmd.Stderr = tail
 	}
 	cmd.WaitDelay = 10 * time.Second // a grandchild that keeps stderr open must not keep us
-	if err := start(cmd); err != nil {
+	if err := start(cmd, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	done := make(chan error, 1)
@@ -46,8 +46,9 @@ func Run(ctx context.Context, cmd *exec.Cmd) error {
 	return nil
 }
 
-// Start starts a program as Run does, and returns without waiting for it.
-func Start(cmd *exec.Cmd) error { return start(cmd) }
+// Start starts a program in its own process group and returns. When this process dies, the kernel
+// sends the program the signal (Linux).
+func Start(cmd *exec.Cmd, orphaned syscall.Signal) error { return start(cmd, orphaned) }
 
 // ProgramError is a program that did not end well.
 type ProgramError struct {

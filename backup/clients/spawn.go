@@ -32,11 +32,11 @@ func (s *spawner) start(cmd *exec.Cmd) error {
 // children is the process's one spawning thread; it holds no other state.
 var children spawner
 
-func start(cmd *exec.Cmd) error {
+func start(cmd *exec.Cmd, orphaned syscall.Signal) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
-	setDeathSignal(cmd.SysProcAttr)
+	setDeathSignal(cmd.SysProcAttr, orphaned)
 	return children.start(cmd)
 }

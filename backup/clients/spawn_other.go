@@ -4,4 +4,4 @@ package clients
 
 import "syscall"
 
-func setDeathSignal(*syscall.SysProcAttr) {}
+func setDeathSignal(*syscall.SysProcAttr, syscall.Signal) {}

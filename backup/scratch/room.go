@@ -155,6 +155,15 @@ func (r *Room) Target() server.Target {
 		With("sslmode", "disable").With("application_name", server.ApplicationName).With("dbname", "postgres")
 }
 
+// RehearsedName is the name a database of a backup has in a throwaway server: its own, but for
+// template1, which is there already.
+func RehearsedName(database string) string {
+	if database == "template1" {
+		return "template1_of_the_backup"
+	}
+	return database
+}
+
 // Command prepares a program to run as the servers' system user, in the room.
 func (r *Room) Command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
@@ -187,7 +196,7 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 		"listen_addresses": "", "unix_socket_directories": r.Dir, "port": strconv.Itoa(port), "hba_file": hbaFile,
 		"external_pid_file": "", "logging_collector": "off", "log_destination": "stderr", "ssl": "off",
 		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "wal_level": "minimal", "max_wal_senders": "0",
-		"archive_mode": "off", "autovacuum": "off", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
+		"archive_mode": "off", "autovacuum": "off", "max_wal_size": "1GB", "checkpoint_timeout": "1h",
 		"maintenance_work_mem": "256MB", "restart_after_crash": "off", "cluster_name": "pg_reliability_scratch",
 	}
 	for _, more := range []map[string]string{r.opts.Settings, extra} {
@@ -206,8 +215,8 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 	defer log.Close()
 	cmd := r.Command(r.opts.Programs.Path("postgres"), args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT // the postmaster takes its children along
-	if err := clients.Start(cmd); err != nil {
+	// SIGQUIT: the postmaster takes its children along.
+	if err := clients.Start(cmd, syscall.SIGQUIT); err != nil {
 		return fmt.Errorf("start a throwaway server: %w", err)
 	}
 	r.cmd, r.exit = cmd, make(chan struct{})
@@ -256,6 +265,19 @@ func (r *Room) LogTail() string {
 	}
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return strings.Join(lines[max(0, len(lines)-6):], "; ")
+}
+
+// Running says whether the server that was started still runs.
+func (r *Room) Running() bool {
+	if r.cmd == nil {
+		return false
+	}
+	select {
+	case <-r.exit:
+		return false
+	default:
+		return true
+	}
 }
 
 // Stop ends the server at once; its data is not for keeping.

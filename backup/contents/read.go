@@ -1,0 +1,215 @@
+// Package contents reads what a database holds, table by table, and compares a restored copy with it.
+// It works as a role with pg_read_all_data, on PostgreSQL 13 to 18.
+package contents
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+)
+
+// ours is the condition that an object (its oid, its catalogue, its schema's row n) is the user's: not
+// the system's, not temporary, not brought by an extension.
+func ours(oid, class string) string {
+	return `n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'
+	   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+	                    WHERE e.classid = 'pg_catalog.` + class + `'::regclass AND e.objid = ` + oid + ` AND e.deptype = 'e')`
+}
+
+// Tables lists the tables whose rows a dump holds, without their rows. Row -1: not counted yet.
+func Tables(ctx context.Context, q Querier) ([]catalog.Table, error) {
+	rows, err := q.Query(ctx, `
+		SELECT n.nspname, c.relname, -1::bigint
+		  FROM pg_catalog.pg_class c
+		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
+		 ORDER BY 1, 2`)
+	if err != nil {
+		return nil, fmt.Errorf("list the tables: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Table])
+	if err != nil {
+		return nil, fmt.Errorf("list the tables: %w", err)
+	}
+	return tables, nil
+}
+
+// Querier is a session or a transaction.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Count fills in the exact number of rows of each table. The session must have row_security off, so
+// that a policy is an error and never a smaller number. ONLY: children count for themselves.
+func Count(ctx context.Context, q Querier, tables []catalog.Table) error {
+	for i, t := range tables {
+		err := q.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM ONLY `+server.Quote(t.Schema, t.Name)).Scan(&tables[i].Rows)
+		if err != nil {
+			return fmt.Errorf("count the rows of %s.%s: %w", t.Schema, t.Name, err)
+		}
+	}
+	return nil
+}
+
+// Sequences reads the sequences, without those of extensions.
+func Sequences(ctx context.Context, q Querier) ([]catalog.Sequence, error) {
+	rows, err := q.Query(ctx, `
+		SELECT n.nspname, c.relname, 0::bigint, false, s.seqincrement, s.seqcycle
+		  FROM pg_catalog.pg_sequence s
+		  JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		 WHERE c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
+		 ORDER BY 1, 2`)
+	if err != nil {
+		return nil, fmt.Errorf("list the sequences: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Sequence])
+	if err != nil {
+		return nil, fmt.Errorf("list the sequences: %w", err)
+	}
+	// In batches: a round trip each would hold up the dump of a schema with thousands.
+	const batch = 200
+	for from := 0; from < len(all); from += batch {
+		part := all[from:min(from+batch, len(all))]
+		var sql []string
+		for i, s := range part {
+			sql = append(sql, fmt.Sprintf("SELECT %d, last_value, is_called FROM %s", i, server.Quote(s.Schema, s.Name)))
+		}
+		rows, err := q.Query(ctx, strings.Join(sql, " UNION ALL "))
+		if err != nil {
+			return nil, fmt.Errorf("read the sequences: %w", err)
+		}
+		var i int
+		var last int64
+		var called bool
+		_, err = pgx.ForEachRow(rows, []any{&i, &last, &called}, func() error {
+			part[i].Last, part[i].Called = last, called
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read the sequences: %w", err)
+		}
+	}
+	return all, nil
+}
+
+// Objects reads everything of a database's Contents but tables and sequences.
+func Objects(ctx context.Context, q Querier, c *catalog.Contents) error {
+	var err error
+	// An invalid index (a failed CREATE INDEX CONCURRENTLY) is not dumped.
+	c.Indexes, err = names(ctx, q, `
+		SELECT n.nspname || '.' || c.relname
+		  FROM pg_catalog.pg_index i
+		  JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+		  JOIN pg_catalog.pg_class r ON r.oid = i.indrelid
+		  JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+		 WHERE r.relkind IN ('r', 'p', 'm') AND r.relpersistence <> 't' AND i.indisready
+		   AND (i.indisvalid OR r.relkind = 'p') AND `+ours("r.oid", "pg_class")+`
+		 ORDER BY 1`)
+	if err != nil {
+		return fmt.Errorf("list the indexes: %w", err)
+	}
+	// A partition inherits its parent's constraints, under names that a restore may choose anew.
+	c.Constraints, err = names(ctx, q, `
+		SELECT n.nspname || '.' || r.relname || '.' || k.conname
+		  FROM pg_catalog.pg_constraint k
+		  JOIN pg_catalog.pg_class r ON r.oid = k.conrelid
+		  JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+		 WHERE k.contype IN ('p', 'u', 'f', 'c', 'x') AND k.conparentid = 0
+		   AND r.relkind IN ('r', 'p') AND r.relpersistence <> 't' AND `+ours("r.oid", "pg_class")+`
+		 ORDER BY 1`)
+	if err != nil {
+		return fmt.Errorf("list the constraints: %w", err)
+	}
+	rows, err := q.Query(ctx, `
+		SELECT e.extname, e.extversion, n.nspname
+		  FROM pg_catalog.pg_extension e
+		  JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+		 ORDER BY 1`)
+	if err == nil {
+		c.Extensions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Extension])
+	}
+	if err != nil {
+		return fmt.Errorf("list the extensions: %w", err)
+	}
+	return counts(ctx, q, c)
+}
+
+func names(ctx context.Context, q Querier, sql string) ([]string, error) {
+	rows, err := q.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// counts counts the objects that are not listed by name.
+func counts(ctx context.Context, q Querier, c *catalog.Contents) error {
+	rows, err := q.Query(ctx, `
+		SELECT CASE c.relkind WHEN 'v' THEN 'views' WHEN 'm' THEN 'materialized_views'
+		                      WHEN 'p' THEN 'partitioned_tables' ELSE 'foreign_tables' END, pg_catalog.count(*)
+		  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		 WHERE c.relkind IN ('v', 'm', 'p', 'f') AND c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
+		 GROUP BY 1
+		UNION ALL
+		SELECT 'functions', pg_catalog.count(*)
+		  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+		 WHERE `+ours("p.oid", "pg_proc")+`
+		UNION ALL
+		SELECT 'triggers', pg_catalog.count(*)
+		  FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		 WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
+		UNION ALL
+		SELECT 'policies', pg_catalog.count(*)
+		  FROM pg_catalog.pg_policy y JOIN pg_catalog.pg_class c ON c.oid = y.polrelid
+		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		 WHERE `+ours("c.oid", "pg_class")+`
+		UNION ALL
+		SELECT 'large_objects', pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata`)
+	if err != nil {
+		return fmt.Errorf("count the other objects: %w", err)
+	}
+	c.Objects = map[string]int64{}
+	var kind string
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&kind, &n}, func() error {
+		if n > 0 {
+			c.Objects[kind] = n
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("count the other objects: %w", err)
+	}
+	return nil
+}
+
+// Read reads a whole database's contents in one transaction with row security off.
+func Read(ctx context.Context, conn *pgx.Conn) (c catalog.Contents, err error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return c, fmt.Errorf("read the database's contents: %w", err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err = tx.Exec(ctx, "SET LOCAL row_security = off"); err != nil {
+		return c, fmt.Errorf("read the database's contents: %w", err)
+	}
+	if c.Tables, err = Tables(ctx, tx); err == nil {
+		err = Count(ctx, tx, c.Tables)
+	}
+	if err == nil {
+		c.Sequences, err = Sequences(ctx, tx)
+	}
+	if err == nil {
+		err = Objects(ctx, tx, &c)
+	}
+	c.Exact = err == nil
+	return c, err
+}

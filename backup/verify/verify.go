@@ -1,0 +1,204 @@
+// Package verify checks backups, in three levels: 1 reads every byte and compares digests, 2 reads
+// everything with the engine's own reader, 3 restores it into a throwaway server and compares rows,
+// sequences, indexes, constraints and extensions with the manifest. It writes down what it found.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
+)
+
+// Levels of verification; each includes those before.
+const (
+	Checksums = 1
+	FullRead  = 2
+	Rehearsal = 3
+)
+
+// Verifier checks backups of a repository.
+type Verifier struct {
+	Repo    *catalog.Repository
+	Engines []engine.Engine
+	Finder  clients.Finder
+	// Scratch says where throwaway servers are made; Programs and NeedBytes are filled in.
+	Scratch scratch.Options
+	Log     log.Logger
+	Now     func() time.Time
+	// Progress is called now and then, if not nil.
+	Progress func(phase string, done, total int64)
+}
+
+// Verify checks one backup, keeps it from being pruned meanwhile, and enters the result in its
+// status. The error is nil when it passed; of reason failure.Verify when the backup is not what its
+// manifest says; of any other reason when that could not be found out, which changes nothing about it.
+func (v *Verifier) Verify(ctx context.Context, id string, depth int) (catalog.Verification, error) {
+	b, err := v.Repo.Get(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return catalog.Verification{}, failure.New(failure.Nothing, "%w", err)
+	}
+	if err != nil {
+		return catalog.Verification{}, err
+	}
+	if release, err := v.Repo.Hold(id); err == nil { // a damaged one may have nothing to hold
+		defer release()
+	}
+	began := v.Now()
+	result := catalog.Verification{At: began.UTC(), Level: depth, Result: catalog.Passed}
+	err = v.check(ctx, b, depth, &result)
+	result.Seconds = v.Now().Sub(began).Seconds()
+	if err != nil {
+		if present := v.Repo.Present(); present != nil {
+			return result, present // a disk that went away condemns nothing
+		}
+		result.Message = err.Error()
+		result.Result = catalog.Impossible
+		if failure.Of(err) == failure.Verify {
+			result.Result = catalog.Failed
+		}
+		if ctx.Err() != nil && failure.Of(err) != failure.Verify {
+			return result, err
+		}
+	}
+	if werr := v.record(context.WithoutCancel(ctx), b, result, failure.Of(err)); werr != nil {
+		return result, errors.Join(err, werr)
+	}
+	return result, err
+}
+
+// check runs the levels one after the other.
+func (v *Verifier) check(ctx context.Context, b catalog.Backup, depth int, result *catalog.Verification) error {
+	v.report("checksums", 0, b.Manifest.Bytes)
+	err := v.Repo.CheckSums(b.ID, func(done int64) { v.report("checksums", done, b.Manifest.Bytes) })
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("read backup %s: %w", b.ID, err)
+	}
+	if err != nil {
+		return failure.New(failure.Verify, "backup %s: %w", b.ID, err)
+	}
+	if depth < FullRead {
+		return nil
+	}
+	e, err := v.engine(b.Manifest.Engine)
+	if err != nil {
+		return err
+	}
+	// A rehearsal reads everything as well: level 2 before it would only cost time.
+	if depth < Rehearsal {
+		if err := e.Check(ctx, b, func(done, total int64) { v.report("full read", done, total) }); err != nil {
+			return fmt.Errorf("backup %s: %w", b.ID, err)
+		}
+		return nil
+	}
+	return v.rehearse(ctx, e, b, result)
+}
+
+func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Backup, result *catalog.Verification) (err error) {
+	began := v.Now()
+	o := v.Scratch
+	if o.Programs, err = v.Finder.Find(ctx, b.Manifest.Server.Major(), "postgres", "initdb", "pg_restore", "psql"); err != nil {
+		return err
+	}
+	data := b.Manifest.ServerBytes()
+	o.NeedBytes = data + data/5 + min(data, 1<<30) + 64<<20 // a fifth of slack, WAL, the empty cluster
+	v.report("restore", 0, 0)
+	room, err := scratch.New(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := room.Close(); cerr != nil {
+			level.Warn(v.Log).Log("msg", "a throwaway cluster could not be removed", "err", cerr)
+		}
+	}()
+	if err := e.Rehearse(ctx, b, room); err != nil {
+		return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
+	}
+	result.RestoreSeconds = v.Now().Sub(began).Seconds()
+	v.report("compare", 0, 0)
+	var differences []string
+	for _, db := range b.Manifest.Databases {
+		got, err := read(ctx, room, db.Name)
+		if err != nil {
+			return fmt.Errorf("rehearse backup %s: read database %s: %w", b.ID, db.Name, err)
+		}
+		for _, d := range contents.Compare(db.Contents, got) {
+			differences = append(differences, db.Name+": "+d)
+		}
+		result.Rows += got.Rows()
+	}
+	if n := len(differences); n > 0 {
+		if n > 10 {
+			differences = append(differences[:10], fmt.Sprintf("and %d more", n-10))
+		}
+		return failure.New(failure.Verify, "backup %s was restored and differs: %s", b.ID, strings.Join(differences, "; "))
+	}
+	return nil
+}
+
+func read(ctx context.Context, room *scratch.Room, database string) (catalog.Contents, error) {
+	t := room.Target().With("options", "-c statement_timeout=0")
+	conn, err := t.Connect(ctx, scratch.RehearsedName(database))
+	if err != nil {
+		return catalog.Contents{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return contents.Read(ctx, conn)
+}
+
+func (v *Verifier) engine(name string) (engine.Engine, error) {
+	for _, e := range v.Engines {
+		if e.Name() == name {
+			return e, nil
+		}
+	}
+	return nil, failure.New(failure.Config, "backups of engine %q can't be read by this program", name)
+}
+
+// record enters a result in the backup's status and, for a rehearsal, in the repository's counters.
+func (v *Verifier) record(ctx context.Context, b catalog.Backup, r catalog.Verification, reason failure.Reason) error {
+	err := v.Repo.UpdateStatus(ctx, b.ID, func(s *catalog.Status) {
+		s.Checked = &r
+		switch r.Result {
+		case catalog.Failed:
+			s.Damage = &catalog.Damage{At: r.At, Level: r.Level, Message: r.Message}
+		case catalog.Passed:
+			if s.Damage != nil && s.Damage.Level <= r.Level {
+				s.Damage = nil
+			}
+			if r.Level >= Rehearsal {
+				s.Verified = &r
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if r.Level < Rehearsal {
+		return nil
+	}
+	result := catalog.Success
+	if r.Result != catalog.Passed {
+		result = catalog.Failing
+	}
+	return v.Repo.UpdateState(ctx, func(s *catalog.State) { *s = s.WithVerification(result, reason) })
+}
+
+func (v *Verifier) report(phase string, done, total int64) {
+	if v.Progress != nil {
+		v.Progress(phase, done, total)
+	}
+}
