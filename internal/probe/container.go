@@ -14,6 +14,9 @@ type container struct {
 // container made anew begins its own: both have started at least once.
 func (s *state) observeContainer(is container, seen time.Time) {
 	was := s.Container
+	if was != nil && was.ID == is.ID {
+		is.StartedAt = known(is.StartedAt, was.StartedAt)
+	}
 	s.Container = &is
 	if was == nil {
 		return

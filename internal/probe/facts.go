@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -105,6 +106,20 @@ func facts() []fact {
 // plainSQL is all a server must be able to answer for the read probe to succeed.
 const plainSQL = "SELECT 1"
 
+// coreSQL leaves out what reads pg_control or the WAL's position: a file that can be met half written,
+// and functions that servers which are not quite PostgreSQL lack.
+func coreSQL(denied map[string]bool) string {
+	without := maps.Clone(denied)
+	for _, name := range factCalls() {
+		switch name {
+		case "pg_is_in_recovery", "pg_postmaster_start_time", "pg_stat_get_activity", "inet_server_addr", "inet_server_port":
+		default:
+			without[name] = true
+		}
+	}
+	return factsSQL(without)
+}
+
 // factsSQL leaves out the functions that may not be called.
 func factsSQL(denied map[string]bool) string {
 	column := func(f fact) string {
@@ -138,52 +153,59 @@ func factCalls() []string {
 }
 
 // interview asks one session for facts, and remembers which it may not ask for.
-type interview struct{ sql string }
+type interview struct {
+	denied map[string]bool
+	sql    string
+}
+
+func newInterview() *interview {
+	return &interview{denied: map[string]bool{}, sql: factsSQL(nil)}
+}
 
 // ask is the read probe: one round trip. Where a fact can't be had the probe goes on without it, because
 // a server that answers is up.
 func (i *interview) ask(ctx context.Context, s querier) (Server, error) {
-	if i.sql == "" {
-		i.sql = factsSQL(nil)
-	}
 	server := Server{Version: s.Version(), ReplayLag: UnknownLag}
 	rows, err := s.Query(ctx, i.sql)
-	if postgres.ReasonOf(err) == postgres.Permission && !lost(ctx, s) {
+	if err != nil && postgres.ReasonOf(err) == postgres.Permission && !hopeless(ctx, s, err) {
 		if err := i.askRights(ctx, s); err != nil {
 			return server, err
 		}
 		rows, err = s.Query(ctx, i.sql)
 	}
-	if err != nil {
-		if lost(ctx, s) || postgres.ReasonOf(err) == postgres.Timeout {
-			return server, err
-		}
-		// The facts are at fault (pg_control read while it was written; a server that is not quite PostgreSQL),
-		// unless it can't answer anything.
+	if err != nil && !hopeless(ctx, s, err) {
+		rows, err = s.Query(ctx, coreSQL(i.denied))
+	}
+	if err != nil && !hopeless(ctx, s, err) {
 		_, err = s.Query(ctx, plainSQL)
+		return server, err
+	}
+	if err != nil {
 		return server, err
 	}
 	return server, server.fill(rows)
 }
 
-func lost(ctx context.Context, s querier) bool { return s.Broken() || ctx.Err() != nil }
+// hopeless says that asking again is of no use: the connection is gone, or there is no time left.
+func hopeless(ctx context.Context, s querier, err error) bool {
+	return s.Broken() || ctx.Err() != nil || postgres.ReasonOf(err) == postgres.Timeout
+}
 
 // askRights rewrites the query for what the role may do.
 func (i *interview) askRights(ctx context.Context, s querier) error {
 	rows, err := s.Query(ctx, rightsSQL())
-	if err != nil && (lost(ctx, s) || postgres.ReasonOf(err) == postgres.Timeout) {
+	if err != nil && hopeless(ctx, s, err) {
 		return err
 	}
-	denied := map[string]bool{}
 	for _, name := range factCalls() {
-		denied[name] = true
+		i.denied[name] = true
 	}
 	for _, row := range rows {
 		if row[0] != nil {
-			delete(denied, *row[0])
+			delete(i.denied, *row[0])
 		}
 	}
-	i.sql = factsSQL(denied)
+	i.sql = factsSQL(i.denied)
 	return nil
 }
 

@@ -1,0 +1,28 @@
+-- The table of the write probe, for PostgreSQL 13 to 18. Only needed with the write probe switched on.
+--
+-- Run it as a superuser or the database's owner, in the database the exporter connects to, after the role
+-- reliability_exporter exists:
+--
+--     psql --dbname=DATABASE --file=heartbeat.sql
+--
+-- It may be run again at any time. Each exporter keeps one row, so the table holds as many rows as there are
+-- exporters. To remove all of it: DROP SCHEMA reliability CASCADE;
+
+SET client_min_messages = warning;
+
+CREATE SCHEMA IF NOT EXISTS reliability;
+
+CREATE TABLE IF NOT EXISTS reliability.heartbeat (
+    instance text        PRIMARY KEY,
+    beat_at  timestamptz NOT NULL,
+    beats    bigint      NOT NULL
+)
+-- Room for updates in place: no index entry, and dead versions go with the next update, without a vacuum.
+WITH (fillfactor = 10);
+
+COMMENT ON TABLE reliability.heartbeat IS 'One row per pg_reliability_exporter: its last committed write probe';
+
+REVOKE ALL ON reliability.heartbeat FROM PUBLIC;
+GRANT USAGE ON SCHEMA reliability TO reliability_exporter;
+-- SELECT is what ON CONFLICT needs.
+GRANT SELECT, INSERT, UPDATE ON reliability.heartbeat TO reliability_exporter;

@@ -1,0 +1,107 @@
+package probe
+
+import (
+	"context"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+const firstLoginRetry = time.Second
+
+// login is the login probe. While reads have no connection it rests: their dial is a login, and its result
+// counts as one. While reads work and logins fail, it tries again after 1, 2, 4 s, up to its interval.
+type login struct {
+	p         *Prober
+	connector connector
+
+	busy    *attempt
+	overdue bool // the attempt in flight is reported as timed out
+	again   bool // the attempt in flight was made because one before came too late
+	turn    int  // counts plans, so that an old one's timer is known as such
+	wait    time.Duration
+}
+
+// learn takes the result of a login that the read probe made.
+func (l *login) learn(reason postgres.Reason) {
+	l.busy.abandon()
+	l.busy = nil
+	l.again = false
+	if reason == postgres.OK {
+		l.succeeded()
+	}
+}
+
+// soon asks for a login now.
+func (l *login) soon() {
+	l.busy.abandon()
+	l.busy = nil
+	l.try()
+}
+
+func (l *login) succeeded() {
+	l.wait, l.again = 0, false
+	l.plan(l.p.o.LoginInterval)
+}
+
+func (l *login) failed() {
+	l.wait = min(max(2*l.wait, firstLoginRetry), l.p.o.LoginInterval)
+	l.plan(l.wait)
+}
+
+func (l *login) plan(d time.Duration) {
+	l.turn++
+	turn := l.turn
+	l.p.loop.after(d, func() {
+		if l.turn == turn && l.busy == nil && l.p.reader.session != nil {
+			l.try()
+		}
+	})
+}
+
+func (l *login) try() {
+	l.overdue = false
+	a := launch(l.p.loop, max(patience, l.p.o.LoginTimeout),
+		func(ctx context.Context) dialed {
+			s, err := l.connector.Connect(ctx)
+			if err == nil {
+				s.Close()
+			}
+			return dialed{session: s, err: err}
+		},
+		l.finished, func(dialed) {})
+	l.busy = a
+	l.p.loop.after(l.p.o.LoginTimeout, func() {
+		if l.busy == a && !l.overdue {
+			l.overdue = true
+			l.report(a.started, postgres.Timeout, "no answer within "+l.p.o.LoginTimeout.String())
+		}
+	})
+}
+
+func (l *login) finished(d dialed) {
+	began, late := l.busy.started, l.overdue
+	l.busy = nil
+	reason := postgres.ReasonOf(d.err)
+	switch {
+	case reason == postgres.OK && !late:
+		l.p.metrics.phases(Login, d.session.Phases())
+		l.succeeded()
+		l.report(began, reason, "")
+	case reason == postgres.OK && !l.again:
+		// The server is awake again, perhaps: the next login tells.
+		l.again = true
+		l.try()
+	case late && (reason == postgres.OK || reason == postgres.Timeout):
+		l.again = false
+		l.failed() // reported already
+	default:
+		l.again = false
+		l.failed()
+		l.report(began, reason, d.err.Error())
+	}
+}
+
+func (l *login) report(began time.Time, reason postgres.Reason, text string) {
+	l.p.report(Outcome{Kind: Login, Started: began, Ended: time.Now(), Reason: reason, Error: text})
+}

@@ -1,0 +1,257 @@
+// Package probe asks a server without pause whether it is fit for use, and keeps the books: every outage,
+// every lost second, every restart and its kind. Probe, fold into state, publish a snapshot: reader.go,
+// login.go and writer.go probe, state.go folds, this file publishes. No probe waits for another, and
+// nobody who reads the snapshot or the metrics waits at all.
+package probe
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+const (
+	// saveInterval in an outage: what a kill -9 of the exporter may lose of it.
+	saveInterval = 5 * time.Second
+	// stopTimeout bounds the last save.
+	stopTimeout = 5 * time.Second
+)
+
+// Prober probes one server. Snapshot, ObserveContainer and the metrics are safe for concurrent use.
+type Prober struct {
+	o       Options
+	loop    *loop
+	store   *store
+	metrics *metrics
+	changed []func(old, now Snapshot)
+
+	// Only the loop touches these.
+	state  *state
+	reader *reader
+	login  *login
+	writer *writer
+
+	published atomic.Pointer[view]
+
+	mu         sync.Mutex
+	containers []container // observed and not yet folded
+	wake       chan struct{}
+}
+
+// view is what readers see.
+type view struct {
+	Snapshot
+	outages   outages
+	container bool
+	met       bool
+}
+
+// New checks the options and reads the state of an earlier run, so that counters go on from the first scrape.
+func New(o Options) (*Prober, error) {
+	return newProber(o, server{o.Connector}, func() connector { return server{o.Connector.Writable()} })
+}
+
+func newProber(o Options, read connector, write func() connector) (*Prober, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	p := &Prober{o: o, wake: make(chan struct{}, 1)}
+	p.loop = &loop{events: make(chan func()), ended: make(chan struct{})}
+	p.store, p.state = openStore(o.StateDir, o.Target, time.Now(), o.Logger)
+	p.metrics = newMetrics(p, o.Write)
+	p.reader = &reader{p: p, connector: read}
+	p.login = &login{p: p, connector: read}
+	if o.Write {
+		p.writer = &writer{p: p, connector: write(), sql: heartbeatSQL(o.Instance)}
+	}
+	p.publish()
+	return p, nil
+}
+
+// OnChange registers a function that is called from the prober's goroutine after each change of the reason, the
+// role or the restarts. It must not block, and be registered before Run.
+func (p *Prober) OnChange(f func(old, now Snapshot)) { p.changed = append(p.changed, f) }
+
+// Snapshot is the newest state.
+func (p *Prober) Snapshot() Snapshot { return p.published.Load().Snapshot }
+
+// ObserveContainer takes what the container engine says of the database's container. Starts since the last
+// observation, also by an earlier run of the exporter, count as restarts of kind Container.
+func (p *Prober) ObserveContainer(id string, restartCount int, startedAt time.Time) {
+	p.mu.Lock()
+	p.containers = append(p.containers, container{ID: id, RestartCount: restartCount, StartedAt: startedAt.UTC()})
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run probes until ctx ends, then saves the state. It may be called once.
+func (p *Prober) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	p.loop.ctx = ctx
+	go p.store.run()
+	p.work(ctx)
+	cancel()
+	close(p.loop.ended)
+	p.loop.running.Wait() // their contexts have ended
+	p.reader.close()
+	if p.writer != nil {
+		p.writer.close()
+	}
+	p.store.save(p.state, time.Now())
+	p.store.stop(stopTimeout)
+}
+
+func (p *Prober) work(ctx context.Context) {
+	reads := time.NewTicker(p.o.ReadInterval)
+	defer reads.Stop()
+	saves := time.NewTicker(saveInterval)
+	defer saves.Stop()
+	var writes <-chan time.Time
+	if p.writer != nil {
+		t := time.NewTicker(p.o.WriteInterval)
+		defer t.Stop()
+		writes = t.C
+	}
+	p.reader.tick()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-p.loop.events:
+			f()
+		case <-reads.C:
+			p.reader.tick()
+		case <-writes:
+			p.writer.tick()
+		case <-p.wake:
+			p.foldContainers()
+		case <-saves.C:
+			if p.state.Outages.Open != nil {
+				p.store.save(p.state, time.Now())
+			}
+		}
+	}
+}
+
+// report folds outcomes into the state and tells those who want to know.
+func (p *Prober) report(outcomes ...Outcome) {
+	identity := p.state.Identity
+	var restarts []RestartKind
+	for _, o := range outcomes {
+		restarts = append(restarts, p.state.observe(o)...)
+		p.metrics.count(o)
+	}
+	old, now := p.publish()
+	p.logChanges(old, now, restarts)
+	if len(restarts) > 0 || identity != p.state.Identity || !old.OutageStart.Equal(now.OutageStart) || old.Outages != now.Outages {
+		p.store.save(p.state, time.Now())
+	}
+	p.notify(old, now, len(restarts) > 0)
+}
+
+func (p *Prober) notify(old, now Snapshot, restarted bool) {
+	if !restarted && old.Reason == now.Reason && old.Server.Role == now.Server.Role {
+		return
+	}
+	for _, f := range p.changed {
+		f(old, now)
+	}
+}
+
+func (p *Prober) foldContainers() {
+	p.mu.Lock()
+	observed := p.containers
+	p.containers = nil
+	p.mu.Unlock()
+	was, before := p.state.Container, p.state.Restarts[Container]
+	for _, c := range observed {
+		p.state.observeContainer(c, time.Now())
+	}
+	old, now := p.publish()
+	if was == nil || *was != *p.state.Container {
+		p.store.save(p.state, time.Now())
+	}
+	if n := p.state.Restarts[Container] - before; n > 0 {
+		_ = level.Warn(p.o.Logger).Log("msg", "the database's container was started again", "target", p.o.Target, "times", n)
+		p.notify(old, now, true)
+	}
+}
+
+func (p *Prober) publish() (old, now Snapshot) {
+	if v := p.published.Load(); v != nil {
+		old = v.Snapshot
+	}
+	v := &view{
+		Snapshot: p.state.snapshot(), outages: p.state.Outages.clone(),
+		container: p.state.Container != nil, met: p.state.met,
+	}
+	p.published.Store(v)
+	return old, v.Snapshot
+}
+
+// logChanges writes one line per change, not per probe.
+func (p *Prober) logChanges(old, now Snapshot, restarts []RestartKind) {
+	logger := p.o.Logger
+	for _, k := range restarts {
+		_ = level.Warn(logger).Log("msg", restartMessage(k), "kind", k, "target", p.o.Target, "role", now.Server.Role,
+			"at", now.LastRestart[k].UTC().Format(time.RFC3339Nano))
+	}
+	switch {
+	case old.Reason == now.Reason && !old.Since.IsZero():
+	case now.Reason != postgres.OK:
+		_ = level.Error(logger).Log("msg", "the database is not fit for use", "target", p.o.Target, "reason", now.Reason,
+			"probe", failing(now), "before", old.Reason, "err", errorText(now))
+	case !old.OutageStart.IsZero():
+		_ = level.Info(logger).Log("msg", "the database is fit for use again", "target", p.o.Target,
+			"outage", now.LastOutageEnd.Sub(now.LastOutageStart).Round(time.Millisecond))
+	default:
+		_ = level.Info(logger).Log("msg", "the database is fit for use", "target", p.o.Target, "role", now.Server.Role,
+			"version", now.Server.Version)
+	}
+	p.logWrites(old.Probes[Write], now.Probes[Write])
+}
+
+func (p *Prober) logWrites(old, now Result) {
+	if old.Reason == now.Reason || now.At.IsZero() {
+		return
+	}
+	if now.Reason == postgres.OK {
+		_ = level.Info(p.o.Logger).Log("msg", "the write probe succeeds", "target", p.o.Target)
+		return
+	}
+	_ = level.Error(p.o.Logger).Log("msg", "the write probe fails", "target", p.o.Target, "reason", now.Reason, "err", now.Error)
+}
+
+func failing(s Snapshot) Kind {
+	if s.Up() {
+		return Login
+	}
+	return Read
+}
+
+func errorText(s Snapshot) string { return s.Probes[failing(s)].Error }
+
+func restartMessage(k RestartKind) string {
+	switch k {
+	case Restart:
+		return "the server was restarted"
+	case Crash:
+		return "a server process crashed, and the server recovered"
+	case Failover:
+		return "the address leads to another server"
+	case Promotion:
+		return "the standby was promoted"
+	case Demotion:
+		return "the primary became a standby"
+	}
+	return "the server was started again"
+}

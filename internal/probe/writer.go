@@ -1,0 +1,139 @@
+package probe
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+// writer is the write probe: one row per exporter, updated and committed, on a session of its own. A standby
+// is not written to. While reads have no connection it does not dial either, and fails with their reason.
+type writer struct {
+	p         *Prober
+	connector connector
+	sql       string
+
+	session session // nil while there is none, or while an attempt has it
+	busy    *attempt
+	overdue bool
+	started time.Time
+}
+
+// written is the result of an attempt.
+type written struct {
+	session session
+	phases  *postgres.Phases // of a connect, if there was one
+	took    time.Duration
+	err     error
+}
+
+// heartbeatSQL needs no privilege but those of deploy/sql/heartbeat.sql.
+func heartbeatSQL(instance string) string {
+	return "INSERT INTO reliability.heartbeat AS h (instance, beat_at, beats)\n" +
+		"VALUES (" + quote(instance) + ", pg_catalog.clock_timestamp(), 1)\n" +
+		"    ON CONFLICT (instance) DO UPDATE SET beat_at = excluded.beat_at, beats = h.beats + 1"
+}
+
+// quote makes a literal that means the same whatever standard_conforming_strings says.
+func quote(text string) string {
+	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+}
+
+func (w *writer) tick() {
+	read, ok := w.p.state.probes[Read]
+	switch {
+	case w.busy != nil:
+		if w.overdue {
+			w.timedOut()
+		}
+	case !ok:
+		// Not a word from the server so far.
+	case read.Reason == postgres.OK && w.p.state.server.Role == Standby:
+		w.p.report(Outcome{Kind: Write, Skipped: true})
+	case read.Reason != postgres.OK && w.p.reader.session == nil:
+		now := time.Now()
+		w.p.report(Outcome{Kind: Write, Started: now, Ended: now, Reason: read.Reason, Error: read.Error})
+	default:
+		w.write()
+	}
+}
+
+func (w *writer) write() {
+	w.started, w.overdue = time.Now(), false
+	s := w.session
+	w.session = nil
+	a := launch(w.p.loop, max(patience, w.p.o.WriteTimeout),
+		func(ctx context.Context) written { return w.beat(ctx, s) },
+		w.finished,
+		func(r written) {
+			if r.session != nil {
+				r.session.Close()
+			}
+		})
+	w.busy = a
+	w.p.loop.after(w.p.o.WriteTimeout, func() {
+		if w.busy == a && !w.overdue {
+			w.overdue = true
+			w.timedOut()
+		}
+	})
+}
+
+// beat writes on the session, or on a new one when that has gone since the last beat.
+func (w *writer) beat(ctx context.Context, s session) (r written) {
+	if s != nil {
+		start := time.Now()
+		_, err := s.Query(ctx, w.sql)
+		if err == nil || !s.Broken() || ctx.Err() != nil {
+			return written{session: s, took: time.Since(start), err: err}
+		}
+		s.Close()
+	}
+	s, err := w.connector.Connect(ctx)
+	if err != nil {
+		return written{err: err}
+	}
+	phases, start := s.Phases(), time.Now()
+	_, err = s.Query(ctx, w.sql)
+	return written{session: s, phases: &phases, took: time.Since(start), err: err}
+}
+
+func (w *writer) finished(r written) {
+	late := w.overdue
+	w.busy = nil
+	if r.session != nil && r.session.Broken() {
+		r.session.Close()
+		r.session = nil
+	}
+	w.session = r.session
+	reason := postgres.ReasonOf(r.err)
+	if late && (reason == postgres.OK || reason == postgres.Timeout) {
+		return // reported already
+	}
+	if r.phases != nil {
+		w.p.metrics.phases(Write, *r.phases)
+	}
+	o := Outcome{Kind: Write, Started: w.started, Ended: time.Now(), Reason: reason}
+	if r.err != nil {
+		o.Error = r.err.Error()
+	} else {
+		w.p.metrics.phase(Write, phaseQuery, r.took)
+	}
+	w.p.report(o)
+}
+
+func (w *writer) timedOut() {
+	now := time.Now()
+	o := Outcome{Kind: Write, Started: w.started, Ended: now, Reason: postgres.Timeout, Error: "no answer within " + w.p.o.WriteTimeout.String()}
+	w.started = now
+	w.p.report(o)
+}
+
+// close ends the session.
+func (w *writer) close() {
+	if w.session != nil {
+		w.session.Close()
+	}
+}
