@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"github.com/pg-reliability/pg_reliability_exporter/collector"
+)
+
+const (
+	appName = "pg_reliability_exporter"
+	// defaultAddress is postgres_exporter's, so that existing scrape configurations go on working.
+	defaultAddress = ":9187"
+)
+
+// flags are what the command line says.
+type flags struct {
+	web           *toolkit.FlagConfig
+	telemetryPath string
+	pprof         bool
+	timeoutOffset time.Duration
+
+	session sessionFlags
+	poolMin int
+	poolMax int
+
+	probe     probeFlags
+	stateDir  string
+	volumes   []string
+	container containerFlags
+
+	collectorDir      string
+	disableDefaults   bool
+	collectorSwitches map[string]*collectorSwitch
+
+	logLevel, logFormat string
+}
+
+type sessionFlags struct {
+	statementTimeout, lockTimeout, idleInTransactionTimeout time.Duration
+}
+
+type probeFlags struct {
+	interval, timeout, loginInterval, loginTimeout time.Duration
+	write                                          bool
+	writeInterval, writeTimeout                    time.Duration
+	instance                                       string
+}
+
+type containerFlags struct {
+	name, host string
+}
+
+// collectorSwitch is --collector.NAME or --no-collector.NAME.
+type collectorSwitch struct{ set, on bool }
+
+// newApp declares the flags. Each is also an environment variable: PG_RELIABILITY_EXPORTER_ and the flag's
+// name in capitals, with _ for . and -.
+func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
+	app := kingpin.New(appName, "Counts every outage, restart and lost second of a PostgreSQL server, and exports its metrics to Prometheus.\n\n"+
+		"The server is named by DATA_SOURCE_NAME (postgres://user@host:5432/database), by DATA_SOURCE_URI, DATA_SOURCE_USER and DATA_SOURCE_PASS, "+
+		"each also as NAME_FILE with the value in a file, or by the PG* variables.\n\n"+
+		"Each flag is also an environment variable: --log.level is PG_RELIABILITY_EXPORTER_LOG_LEVEL.")
+	app.Version(version.Print(appName)).DefaultEnvars().HelpFlag.Short('h')
+	f := &flags{collectorSwitches: map[string]*collectorSwitch{}}
+
+	f.web = kingpinflag.AddFlags(app, defaultAddress)
+	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("web.enable-pprof", "Serve /debug/pprof.").BoolVar(&f.pprof)
+	app.Flag("scrape.timeout-offset", "Answer this much before the timeout that Prometheus announces.").Default("500ms").DurationVar(&f.timeoutOffset)
+
+	app.Flag("session.statement-timeout", "The server ends a live query of ours after this time.").Default("1s").DurationVar(&f.session.statementTimeout)
+	app.Flag("session.lock-timeout", "The server ends our wait for a lock after this time.").Default("250ms").DurationVar(&f.session.lockTimeout)
+	app.Flag("session.idle-in-transaction-timeout", "The server ends a session of ours that idles in a transaction.").Default("10s").
+		DurationVar(&f.session.idleInTransactionTimeout)
+
+	app.Flag("pool.min-conns", "Connections kept open for scrapes.").Default("1").IntVar(&f.poolMin)
+	app.Flag("pool.max-conns", "Connections at once at the most, the prober's two among them; at least 3.").Default("4").IntVar(&f.poolMax)
+
+	app.Flag("probe.interval", "Time between read probes.").Default("1s").DurationVar(&f.probe.interval)
+	app.Flag("probe.timeout", "A read probe without an answer after this time has failed.").Default("2s").DurationVar(&f.probe.timeout)
+	app.Flag("probe.login-interval", "Time between logins.").Default("10s").DurationVar(&f.probe.loginInterval)
+	app.Flag("probe.login-timeout", "A login without an answer after this time has failed.").Default("2s").DurationVar(&f.probe.loginTimeout)
+	app.Flag("probe.write", "Also commit a row at each --probe.write-interval. Needs deploy/sql/heartbeat.sql.").BoolVar(&f.probe.write)
+	app.Flag("probe.write-interval", "Time between write probes.").Default("5s").DurationVar(&f.probe.writeInterval)
+	app.Flag("probe.write-timeout", "A write probe without an answer after this time has failed.").Default("2s").DurationVar(&f.probe.writeTimeout)
+	app.Flag("probe.instance", "Name of this exporter's heartbeat row (default: the host's name).").StringVar(&f.probe.instance)
+
+	app.Flag("state.dir", "Directory where counts outlive the exporter (default: $STATE_DIRECTORY, else "+
+		"~/.local/state/"+appName+"); 'none' keeps nothing.").StringVar(&f.stateDir)
+	app.Flag("volume", "A volume of the server to watch, as NAME=/PATH, such as data=/var/lib/postgresql. Repeatable.").StringsVar(&f.volumes)
+	app.Flag("container.name", "Watch this container of the database in a container engine. Off without a name.").StringVar(&f.container.name)
+	app.Flag("container.host", "The container engine: unix:///PATH or tcp://HOST:PORT.").Default("unix:///var/run/docker.sock").StringVar(&f.container.host)
+
+	app.Flag("collector.config-dir", "Directory with collectors of your own (*.yml).").StringVar(&f.collectorDir)
+	app.Flag("collector.disable-defaults", "Run only the collectors that are switched on by flag, and those of --collector.config-dir.").
+		BoolVar(&f.disableDefaults)
+	for _, d := range definitions {
+		s := &collectorSwitch{}
+		f.collectorSwitches[d.Name] = s
+		help := strings.TrimSuffix(d.Help, ".")
+		if d.Enabled {
+			help += " (on by default)."
+		} else {
+			help += " (off by default: " + strings.TrimSuffix(d.OffReason, ".") + ")."
+		}
+		app.Flag("collector."+d.Name, help).IsSetByUser(&s.set).Default(fmt.Sprint(d.Enabled)).BoolVar(&s.on)
+	}
+
+	app.Flag("log.level", "debug, info, warn or error.").Default("info").EnumVar(&f.logLevel, "debug", "info", "warn", "error")
+	app.Flag("log.format", "logfmt or json.").Default("logfmt").EnumVar(&f.logFormat, "logfmt", "json")
+	return app, f
+}
+
+// check finds what the flags' own types can't.
+func (f *flags) check() error {
+	if f.telemetryPath == "/" || !strings.HasPrefix(f.telemetryPath, "/") {
+		return fmt.Errorf("--web.telemetry-path=%q is no path for metrics. HINT: Write one such as /metrics", f.telemetryPath)
+	}
+	for name, d := range map[string]time.Duration{
+		"--session.statement-timeout":           f.session.statementTimeout,
+		"--session.lock-timeout":                f.session.lockTimeout,
+		"--session.idle-in-transaction-timeout": f.session.idleInTransactionTimeout,
+	} {
+		if d < time.Millisecond {
+			return fmt.Errorf("%s=%s would be no limit at all. HINT: Choose at least 1ms", name, d)
+		}
+	}
+	if f.timeoutOffset < 0 {
+		return fmt.Errorf("--scrape.timeout-offset=%s is negative", f.timeoutOffset)
+	}
+	return nil
+}
+
+// enabled are the collectors that run.
+func (f *flags) enabled(embedded, own []collector.Definition) []collector.Definition {
+	var out []collector.Definition
+	for _, d := range embedded {
+		s := f.collectorSwitches[d.Name]
+		if s.on && (s.set || !f.disableDefaults) {
+			out = append(out, d)
+		}
+	}
+	for _, d := range own {
+		if d.Enabled {
+			out = append(out, d)
+		}
+	}
+	return out
+}
