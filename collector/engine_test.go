@@ -1,0 +1,400 @@
+package collector_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/jackc/pgx/v5"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
+)
+
+// theProber says what a prober would; the real one has tests of its own.
+type theProber struct {
+	now atomic.Pointer[probe.Snapshot]
+}
+
+func (p *theProber) Snapshot() probe.Snapshot { return *p.now.Load() }
+
+func (p *theProber) says(reason postgres.Reason, role probe.Role) {
+	p.now.Store(&probe.Snapshot{
+		Probes: map[probe.Kind]probe.Result{probe.Read: {At: time.Now(), Reason: reason}},
+		Server: probe.Server{Role: role},
+	})
+}
+
+type bench struct {
+	engine *collector.Engine
+	prober *theProber
+	pool   *postgres.Pool
+	proxy  *pgtest.Proxy
+}
+
+// start runs an engine with collectors of the given YAML on a cluster, through a proxy.
+func start(t *testing.T, c *pgtest.Cluster, yaml string, sources ...collector.ScheduledSource) *bench {
+	t.Helper()
+	b := &bench{prober: &theProber{}, proxy: pgtest.NewProxy(t, c)}
+	b.prober.says(postgres.OK, probe.Primary)
+	connector, err := postgres.NewConnector(postgres.ConnectorOptions{DSN: b.proxy.DSN(c.MonitorDSN()), Settings: postgres.Settings{
+		ApplicationName: "pg_reliability_exporter", StatementTimeout: time.Second, LockTimeout: 250 * time.Millisecond,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.pool, err = postgres.NewPool(postgres.PoolOptions{Connector: connector, Min: 1, Max: 4, Logger: log.NewNopLogger()}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.pool.Close)
+	b.engine = collector.New(collector.Options{Pool: b.pool, Prober: b.prober, Logger: log.NewNopLogger(), Definitions: define(t, yaml), Sources: sources})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { b.engine.Run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	pgtest.Eventually(t, 5*time.Second, func() error {
+		if idle, _ := b.pool.Open(); idle == 0 {
+			return errors.New("the pool has no connection")
+		}
+		return nil
+	})
+	return b
+}
+
+func define(t *testing.T, yaml string) []collector.Definition {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "test.yml"), []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defs, err := collector.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return defs
+}
+
+// scrape is one page within a budget, as name{label="value"} to value.
+func (b *bench) scrape(t *testing.T, budget time.Duration) map[string]float64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), budget)
+	defer cancel()
+	started := time.Now()
+	page := flatten(b.engine.Gather(ctx, collector.Selection{}))
+	if took := time.Since(started); took > budget {
+		t.Errorf("the scrape took %s, longer than its budget %s", took, budget)
+	}
+	return page
+}
+
+func flatten(families []*dto.MetricFamily) map[string]float64 {
+	page := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			var labels []string
+			for _, l := range m.Label {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			name := f.GetName()
+			if len(labels) > 0 {
+				name += "{" + strings.Join(labels, ",") + "}"
+			}
+			page[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return page
+}
+
+// want fails unless the page has each sample with its value; an absent one is written as -1.
+func want(t *testing.T, page map[string]float64, samples map[string]float64) {
+	t.Helper()
+	if err := check(page, samples); err != nil {
+		t.Error(err)
+	}
+}
+
+func check(page, samples map[string]float64) error {
+	var errs []error
+	for name, v := range samples {
+		got, ok := page[name]
+		if !ok {
+			got = -1
+		}
+		if got != v {
+			errs = append(errs, fmt.Errorf("%s = %v, want %v", name, got, v))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// one collector with one query; refresh is "live" or an interval.
+func one(name, refresh, sql string) string {
+	return fmt.Sprintf(`
+- name: %[1]s
+  help: For a test.
+  scope: cluster
+  refresh: %[2]s
+  queries:
+    - sql: |
+        %[3]s
+  metrics:
+    - {name: test_%[1]s, column: v, type: gauge, help: For a test.}
+`, name, refresh, sql)
+}
+
+func TestAFailingCollectorCostsItselfAlone(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("good", "live", "SELECT 7 AS v")+one("bad", "live", "SELECT 1/0 AS v")+
+		one("denied", "live", "SELECT count(*) AS v FROM pg_authid")+one("sleepy", "live", "SELECT 1 AS v FROM pg_sleep(5)")+
+		one("empty", "live", "SELECT NULL::int AS v")+
+		`
+- name: odd
+  help: Rows that can't be shown.
+  scope: cluster
+  refresh: live
+  queries:
+    - sql: SELECT * FROM (VALUES ('a', '1'), ('a', '2'), ('b', 'three'), ('c', '4')) AS rows (l, v)
+  metrics:
+    - {name: test_odd, column: v, type: gauge, labels: [l], help: For a test.}
+`)
+	want(t, b.scrape(t, 8*time.Second), map[string]float64{
+		"test_good":  7,
+		"test_empty": -1,
+		`pg_reliability_collector_success{collector="empty"}`:                           1,
+		`pg_reliability_collector_success{collector="good"}`:                            1,
+		`pg_reliability_collector_success{collector="bad"}`:                             0,
+		`pg_reliability_collector_errors_total{collector="bad",reason="query"}`:         1,
+		`pg_reliability_collector_errors_total{collector="denied",reason="permission"}`: 1,
+		`pg_reliability_collector_errors_total{collector="sleepy",reason="timeout"}`:    1,
+		`test_odd{l="a"}`: 1,
+		`test_odd{l="b"}`: -1,
+		`test_odd{l="c"}`: 4,
+		`pg_reliability_collector_errors_total{collector="odd",reason="duplicate"}`: 1,
+		`pg_reliability_collector_errors_total{collector="odd",reason="malformed"}`: 1,
+	})
+}
+
+func TestAllLiveQueriesAreOneRoundTrip(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	defs := ""
+	for i := range 24 {
+		defs += one(fmt.Sprintf("c%d", i), "live", fmt.Sprintf("SELECT %d AS v", i))
+	}
+	b := start(t, c, defs)
+	b.scrape(t, time.Second) // the first one on a connection prepares
+	b.proxy.Delay(50 * time.Millisecond)
+	pgtest.Eventually(t, 5*time.Second, func() error { // past the time in which scrapes share a collection
+		before := time.Now()
+		page := b.scrape(t, time.Second)
+		took := time.Since(before)
+		if err := check(page, map[string]float64{"test_c0": 0, "test_c23": 23}); err != nil || took < 50*time.Millisecond {
+			return fmt.Errorf("took %s: %w", took, err)
+		}
+		if took > 150*time.Millisecond {
+			t.Errorf("a scrape over a network of 100 ms took %s", took)
+		}
+		return nil
+	})
+}
+
+func TestCachedRowsAreRefreshedInTheBackground(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("counted", "1s", "SELECT extract(epoch FROM now()) AS v")+one("slow", "2s", "SELECT 5 AS v FROM pg_sleep(1.5)"))
+	var first float64
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		page := b.scrape(t, 100*time.Millisecond)
+		first = page["test_counted"]
+		return check(page, map[string]float64{"test_slow": 5, `pg_reliability_collector_success{collector="counted"}`: 1})
+	})
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		page := b.scrape(t, 100*time.Millisecond)
+		if page["test_counted"] <= first {
+			return errors.New("not refreshed")
+		}
+		return nil
+	})
+	if age := b.scrape(t, time.Second)[`pg_reliability_collector_data_age_seconds{collector="slow"}`]; age <= 0 || age > 10 {
+		t.Errorf("the age of cached rows is %v", age)
+	}
+}
+
+func TestAServerThatIsKnownToBeDownIsNotAsked(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("live", "live", "SELECT 1 AS v")+one("kept", "1s", "SELECT 2 AS v"))
+	pgtest.Eventually(t, 5*time.Second, func() error {
+		return check(b.scrape(t, time.Second), map[string]float64{"test_live": 1, "test_kept": 2})
+	})
+
+	// A scrape under way when the server freezes ends as soon as the prober notices.
+	c.Pause()
+	defer c.Resume()
+	go func() {
+		for _, lent := b.pool.Open(); lent == 0; _, lent = b.pool.Open() { // until a pipeline is under way
+			time.Sleep(time.Millisecond)
+		}
+		b.prober.says(postgres.Timeout, probe.Primary)
+	}()
+	pgtest.Eventually(t, 5*time.Second, func() error { // the first may still share the collection before
+		started := time.Now()
+		page := b.scrape(t, 10*time.Second)
+		if took := time.Since(started); took > time.Second {
+			t.Errorf("the scrape waited %s for a server that is known to be down", took)
+		}
+		return check(page, map[string]float64{"test_live": -1, "test_kept": 2})
+	})
+	for range 20 {
+		want(t, b.scrape(t, 100*time.Millisecond), map[string]float64{
+			"test_live": -1, "test_kept": 2, // old, and its age says so
+			`pg_reliability_collector_success{collector="live"}`: 0,
+		})
+	}
+	if idle, lent := b.pool.Open(); idle+lent > 2 {
+		t.Errorf("%d connections, the pool's bound is 2 besides the prober's", idle+lent)
+	}
+}
+
+func TestScrapesAtOnceAreOneCollection(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("live", "live", "SELECT 1 AS v FROM pg_sleep(0.2)"))
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { want(t, b.scrape(t, 5*time.Second), map[string]float64{"test_live": 1}) })
+	}
+	all.Wait()
+	pgtest.Eventually(t, time.Second, func() error {
+		return check(b.scrape(t, time.Second), map[string]float64{"pg_reliability_collections_total": 1, "pg_reliability_collections_shared_total": 20})
+	})
+}
+
+func TestCollectorsThatDoNotApplyAreSkippedVisibly(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, `
+- name: future
+  help: For a server that does not exist yet.
+  scope: cluster
+  refresh: live
+  queries:
+    - {versions: ">=99", sql: SELECT 1 AS v}
+  metrics:
+    - {name: test_future, column: v, type: gauge, help: For a test.}
+- name: standby
+  help: For standbys.
+  scope: cluster
+  refresh: live
+  requires: {role: standby}
+  queries:
+    - {sql: SELECT 1 AS v}
+  metrics:
+    - {name: test_standby, column: v, type: gauge, help: For a test.}
+- name: statements
+  help: For an extension.
+  scope: cluster
+  refresh: live
+  requires: {extension: pg_trgm}
+  queries:
+    - {sql: SELECT 1 AS v}
+  metrics:
+    - {name: test_extension, column: v, type: gauge, help: For a test.}
+`)
+	want(t, b.scrape(t, time.Second), map[string]float64{
+		"test_future": -1, "test_standby": -1, "test_extension": -1,
+		`pg_reliability_collector_skipped{collector="future",reason="version"}`:       1,
+		`pg_reliability_collector_skipped{collector="standby",reason="role"}`:         1,
+		`pg_reliability_collector_skipped{collector="statements",reason="extension"}`: 1,
+	})
+	b.prober.says(postgres.OK, probe.Standby)
+	pgtest.Eventually(t, time.Second, func() error { return check(b.scrape(t, time.Second), map[string]float64{"test_standby": 1}) })
+}
+
+func TestALiveCollectorThatStaysSlowMovesToTheBackground(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("quick", "live", "SELECT 1 AS v")+one("lame", "live", "SELECT 3 AS v FROM pg_sleep(0.3)"))
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		return check(b.scrape(t, 5*time.Second), map[string]float64{`pg_reliability_collector_demoted{collector="lame"}`: 1})
+	})
+	pgtest.Eventually(t, 5*time.Second, func() error {
+		return check(b.scrape(t, 200*time.Millisecond), map[string]float64{"test_lame": 3, "test_quick": 1})
+	})
+}
+
+func TestNobodyWaitsBehindAUsersLock(t *testing.T) {
+	ctx := t.Context()
+	c := pgtest.New(t, pgtest.Options{})
+	if err := c.Exec(ctx, "CREATE TABLE locked ()", "GRANT SELECT ON locked TO PUBLIC"); err != nil {
+		t.Fatal(err)
+	}
+	holder, err := c.Connect(ctx, "postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close(ctx)
+	if _, err := holder.Exec(ctx, "BEGIN; LOCK TABLE locked", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, c, one("first", "live", "SELECT 1 AS v")+one("reader", "live", "SELECT count(*) AS v FROM public.locked")+one("last", "live", "SELECT 2 AS v"))
+	want(t, b.scrape(t, time.Second), map[string]float64{
+		"test_first": 1, "test_last": 2, "test_reader": -1,
+		`pg_reliability_collector_errors_total{collector="reader",reason="lock_timeout"}`: 1,
+	})
+}
+
+// hung never answers, as statfs on a dead mount.
+type hung struct{}
+
+func (hung) Name() string             { return "hung" }
+func (hung) Help() string             { return "For a test." }
+func (hung) Descs() []*collector.Desc { return nil }
+func (hung) Collect(ctx context.Context, _ *collector.Sink) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestASourceThatHangsBlocksNoScrape(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("live", "live", "SELECT 1 AS v"), collector.ScheduledSource{Source: hung{}, Interval: time.Hour})
+	want(t, b.scrape(t, 500*time.Millisecond), map[string]float64{"test_live": 1, `pg_reliability_collector_success{collector="hung"}`: 0})
+}
+
+func TestSelection(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("a", "live", "SELECT 1 AS v")+one("b", "live", "SELECT 2 AS v"))
+	for _, tc := range []struct {
+		include, exclude []string
+		want             map[string]float64
+	}{
+		{nil, nil, map[string]float64{"test_a": 1, "test_b": 2}},
+		{[]string{"a"}, nil, map[string]float64{"test_a": 1, "test_b": -1, `pg_reliability_collector_success{collector="b"}`: -1}},
+		{nil, []string{"a"}, map[string]float64{"test_a": -1, "test_b": 2}},
+	} {
+		sel, err := b.engine.Select(tc.include, tc.exclude)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, flatten(b.engine.Gather(t.Context(), sel)), tc.want)
+	}
+	if _, err := b.engine.Select([]string{"c"}, nil); err == nil || !strings.Contains(err.Error(), "a, b") {
+		t.Errorf("err = %v, want the names there are", err)
+	}
+}
+
+func TestOtherDefinitionsKeepWhatDidNotChange(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("stays", "1h", "SELECT 1 AS v")+one("goes", "live", "SELECT 2 AS v"))
+	pgtest.Eventually(t, 5*time.Second, func() error {
+		return check(b.scrape(t, time.Second), map[string]float64{"test_stays": 1, "test_goes": 2})
+	})
+	b.engine.SetDefinitions(define(t, one("new", "1h", "SELECT 3 AS v")+one("stays", "1h", "SELECT 1 AS v")))
+	want(t, b.scrape(t, time.Second), map[string]float64{"test_stays": 1, "test_goes": -1})
+	pgtest.Eventually(t, 5*time.Second, func() error { return check(b.scrape(t, time.Second), map[string]float64{"test_new": 3}) })
+}
