@@ -1,0 +1,48 @@
+package web
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"github.com/go-kit/log/level"
+)
+
+//go:embed landing.html
+var landingHTML string
+
+// landing is the page at /: the state of the database in a word, and where everything is.
+type landing struct {
+	health   *health
+	options  Options
+	template *template.Template
+}
+
+func newLanding(h *health, o Options) *landing {
+	return &landing{health: h, options: o, template: template.Must(template.New("landing").Parse(landingHTML))}
+}
+
+func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	v := l.health.judge()
+	var page bytes.Buffer
+	err := l.template.Execute(&page, map[string]any{
+		"Version": l.options.Version,
+		"Status":  v.status,
+		"Message": v.message,
+		"Since":   timeOrNil(v.since),
+		"Role":    v.snapshot.Server.Role,
+		"Metrics": strings.TrimPrefix(l.options.MetricsPath, "/"), // relative: a proxy may serve us below a path
+		"PProf":   l.options.PProf,
+	})
+	if err != nil {
+		level.Error(l.options.Logger).Log("msg", "the landing page can't be made", "err", err)
+		http.Error(w, "The page can't be made; the exporter's log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	_, _ = page.WriteTo(w)
+}
