@@ -110,7 +110,7 @@ func flatten(families []*dto.MetricFamily) map[string]float64 {
 			if len(labels) > 0 {
 				name += "{" + strings.Join(labels, ",") + "}"
 			}
-			page[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			page[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + m.GetUntyped().GetValue()
 		}
 	}
 	return page

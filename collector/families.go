@@ -36,14 +36,14 @@ func (f *families) add(s sample) errorReason {
 	if !ok {
 		fam = &family{
 			dto: &dto.MetricFamily{
-				Name: proto.String(s.desc.Name), Help: proto.String(s.desc.Help), Type: dtoType(s.desc.Type),
+				Name: proto.String(s.desc.Name), Help: proto.String(s.desc.Help), Type: exposedType(s.desc).Enum(),
 			},
 			labels: s.desc.Labels,
 			seen:   map[string]struct{}{},
 		}
 		f.byName[s.desc.Name] = fam
 	}
-	if len(s.labels) != len(s.desc.Labels) || *fam.dto.Type != *dtoType(s.desc.Type) || !slices.Equal(fam.labels, s.desc.Labels) {
+	if len(s.labels) != len(s.desc.Labels) || *fam.dto.Type != exposedType(s.desc) || !slices.Equal(fam.labels, s.desc.Labels) {
 		return malformedSample
 	}
 	key := strings.Join(s.labels, "\xff")
@@ -67,11 +67,22 @@ func (f *families) list() []*dto.MetricFamily {
 	return out
 }
 
-func dtoType(t MetricType) *dto.MetricType {
-	if t == Counter {
-		return dto.MetricType_COUNTER.Enum()
+// exposedType is the type on the page. Names that users of postgres_exporter query are kept as they are, and where the
+// type's rules for names forbid one (a counter without _total, a gauge that ends in _count), the family says no
+// type rather than breaking them: queries don't care, and OpenMetrics would turn such a page down.
+func exposedType(d *Desc) dto.MetricType {
+	ends := func(suffixes ...string) bool {
+		return slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(d.Name, s) })
 	}
-	return dto.MetricType_GAUGE.Enum()
+	switch {
+	case ends("_count", "_sum", "_bucket"):
+		return dto.MetricType_UNTYPED
+	case d.Type == Counter && ends("_total"):
+		return dto.MetricType_COUNTER
+	case d.Type == Counter || ends("_total"):
+		return dto.MetricType_UNTYPED
+	}
+	return dto.MetricType_GAUGE
 }
 
 func dtoMetric(s sample) *dto.Metric {
@@ -86,9 +97,12 @@ func dtoMetric(s sample) *dto.Metric {
 		// The text and protobuf formats both want labels sorted by name.
 		slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
 	}
-	if s.desc.Type == Counter {
+	switch exposedType(s.desc) {
+	case dto.MetricType_COUNTER:
 		m.Counter = &dto.Counter{Value: proto.Float64(s.value)}
-	} else {
+	case dto.MetricType_UNTYPED:
+		m.Untyped = &dto.Untyped{Value: proto.Float64(s.value)}
+	default:
 		m.Gauge = &dto.Gauge{Value: proto.Float64(s.value)}
 	}
 	return m

@@ -8,13 +8,15 @@ import (
 	"github.com/go-kit/log/level"
 )
 
-// newLogger writes whole lines to w, from many goroutines.
+// newLogger writes whole lines to w, from many goroutines. The time comes first, then the level.
 func newLogger(w io.Writer, minimum, format string) log.Logger {
 	w = log.NewSyncWriter(w)
-	logger := log.NewLogfmtLogger(w)
+	lines := log.NewLogfmtLogger(w)
 	if format == "json" {
-		logger = log.NewJSONLogger(w)
+		lines = log.NewJSONLogger(w)
 	}
-	logger = level.NewFilter(logger, level.Allow(level.ParseDefault(minimum, level.InfoValue())))
-	return log.With(logger, "ts", log.TimestampFormat(func() time.Time { return time.Now().UTC() }, "2006-01-02T15:04:05.000Z07:00"))
+	timed := log.LoggerFunc(func(keyvals ...any) error {
+		return lines.Log(append([]any{"ts", time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00")}, keyvals...)...)
+	})
+	return level.NewFilter(timed, level.Allow(level.ParseDefault(minimum, level.InfoValue())))
 }

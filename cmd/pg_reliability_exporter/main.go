@@ -1,0 +1,58 @@
+// Command pg_reliability_exporter watches one PostgreSQL server without pause and exports what it sees to Prometheus.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/common/version"
+
+	"github.com/pg-reliability/pg_reliability_exporter/collector"
+)
+
+const (
+	exitOK     = 0
+	exitFailed = 1
+	// exitUsage: the command line, the environment or a file it names is wrong; nothing was started.
+	exitUsage = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, reload, os.Stderr))
+}
+
+// run is the whole program; it returns the exit code.
+func run(ctx context.Context, args []string, env environment, reload <-chan os.Signal, stderr io.Writer) int {
+	embedded, err := collector.Embedded()
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: the embedded collectors: %v\n", appName, err)
+		return exitFailed
+	}
+	app, f := newApp(embedded)
+	if _, err := app.Parse(args); err != nil {
+		fmt.Fprintf(stderr, "%s: %v. HINT: See %s --help\n", appName, err, appName)
+		return exitUsage
+	}
+	logger := newLogger(stderr, f.logLevel, f.logFormat)
+	e, err := assemble(f, embedded, env, logger)
+	if err != nil {
+		_ = level.Error(logger).Log("msg", "can't start", "err", err)
+		return exitUsage
+	}
+	_ = level.Info(logger).Log("msg", "starting", "version", version.Info(), "target", e.connector.Target(), "user", e.connector.User())
+	if err := e.run(ctx, reload); err != nil {
+		_ = level.Error(logger).Log("msg", "stopped", "err", err)
+		return exitFailed
+	}
+	_ = level.Info(logger).Log("msg", "stopped")
+	return exitOK
+}
