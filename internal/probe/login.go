@@ -92,9 +92,9 @@ func (l *login) finished(d dialed) {
 		// The server is awake again, perhaps: the next login tells.
 		l.again = true
 		l.try()
-	case late && (reason == postgres.OK || reason == postgres.Timeout):
+	case late:
 		l.again = false
-		l.failed() // reported already
+		l.failed() // reported as timed out; the next login tells more
 	default:
 		l.again = false
 		l.failed()

@@ -109,8 +109,8 @@ func (w *writer) finished(r written) {
 	}
 	w.session = r.session
 	reason := postgres.ReasonOf(r.err)
-	if late && (reason == postgres.OK || reason == postgres.Timeout) {
-		return // reported already
+	if late {
+		return // reported as timed out; the next write tells more
 	}
 	if r.phases != nil {
 		w.p.metrics.phases(Write, *r.phases)
