@@ -78,6 +78,9 @@ func (r *Repository) Hold(id string) (release func(), err error) {
 
 // openLock opens a lock file, making it where it is missing.
 func (r *Repository) openLock(path string) (*os.File, error) {
+	if err := r.Present(); err != nil { // never write into the mount point of a missing disk
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock file: %w", err)

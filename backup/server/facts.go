@@ -146,14 +146,24 @@ const maintenance = "postgres"
 // their repositories. It lives in a session of its own.
 type Lock struct{ conn *pgx.Conn }
 
-// TakeLock takes the lock, or fails with reason failure.Locked.
+// TakeLock takes the lock in the database postgres, or in the connection string's own where there is
+// none. A lock that is held is an error of reason failure.Locked.
 func TakeLock(ctx context.Context, t Target) (*Lock, error) {
-	conn, err := t.Connect(ctx, maintenance)
-	if err != nil {
-		var e error
-		if conn, e = t.Connect(ctx, ""); e != nil {
-			return nil, err
+	lock, err := TakeLockIn(ctx, t, maintenance)
+	if failure.Of(err) == failure.Connection {
+		if other, e := TakeLockIn(ctx, t, ""); e == nil || failure.Of(e) == failure.Locked {
+			return other, e
 		}
+	}
+	return lock, err
+}
+
+// TakeLockIn takes the lock from a session in the given database. An advisory lock holds within one
+// database: whoever can't use "postgres" is not kept apart from those that can.
+func TakeLockIn(ctx context.Context, t Target, database string) (*Lock, error) {
+	conn, err := t.Connect(ctx, database)
+	if err != nil {
+		return nil, err
 	}
 	var got bool
 	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, lockKey).Scan(&got); err != nil {

@@ -60,7 +60,7 @@ func locale(p catalog.Properties) string {
 // that another one had.
 func ApplyProperties(ctx context.Context, conn *pgx.Conn, name string, db catalog.Database) error {
 	q, p := server.Quote(name), db.Properties
-	sql := []string{"ALTER DATABASE " + q + " OWNER TO " + server.Quote(db.Owner)}
+	sql := []string{"ALTER DATABASE " + q + " OWNER TO " + server.Quote(db.Owner), "COMMENT ON DATABASE " + q + " IS NULL"}
 	for _, s := range p.Settings {
 		who := "DATABASE " + q
 		if s.Role != "" {
@@ -115,10 +115,12 @@ type LoadOptions struct {
 	Jobs     int
 	// NoTablespaces puts everything into the default tablespace.
 	NoTablespaces bool
-	// Table loads one table only, with its data, indexes, constraints and triggers.
-	Table *catalog.Table
-	// Wanted and rewritten table of contents, as pg_restore --list prints it; "" means all.
-	List string
+	// NoOwner leaves objects to the role that restores, and privileges out.
+	NoOwner bool
+	// Section restricts the load to "pre-data", "data" or "post-data"; "" means all.
+	Section string
+	// ListFile names a table of contents, as pg_restore --list prints it, of what to load; "" means all.
+	ListFile string
 }
 
 // Load restores a database's archive into an existing, empty database, and stops at the first error.
@@ -130,8 +132,14 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 	if o.NoTablespaces {
 		args = append(args, "--no-tablespaces")
 	}
-	if o.List != "" {
-		args = append(args, "--use-list="+o.List)
+	if o.NoOwner {
+		args = append(args, "--no-owner", "--no-privileges")
+	}
+	if o.Section != "" {
+		args = append(args, "--section="+o.Section)
+	}
+	if o.ListFile != "" {
+		args = append(args, "--use-list="+o.ListFile)
 	}
 	cmd := exec.Command(o.Programs.Path("pg_restore"), append(args, archive(b, db))...)
 	cmd.Env = t.Environ()

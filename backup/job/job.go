@@ -1,0 +1,378 @@
+// Package job is one run of a backup from lock to pruning: what `run` does once and `schedule` on time.
+//
+// A run is a success when its backup is published. Whatever comes after (the copy elsewhere,
+// verification, pruning) may fail, and is reported, without making it less of a success.
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
+)
+
+// recordTimeout bounds writing down a run's end after its context is gone.
+const recordTimeout = 30 * time.Second
+
+// Copier copies published backups to another place.
+type Copier interface {
+	// Copy copies one backup, reads it back, and enters the result in its status. An error is of
+	// reason failure.Offsite.
+	Copy(ctx context.Context, b catalog.Backup) error
+	// Prune removes copies of backups the policy no longer keeps there.
+	Prune(ctx context.Context, keep []catalog.Backup) error
+}
+
+// Job is everything a run needs.
+type Job struct {
+	Repo    *catalog.Repository
+	Engine  engine.Engine
+	Request engine.Request
+	Policy  retention.Policy
+	// Verifier rehearses the new backup when Verify is set.
+	Verifier *verify.Verifier
+	Verify   bool
+	// Copier is nil without an off-site copy.
+	Copier Copier
+	// Timeout bounds making the backup, verification aside; 0 means no bound.
+	Timeout time.Duration
+	// VerifyTimeout bounds the verification; 0 means no bound.
+	VerifyTimeout time.Duration
+	// SuspectBelow is the share of the previous backup's size or rows below which a new one is
+	// suspect, e.g. 0.5; 0 turns it off.
+	SuspectBelow float64
+	// MinFree is what must stay free on the repository's disk beyond the estimate, in bytes.
+	MinFree int64
+	// NoSpaceCheck leaves out the check for free space.
+	NoSpaceCheck bool
+	// NoPrune leaves out deleting old backups after a success.
+	NoPrune bool
+	// Trigger says who asked: "run" or "schedule".
+	Trigger string
+	Tool    string // version of this program
+	Log     log.Logger
+	Now     func() time.Time
+}
+
+// Result is what a run came to.
+type Result struct {
+	// Backup is set when the run was a success.
+	Backup *catalog.Backup `json:"backup,omitempty"`
+	// Verification is set when one was tried.
+	Verification *catalog.Verification `json:"verification,omitempty"`
+	// Removed are the ids of backups that were pruned.
+	Removed []string `json:"removed,omitempty"`
+	// Unrecorded is a failure that could not be entered in the repository, because it is gone.
+	Unrecorded *catalog.Failure `json:"unrecorded,omitempty"`
+}
+
+// SetName names a selection of databases in manifests.
+func SetName(databases []string) string {
+	if len(databases) == 0 {
+		return "all"
+	}
+	sorted := slices.Clone(databases)
+	slices.Sort(sorted)
+	return strings.Join(slices.Compact(sorted), ",")
+}
+
+// Run makes one backup. After a failure no trace of it is left but its entry in the journal.
+func (j *Job) Run(ctx context.Context) (Result, error) {
+	release, err := j.Repo.Lock()
+	if err != nil {
+		return j.turnedAway(ctx, err)
+	}
+	defer release()
+	if swept, err := j.Repo.Sweep(ctx); err != nil {
+		return j.unrecorded(err)
+	} else if len(swept) > 0 {
+		level.Warn(j.Log).Log("msg", "removed what a killed job left behind", "what", strings.Join(swept, " "))
+	}
+	b, res, err := j.backup(ctx)
+	if err != nil {
+		return res, err
+	}
+	res.Backup = &b
+	level.Info(j.Log).Log("msg", "backup published", "id", b.ID, "bytes", b.Manifest.Bytes, "rows", b.Manifest.Rows(),
+		"databases", len(b.Manifest.Databases), "seconds", b.Manifest.Duration().Seconds())
+	if b.Manifest.Suspect != nil {
+		level.Error(j.Log).Log("msg", "the backup is suspect: pruning is paused", "id", b.ID, "why", b.Manifest.Suspect.Message,
+			"hint", "if that is right: pg_reliability_backup accept "+b.ID)
+	}
+	return j.afterwards(ctx, b, res)
+}
+
+// backup makes and publishes one, or records why not.
+func (j *Job) backup(ctx context.Context) (catalog.Backup, Result, error) {
+	if err := j.Policy.Check(); err != nil {
+		return catalog.Backup{}, Result{}, err
+	}
+	d, err := j.Repo.Begin(j.Now())
+	if err != nil {
+		res, err := j.failed(ctx, "", err)
+		return catalog.Backup{}, res, err
+	}
+	m := &d.Manifest
+	m.Engine, m.Set, m.Tool = j.Engine.Name(), SetName(j.Request.Databases), j.Tool
+	host, _ := os.Hostname()
+	run := catalog.Running{ID: d.ID(), Since: m.Started, Engine: m.Engine, PID: os.Getpid(), Host: host, Trigger: j.Trigger}
+	err = j.Repo.UpdateState(ctx, func(s *catalog.State) {
+		*s = s.Began(run)
+		s.RetentionTarget = j.Policy.Keep
+	})
+	var b catalog.Backup
+	if err == nil {
+		b, err = j.fill(ctx, d)
+	}
+	if err != nil {
+		err = j.deadline(ctx, err)
+		if derr := d.Discard(); derr != nil && j.Repo.Present() == nil {
+			err = errors.Join(err, derr)
+		}
+		res, err := j.failed(ctx, d.ID(), err)
+		return catalog.Backup{}, res, err
+	}
+	err = j.Repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) { *s = s.Succeeded(b.Manifest) })
+	if err != nil { // the next Sweep finds the backup and counts it
+		level.Error(j.Log).Log("msg", "the run's success could not be recorded", "err", err)
+	}
+	return b, Result{}, nil
+}
+
+// fill takes a draft from nothing to published.
+func (j *Job) fill(ctx context.Context, d *catalog.Draft) (catalog.Backup, error) {
+	if j.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, failure.New(failure.Timeout, "the backup took longer than %s", j.Timeout))
+		defer cancel()
+	}
+	lock, err := server.TakeLock(ctx, j.Request.Target)
+	if err != nil {
+		return catalog.Backup{}, err
+	}
+	defer lock.Release()
+	if im, ok := j.Engine.(engine.Importer); ok {
+		if err := im.Reconcile(ctx, j.Repo, j.Log); err != nil {
+			return catalog.Backup{}, err
+		}
+	}
+	all, err := j.Repo.List()
+	if err != nil {
+		return catalog.Backup{}, err
+	}
+	previous := Previous(all, d.Manifest)
+	if err := j.checkSpace(ctx, previous); err != nil {
+		return catalog.Backup{}, err
+	}
+	if previous != nil && previous.Manifest.Finished.After(j.Now()) {
+		level.Warn(j.Log).Log("msg", "the clock was set back: the last backup ends in the future",
+			"last", previous.Manifest.Finished.Format(time.RFC3339), "now", j.Now().Format(time.RFC3339))
+	}
+	if err := j.Engine.Backup(ctx, j.Request, d); err != nil {
+		return catalog.Backup{}, err
+	}
+	j.Request.Report("seal", 0, 0)
+	if err := d.Seal(); err != nil {
+		return catalog.Backup{}, err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return catalog.Backup{}, err
+	}
+	d.Manifest.Suspect = Suspicion(d.Manifest, previous, j.SuspectBelow)
+	return d.Publish(j.Now())
+}
+
+// deadline replaces what a killed program said by why it was killed.
+func (j *Job) deadline(ctx context.Context, err error) error {
+	var f *failure.Error
+	if errors.As(err, &f) && f.Reason == failure.Timeout {
+		return err
+	}
+	if ctx.Err() != nil {
+		return &failure.Error{Reason: failure.Interrupted, Err: fmt.Errorf("the run was interrupted: %w", err)}
+	}
+	return err
+}
+
+// checkSpace refuses a run that would fill the disk.
+func (j *Job) checkSpace(ctx context.Context, previous *catalog.Backup) error {
+	if j.NoSpaceCheck {
+		return nil
+	}
+	need, err := j.Engine.Estimate(ctx, j.Request, previous)
+	if err != nil {
+		return err
+	}
+	free, err := catalog.FreeBytes(j.Repo.Dir())
+	if err != nil {
+		return err
+	}
+	if free < need+j.MinFree {
+		return failure.New(failure.Space, "repository %s: %d MB are free, the backup needs about %d MB, %d MB shall stay free",
+			j.Repo.Dir(), free>>20, need>>20, j.MinFree>>20).
+			WithHint("Free space, lower --keep and `prune`, or run once with --no-space-check.")
+	}
+	return nil
+}
+
+// Previous is the newest good backup of the same engine and set, nil when there is none.
+func Previous(all []catalog.Backup, m catalog.Manifest) *catalog.Backup {
+	for i := range all {
+		b := &all[i]
+		if b.ID != m.ID && b.Health.Good() && b.Manifest.Engine == m.Engine && b.Manifest.Set == m.Set {
+			return b
+		}
+	}
+	return nil
+}
+
+// Suspicion compares a backup with the one before. The previous one is never a suspect itself, so
+// that a second run after a collapse does not make the collapse look normal.
+func Suspicion(m catalog.Manifest, previous *catalog.Backup, below float64) *catalog.Suspect {
+	if previous == nil || below <= 0 {
+		return nil
+	}
+	p := previous.Manifest
+	size, before := m.Bytes, p.Bytes
+	if m.External != nil { // an incremental backup is small by design
+		size, before = m.ServerBytes(), p.ServerBytes()
+	}
+	switch {
+	case float64(m.Rows()) < below*float64(p.Rows()):
+		return &catalog.Suspect{Reason: "rows", Against: p.ID, Message: fmt.Sprintf("%d rows, the backup before had %d", m.Rows(), p.Rows())}
+	case float64(size) < below*float64(before):
+		return &catalog.Suspect{Reason: "size", Against: p.ID, Message: fmt.Sprintf("%d bytes, the backup before had %d", size, before)}
+	}
+	return nil
+}
+
+// afterwards copies, verifies and prunes. The first failure is the run's error, the rest is logged.
+func (j *Job) afterwards(ctx context.Context, b catalog.Backup, res Result) (Result, error) {
+	var failures []error
+	if j.Copier != nil {
+		if err := j.Copier.Copy(ctx, b); err != nil {
+			level.Error(j.Log).Log("msg", "the off-site copy failed; the local backup is good", "id", b.ID, "err", err)
+			failures = append(failures, err)
+		}
+	}
+	if j.Verify && j.Verifier != nil {
+		v, err := j.verify(ctx, b.ID)
+		res.Verification = &v
+		if err != nil {
+			level.Error(j.Log).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
+			failures = append(failures, err)
+		} else {
+			level.Info(j.Log).Log("msg", "backup verified", "id", b.ID, "rows", v.Rows, "seconds", v.Seconds, "restore_seconds", v.RestoreSeconds)
+		}
+		if fresh, err := j.Repo.Get(b.ID); err == nil {
+			res.Backup = &fresh
+		}
+	}
+	if !j.NoPrune && ctx.Err() == nil {
+		removed, err := j.Prune(ctx)
+		res.Removed = removed
+		if err != nil {
+			level.Error(j.Log).Log("msg", "pruning failed", "err", err)
+			failures = append(failures, err)
+		}
+	}
+	if len(failures) == 0 {
+		return res, nil
+	}
+	return res, failures[0]
+}
+
+func (j *Job) verify(ctx context.Context, id string) (catalog.Verification, error) {
+	if j.VerifyTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, j.VerifyTimeout, failure.New(failure.Timeout, "the verification took longer than %s", j.VerifyTimeout))
+		defer cancel()
+	}
+	return j.Verifier.Verify(ctx, id, verify.Rehearsal)
+}
+
+// Prune deletes what the policy does not keep. The caller holds the repository's lock. A backup that
+// somebody reads is left to the next time.
+func (j *Job) Prune(ctx context.Context) ([]string, error) {
+	all, err := j.Repo.List()
+	if err != nil {
+		return nil, err
+	}
+	decisions := retention.Plan(all, j.Policy)
+	var removed []string
+	var kept []catalog.Backup
+	var failures []error
+	for _, d := range decisions {
+		if d.Keep {
+			kept = append(kept, d.Backup)
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return removed, err
+		}
+		if d.Backup.Manifest.Engine == j.Engine.Name() {
+			if err := j.Engine.Forget(ctx, d.Backup); err != nil {
+				failures = append(failures, err)
+				continue
+			}
+		}
+		err := j.Repo.Remove(d.ID)
+		if errors.Is(err, catalog.ErrLocked) {
+			level.Info(j.Log).Log("msg", "an old backup is being read and stays for now", "id", d.ID)
+			continue
+		}
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		removed = append(removed, d.ID)
+		level.Info(j.Log).Log("msg", "backup removed", "id", d.ID, "why", strings.Join(d.Reasons, "; "))
+	}
+	if j.Copier != nil {
+		if err := j.Copier.Prune(ctx, kept); err != nil {
+			failures = append(failures, err)
+		}
+	}
+	return removed, errors.Join(failures...)
+}
+
+// failed records a run that failed.
+func (j *Job) failed(ctx context.Context, id string, err error) (Result, error) {
+	f := catalog.Failure{ID: id, At: j.Now().UTC(), Reason: failure.Of(err), Message: err.Error()}
+	return j.enter(ctx, f, err, catalog.State.Failed)
+}
+
+// turnedAway records a run that found the repository locked.
+func (j *Job) turnedAway(ctx context.Context, err error) (Result, error) {
+	f := catalog.Failure{At: j.Now().UTC(), Reason: failure.Of(err), Message: err.Error()}
+	return j.enter(ctx, f, err, catalog.State.TurnedAway)
+}
+
+func (j *Job) enter(ctx context.Context, f catalog.Failure, err error, fold func(catalog.State, catalog.Failure) catalog.State) (Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	werr := j.Repo.UpdateState(ctx, func(s *catalog.State) { *s = fold(*s, f) })
+	if werr == nil {
+		return Result{}, err
+	}
+	level.Error(j.Log).Log("msg", "the failure could not be recorded in the repository", "failure", err, "err", werr)
+	return Result{Unrecorded: &f}, err
+}
+
+// unrecorded is for a failure of the repository itself.
+func (j *Job) unrecorded(err error) (Result, error) {
+	return Result{Unrecorded: &catalog.Failure{At: j.Now().UTC(), Reason: failure.Of(err), Message: err.Error()}}, err
+}

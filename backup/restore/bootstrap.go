@@ -1,0 +1,385 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/go-kit/log/level"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+)
+
+// BootstrapOptions of filling an empty server.
+type BootstrapOptions struct {
+	// Schema are SQL files, run in order in one transaction, for a server that never had a backup.
+	Schema []string
+	// Database the Schema makes; "" means the connection string's.
+	Database string
+	// Wait is how long the server may take to accept connections.
+	Wait time.Duration
+	// DryRun says what would be done.
+	DryRun bool
+}
+
+// Outcomes of a bootstrap.
+const (
+	HadData  = "had_data" // nothing was done
+	Restored = "restored" // from a backup
+	Schema   = "schema"   // the initial schema was run
+	Fresh    = "fresh"    // nothing to restore, no schema: an empty server, as expected
+)
+
+// Outcome says what a bootstrap did.
+type Outcome struct {
+	Result    string   `json:"result"`
+	Backup    string   `json:"backup,omitempty"`
+	Databases []string `json:"databases,omitempty"`
+	Rows      int64    `json:"rows,omitempty"`
+	Seconds   float64  `json:"seconds"`
+	// Rejected are newer backups that were unusable, each with its reason.
+	Rejected []string `json:"rejected,omitempty"`
+}
+
+// Bootstrap fills an empty server from the newest verified backup, else the newest good one, else with
+// the initial schema. On a server with data it does nothing. All databases appear in one transaction
+// at the end: what an interrupted bootstrap left is never served, and removed by the next.
+//
+// A repository that is unreachable, or lost the backups it had, is an error: an application must
+// not begin from nothing because a disk was not mounted.
+func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, error) {
+	began := r.Now()
+	if err := r.awaitServer(ctx, o.Wait); err != nil {
+		return Outcome{}, err
+	}
+	s, err := r.open(ctx)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer func() { s.close() }()
+	what, err := s.occupied(ctx)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if what != "" {
+		level.Info(r.Log).Log("msg", "the server has data: nothing to do", "found", what)
+		return Outcome{Result: HadData}, nil
+	}
+	if r.Repo == nil {
+		return Outcome{}, failure.New(failure.Repository, "bootstrap: no repository was opened, nothing was changed")
+	}
+	candidates, err := r.candidates()
+	if err != nil {
+		return Outcome{}, err
+	}
+	if o.DryRun {
+		out := Outcome{Result: Fresh}
+		if len(candidates) > 0 {
+			out = Outcome{Result: Restored, Backup: candidates[0].ID, Databases: databaseNames(candidates[0])}
+		} else if len(o.Schema) > 0 {
+			out = Outcome{Result: Schema, Databases: []string{o.Database}}
+		}
+		return out, nil
+	}
+	var out Outcome
+	if len(candidates) == 0 {
+		out, err = s.schema(ctx, o)
+	} else {
+		out, err = s.first(ctx, candidates)
+	}
+	out.Seconds = r.Now().Sub(began).Seconds()
+	if len(candidates) > 0 || err != nil {
+		r.enter(ctx, out, err)
+	}
+	return out, err
+}
+
+// awaitServer waits until the server takes connections.
+func (r *Restorer) awaitServer(ctx context.Context, wait time.Duration) error {
+	deadline := r.Now().Add(wait)
+	for {
+		conn, err := r.Target.Connect(ctx, "postgres")
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		if failure.Of(err) != failure.Connection || !r.Now().Before(deadline) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// occupied names something a user made in one of the server's databases, "" when there is nothing.
+func (s *session) occupied(ctx context.Context) (string, error) {
+	rows, err := s.conn.Query(ctx, `
+		SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY datname`)
+	if err != nil {
+		return "", fmt.Errorf("look for data on the server: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("look for data on the server: %w", err)
+	}
+	for _, name := range names {
+		conn, err := s.Target.Connect(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		what, err := contents.Anything(ctx, conn)
+		_ = conn.Close(ctx)
+		if err != nil {
+			return "", fmt.Errorf("look for data in database %s: %w", name, err)
+		}
+		if what != "" {
+			return name + ": " + what, nil
+		}
+	}
+	return "", nil
+}
+
+// candidates lists the backups to try, best first. None and no error: this repository never had one.
+func (r *Restorer) candidates() ([]catalog.Backup, error) {
+	all, err := r.Repo.List()
+	if err != nil {
+		return nil, err
+	}
+	var verified, rest []catalog.Backup
+	others := map[catalog.Health]int{}
+	for _, b := range all {
+		switch {
+		case b.Manifest.Engine != pgdump.Name && b.Manifest.Engine != "":
+			others["of engine "+catalog.Health(b.Manifest.Engine)]++
+		case b.Health == catalog.Verified:
+			verified = append(verified, b)
+		case b.Health == catalog.Unverified:
+			rest = append(rest, b)
+		default:
+			others[b.Health]++
+		}
+	}
+	candidates := append(verified, rest...)
+	if len(candidates) > 0 {
+		return candidates, nil
+	}
+	if len(others) > 0 {
+		return nil, failure.New(failure.Nothing, "bootstrap: none of the repository's %d backups can be used here (%v), nothing was changed", len(all), others).
+			WithHint("`pg_reliability_backup list` says why; restore one by id, or move the repository away to begin from nothing.")
+	}
+	state, err := r.Repo.State()
+	if err != nil {
+		return nil, failure.New(failure.Repository, "bootstrap: %w", err)
+	}
+	if !state.LastSuccess.IsZero() {
+		return nil, failure.New(failure.Repository, "bootstrap: the repository had a backup on %s and has none now, nothing was changed",
+			state.LastSuccess.Format(time.RFC3339)).WithHint("Find out where its backups went before the application begins from nothing.")
+	}
+	return nil, nil
+}
+
+// first restores the first candidate that can be.
+func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outcome, error) {
+	var out Outcome
+	var last error
+	for _, b := range candidates {
+		level.Info(s.Log).Log("msg", "the server is empty: restoring", "backup", b.ID, "state", b.Health, "rows", b.Manifest.Rows())
+		rows, names, err := s.whole(ctx, b)
+		if err == nil {
+			out.Result, out.Backup, out.Databases, out.Rows = Restored, b.ID, names, rows
+			if len(out.Rejected) > 0 {
+				level.Error(s.Log).Log("msg", "an OLDER backup was restored: newer ones were unusable", "backup", b.ID,
+					"taken", b.Manifest.RecoveryPoint.Format(time.RFC3339), "unusable", strings.Join(out.Rejected, " | "))
+			}
+			return out, nil
+		}
+		last = err
+		level.Error(s.Log).Log("msg", "the backup could not be restored", "backup", b.ID, "err", err)
+		out.Rejected = append(out.Rejected, b.ID+": "+err.Error())
+		switch failure.Of(err) {
+		case failure.Verify, failure.Restore, failure.Dump, failure.Other: // the backup's fault, maybe: try the next
+		default:
+			return out, err
+		}
+		if ctx.Err() != nil {
+			return out, err
+		}
+		if s.conn.IsClosed() { // the server went away meanwhile
+			return out, failure.New(failure.Connection, "bootstrap: the server cut the connection: %w", err)
+		}
+	}
+	return out, failure.New(failure.Nothing, "bootstrap: none of %d backups could be restored, nothing is served: %w", len(candidates), last)
+}
+
+// whole restores all databases of a backup and makes them appear at once.
+func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, names []string, err error) {
+	release, err := s.examine(b)
+	if failure.Of(err) == failure.Verify {
+		s.condemn(ctx, b, err)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	defer release()
+	if from := b.Manifest.Server.Major(); s.facts.Major() < from {
+		return 0, nil, failure.New(failure.Version, "backup %s is of PostgreSQL %d, the server is %d", b.ID, from, s.facts.Major())
+	}
+	if err := s.roles(ctx, b); err != nil {
+		return 0, nil, err
+	}
+	stamp := s.Now().UTC().Format("20060102T150405")
+	var swaps []*Swap
+	defer func() {
+		if err != nil {
+			for _, sw := range swaps {
+				s.dropQuietly(ctx, sw.New)
+			}
+		}
+	}()
+	for _, db := range b.Manifest.Databases {
+		if empty(db) && (db.Name == "postgres" || db.Name == "template1") {
+			continue // every server has these, as empty as they were
+		}
+		if db.Name == "postgres" || db.Name == "template1" {
+			level.Warn(s.Log).Log("msg", "this database is not replaced by a bootstrap; restore it with --as", "database", db.Name, "rows", db.Contents.Rows())
+			continue
+		}
+		sw := &Swap{
+			New: trimName(db.Name, "_restore_"+stamp), Name: db.Name, KeepAs: trimName(db.Name, "_before_"+stamp), Database: db,
+		}
+		swaps = append(swaps, sw)
+		n, err := s.beside(ctx, b, db, sw.New)
+		if err != nil {
+			return 0, nil, err
+		}
+		rows, names = rows+n, append(names, db.Name)
+	}
+	s.report("swap")
+	if err := s.swap(ctx, swaps); err != nil {
+		return 0, nil, err
+	}
+	s.dropEmpty(ctx, swaps)
+	return rows, names, nil
+}
+
+// dropEmpty drops the empty databases that stood in the place of restored ones, as a container's
+// entry point makes them.
+func (s *session) dropEmpty(ctx context.Context, swaps []*Swap) {
+	for _, sw := range swaps {
+		if sw.Kept == "" {
+			continue
+		}
+		if err := s.drop(ctx, sw.Kept); err != nil {
+			level.Warn(s.Log).Log("msg", "the empty database of before stays", "database", sw.Kept, "err", err)
+		}
+	}
+}
+
+func empty(db catalog.Database) bool {
+	return len(db.Contents.Tables)+len(db.Contents.Sequences)+len(db.Contents.Objects) == 0
+}
+
+// condemn notes in a backup's status that it is damaged, so that nobody chooses it again.
+func (r *Restorer) condemn(ctx context.Context, b catalog.Backup, why error) {
+	err := r.Repo.UpdateStatus(context.WithoutCancel(ctx), b.ID, func(s *catalog.Status) {
+		s.Damage = &catalog.Damage{At: r.Now().UTC(), Level: 1, Message: why.Error()}
+	})
+	if err != nil { // a repository mounted read-only can be restored from all the same
+		level.Warn(r.Log).Log("msg", "the damage could not be noted in the repository", "backup", b.ID, "err", err)
+	}
+}
+
+// like reads the properties of a database that exists, or gives those of template1.
+func (s *session) like(ctx context.Context, name string, db *catalog.Database) error {
+	there, err := exists(ctx, s.conn, name)
+	if err != nil {
+		return err
+	}
+	from := name
+	if !there {
+		from = "template1"
+	}
+	if *db, err = server.Properties(ctx, s.conn, from); err != nil {
+		return err
+	}
+	if !there { // its locale, and nothing else of it
+		*db = catalog.Database{Properties: db.Properties}
+	}
+	db.Name = name
+	return nil
+}
+
+// schema runs the initial schema into a database beside, and swaps it in.
+func (s *session) schema(ctx context.Context, o BootstrapOptions) (out Outcome, err error) {
+	if len(o.Schema) == 0 {
+		level.Info(s.Log).Log("msg", "the server is empty, the repository is new, and there is no initial schema")
+		return Outcome{Result: Fresh}, nil
+	}
+	if o.Database == "" || o.Database == "postgres" || o.Database == "template1" {
+		return out, failure.New(failure.Config, "bootstrap: no database for the initial schema is named").
+			WithHint("Name it with --database, or in the connection string; not postgres or template1.")
+	}
+	stamp := s.Now().UTC().Format("20060102T150405")
+	sw := &Swap{New: trimName(o.Database, "_restore_"+stamp), Name: o.Database, KeepAs: trimName(o.Database, "_before_"+stamp)}
+	like := catalog.Database{Name: o.Database}
+	if err := s.like(ctx, o.Database, &like); err != nil {
+		return out, err
+	}
+	defer func() {
+		if err != nil {
+			s.dropQuietly(ctx, sw.New)
+		}
+	}()
+	s.report("initial schema")
+	if err := s.create(ctx, sw.New, like, "the initial schema"); err != nil {
+		return out, err
+	}
+	args := []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password", "--single-transaction",
+		"--dbname=" + s.Target.With("options", "").Arg(sw.New)}
+	for _, f := range o.Schema {
+		args = append(args, "--file="+f)
+	}
+	cmd := exec.Command(s.programs.Path("psql"), args...)
+	cmd.Env = s.Target.With("options", "").Environ()
+	if err := clients.Run(ctx, cmd); err != nil {
+		return out, failure.New(failure.Restore, "bootstrap: run the initial schema: %w", err)
+	}
+	if like.Owner != "" { // it replaces a database that exists, empty, with an owner and settings
+		sw.Database = like
+	}
+	if err := s.swap(ctx, []*Swap{sw}); err != nil {
+		return out, err
+	}
+	s.dropEmpty(ctx, []*Swap{sw})
+	return Outcome{Result: Schema, Databases: []string{o.Database}}, nil
+}
+
+// enter counts an automatic restore in the repository's state. A repository that can't be written
+// (mounted read-only) leaves it to the log.
+func (r *Restorer) enter(ctx context.Context, out Outcome, err error) {
+	a := catalog.AutoRestore{
+		At: r.Now().UTC(), Result: catalog.Success, Backup: out.Backup, Seconds: out.Seconds, FellBack: len(out.Rejected) > 0,
+		Message: strings.Join(out.Rejected, " | "),
+	}
+	if err != nil {
+		a.Result, a.Message = catalog.Failing, err.Error()
+	}
+	werr := r.Repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) { *s = s.WithAutoRestore(a, failure.Of(err)) })
+	if werr != nil {
+		level.Warn(r.Log).Log("msg", "the automatic restore could not be counted in the repository", "err", errors.Join(werr))
+	}
+	if err == nil {
+		level.Warn(r.Log).Log("msg", "AUTOMATIC RESTORE: the server was empty and now holds a backup", "backup", out.Backup,
+			"databases", strings.Join(out.Databases, ","), "rows", out.Rows, "seconds", out.Seconds)
+	}
+}
