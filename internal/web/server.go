@@ -83,7 +83,9 @@ type Server struct {
 }
 
 // New checks the options and the web configuration file. It does not listen yet.
-func New(o Options) (*Server, error) {
+func New(o Options) (*Server, error) { return newAt(o, time.Now) }
+
+func newAt(o Options, now func() time.Time) (*Server, error) {
 	if o.Engine == nil || o.Gatherer == nil || o.Prober == nil || o.Logger == nil {
 		return nil, errors.New("web: Engine, Gatherer, Prober and Logger are required")
 	}
@@ -109,7 +111,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	o.MaxAge = maps.Clone(o.MaxAge)
-	s := &Server{options: o, now: time.Now}
+	s := &Server{options: o, now: now}
 	s.handler = s.routes()
 	return s, nil
 }
