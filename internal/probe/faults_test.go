@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -271,4 +274,44 @@ func TestAStoppedServerIsShuttingDownThenRefused(t *testing.T) {
 		t.Errorf("snapshot = %+v, want reads on the kept session, and no login", s)
 	}
 	must(t, conn.Close(t.Context()))
+}
+
+func TestBehindPgBouncer(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, durable())
+	p := start(t, quick(connectTo(t, pgBouncer(t, c))))
+	s := p.waitFor(t, postgres.OK)
+	if got := s.Server; got.Role != Primary || got.CheckpointerStart.IsZero() || got.SystemIdentifier == "" || got.Timeline != 1 {
+		t.Errorf("server = %+v, want all its facts", got)
+	}
+	must(t, c.KillBackend(t.Context()))
+	assertRestarts(t, p.waitAfter(t), map[RestartKind]uint64{Crash: 1})
+	must(t, c.Restart(t.Context()))
+	assertRestarts(t, p.waitAfter(t), map[RestartKind]uint64{Crash: 1, Restart: 1})
+}
+
+func pgBouncer(t *testing.T, c *pgtest.Cluster) (dsn string) {
+	t.Helper()
+	bin, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		bin = "/usr/sbin/pgbouncer"
+	}
+	port, err := pgtest.FreePort()
+	must(t, err)
+	ini := filepath.Join(c.Dir, "pgbouncer.ini")
+	must(t, os.WriteFile(ini, fmt.Appendf(nil, `[databases]
+postgres = host=127.0.0.1 port=%d user=%s password=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 1
+server_login_retry = 1
+`, c.Port, pgtest.Monitor, pgtest.Password, port), 0o644))
+	cmd := pgtest.Command(bin, ini)
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres sslmode=disable", port, pgtest.Monitor)
 }

@@ -1,0 +1,302 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+// script is a server under a clock that the test owns: what real servers do at moments that can't be hit.
+type script struct {
+	mu sync.Mutex
+	// login and query say how long each takes, and its error. Negative: no answer before thaw.
+	login, query func() (time.Duration, error)
+	thawed       chan struct{}
+
+	began     time.Time
+	logins    []time.Duration // when each began
+	pending   int
+	mostAtOne int
+}
+
+func fine() (time.Duration, error)   { return time.Millisecond, nil }
+func frozen() (time.Duration, error) { return -1, nil }
+func full() (time.Duration, error) {
+	return time.Millisecond, &postgres.Failure{Reason: postgres.TooManyConnections, Err: errors.New("sorry, too many clients already")}
+}
+
+func (s *script) set(login, query func() (time.Duration, error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.login, s.query = login, query
+}
+
+// thaw lets all that hangs be answered.
+func (s *script) thaw() {
+	s.set(fine, fine)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.thawed)
+	s.thawed = make(chan struct{})
+}
+
+func (s *script) answer(ctx context.Context, how func() (time.Duration, error)) error {
+	s.mu.Lock()
+	d, err := how()
+	thawed := s.thawed
+	s.mu.Unlock()
+	var done <-chan time.Time
+	if d >= 0 {
+		done = time.After(d)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-done:
+		return err
+	case <-thawed:
+		return nil
+	}
+}
+
+func (s *script) Connect(ctx context.Context) (session, error) {
+	s.mu.Lock()
+	s.logins = append(s.logins, time.Since(s.began))
+	s.pending++
+	s.mostAtOne = max(s.mostAtOne, s.pending)
+	how := s.login
+	s.mu.Unlock()
+	err := s.answer(ctx, how)
+	s.mu.Lock()
+	s.pending--
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return &scripted{s: s}, nil
+}
+
+type scripted struct {
+	s      *script
+	mu     sync.Mutex
+	broken bool
+}
+
+func (c *scripted) Query(ctx context.Context, _ string) ([][]*string, error) {
+	c.s.mu.Lock()
+	how := c.s.query
+	c.s.mu.Unlock()
+	err := c.s.answer(ctx, how)
+	c.mu.Lock()
+	c.broken = c.broken || ctx.Err() != nil || postgres.ReasonOf(err) == postgres.Refused
+	c.mu.Unlock()
+	return [][]*string{make([]*string, len(facts()))}, err
+}
+
+func (c *scripted) Broken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.broken
+}
+func (c *scripted) Version() int            { return 180000 }
+func (c *scripted) Phases() postgres.Phases { return postgres.Phases{} }
+func (c *scripted) Close()                  {}
+
+// played runs a prober with the default intervals (1 s, logins 10 s, timeouts 2 s) on a scripted server.
+func played(t *testing.T, f func(t *testing.T, s *script, p *Prober)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{login: fine, query: fine, thawed: make(chan struct{}), began: time.Now()}
+		p, err := newProber(Options{Target: "db:5432/x", Logger: discard()}, s, nil)
+		must(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); p.Run(ctx) }()
+		f(t, s, p)
+		cancel()
+		<-done
+	})
+}
+
+// until sleeps to a moment of the script, plus a little for what happens at it.
+func (s *script) until(d time.Duration) {
+	time.Sleep(d + 50*time.Millisecond - time.Since(s.began))
+	synctest.Wait()
+}
+
+func (s *script) loginsSince(d time.Duration) []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []time.Duration
+	for _, l := range s.logins {
+		if l >= d {
+			out = append(out, l.Round(100*time.Millisecond))
+		}
+	}
+	return out
+}
+
+func TestAHealthyServerIsAskedForFewLogins(t *testing.T) {
+	played(t, func(t *testing.T, s *script, p *Prober) {
+		s.until(35 * time.Second)
+		if got, want := s.loginsSince(0), []time.Duration{0, 10 * time.Second, 20 * time.Second, 30 * time.Second}; !slices.Equal(got, want) {
+			t.Errorf("logins at %v, want %v", got, want)
+		}
+		if snap := p.Snapshot(); snap.Reason != postgres.OK || !snap.Known {
+			t.Errorf("snapshot = %+v", snap)
+		}
+	})
+}
+
+func TestLoginsThatFailAreRetriedSoonAndEverMoreSeldom(t *testing.T) {
+	played(t, func(t *testing.T, s *script, p *Prober) {
+		s.until(5 * time.Second)
+		s.set(full, fine)
+		s.until(46 * time.Second)
+		var want []time.Duration
+		for _, second := range []int{10, 11, 13, 17, 25, 35, 45} {
+			want = append(want, time.Duration(second)*time.Second)
+		}
+		if got := s.loginsSince(5 * time.Second); !slices.Equal(got, want) {
+			t.Errorf("logins at %v, want %v", got, want)
+		}
+		snap := p.Snapshot()
+		if !snap.Up() || snap.Reason != postgres.TooManyConnections || snap.Outages != 1 || snap.Downtime.Round(time.Second) != 36*time.Second {
+			t.Errorf("snapshot = %+v, want reads up and one outage of 36 s by now", snap)
+		}
+		s.set(fine, fine)
+		s.until(56 * time.Second)
+		if snap := p.Snapshot(); snap.Reason != postgres.OK || snap.Outages != 1 {
+			t.Errorf("snapshot = %+v, want it over", snap)
+		}
+	})
+}
+
+func TestAFrozenServerIsDialledOnceAtATime(t *testing.T) {
+	played(t, func(t *testing.T, s *script, p *Prober) {
+		s.until(4500 * time.Millisecond)
+		s.set(frozen, frozen)
+		s.until(6900 * time.Millisecond)
+		if snap := p.Snapshot(); snap.Reason != postgres.OK {
+			t.Errorf("reason %s before the timeout", snap.Reason)
+		}
+		s.until(7 * time.Second) // the probe of second 5, and 2 s
+		if snap := p.Snapshot(); snap.Reason != postgres.Timeout || !snap.OutageStart.Equal(s.began.Add(5*time.Second)) {
+			t.Errorf("snapshot = %+v, want a timeout, from the probe that hung", snap)
+		}
+		for second := 9; second < 64; second++ {
+			s.until(time.Duration(second) * time.Second)
+			if snap := p.Snapshot(); snap.Probes[Read].At.Before(time.Now().Add(-time.Second)) || snap.Probes[Login].Reason != postgres.Timeout {
+				t.Fatalf("second %d: %+v, want each interval to report the timeout", second, snap)
+			}
+		}
+		if got := s.loginsSince(5 * time.Second); len(got) != 6 || s.mostAtOne != 1 {
+			t.Errorf("dials at %v, %d at once; want one every 10 s, one at a time", got, s.mostAtOne)
+		}
+		s.thaw()
+		woken := time.Now()
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		snap := p.Snapshot()
+		if snap.Reason != postgres.OK || snap.Outages != 1 || snap.LastOutageEnd.Sub(snap.LastOutageStart).Round(100*time.Millisecond) != woken.Sub(s.began.Add(5*time.Second)).Round(100*time.Millisecond) {
+			t.Errorf("snapshot = %+v, want the outage over within 10 ms of waking up", snap)
+		}
+	})
+}
+
+func TestLoginsThatHangDontPileUp(t *testing.T) {
+	played(t, func(t *testing.T, s *script, p *Prober) {
+		s.until(5 * time.Second)
+		s.set(frozen, fine)
+		s.until(60 * time.Second)
+		snap := p.Snapshot()
+		if !snap.Up() || snap.Reason != postgres.Timeout || snap.Outages != 1 || !snap.OutageStart.Equal(s.began.Add(10*time.Second).Add(snap.OutageStart.Sub(s.began)%time.Second)) {
+			t.Errorf("snapshot = %+v, want reads up and one outage since second 10", snap)
+		}
+		if s.mostAtOne != 1 || len(s.loginsSince(5*time.Second)) > 5 {
+			t.Errorf("logins at %v, %d at once; want few, one at a time", s.loginsSince(5*time.Second), s.mostAtOne)
+		}
+		s.set(fine, fine)
+		s.thaw()
+		s.until(72 * time.Second)
+		if snap := p.Snapshot(); snap.Reason != postgres.OK || snap.Outages != 1 {
+			t.Errorf("snapshot = %+v, want the outage over", snap)
+		}
+	})
+}
+
+func TestLoginsThatAreAlwaysTooLateAreOneOutage(t *testing.T) {
+	played(t, func(t *testing.T, s *script, p *Prober) {
+		s.until(5 * time.Second)
+		s.set(func() (time.Duration, error) { return 3 * time.Second, nil }, fine)
+		s.until(100 * time.Second)
+		if snap := p.Snapshot(); !snap.Up() || snap.Reason != postgres.Timeout || snap.Outages != 1 {
+			t.Errorf("snapshot = %+v, want one outage that goes on", snap)
+		}
+		if n := len(s.loginsSince(5 * time.Second)); n > 20 || s.mostAtOne != 1 {
+			t.Errorf("%d logins in 95 s, %d at once; want them spaced", n, s.mostAtOne)
+		}
+	})
+}
+
+func TestAServerThatIsDownIsDialledEachInterval(t *testing.T) {
+	played(t, func(t *testing.T, s *script, p *Prober) {
+		down := func() (time.Duration, error) {
+			return 0, &postgres.Failure{Reason: postgres.Refused, Err: errors.New("connection refused")}
+		}
+		s.until(4500 * time.Millisecond)
+		s.set(down, down)
+		s.until(9500 * time.Millisecond)
+		var want []time.Duration
+		for second := 5; second < 10; second++ {
+			want = append(want, time.Duration(second)*time.Second)
+		}
+		if got := s.loginsSince(4 * time.Second); !slices.Equal(got, want) {
+			t.Errorf("dials at %v, want %v", got, want)
+		}
+		if snap := p.Snapshot(); snap.Reason != postgres.Refused || snap.Probes[Login].Reason != postgres.Refused || snap.Outages != 1 {
+			t.Errorf("snapshot = %+v, want one outage, refused", snap)
+		}
+		s.set(fine, fine)
+		s.until(10 * time.Second)
+		if snap := p.Snapshot(); snap.Reason != postgres.OK || snap.Downtime.Round(10*time.Millisecond) != 5*time.Second {
+			t.Errorf("snapshot = %+v, want 5 s of downtime, and up with the next interval", snap)
+		}
+		s.until(19 * time.Second)
+		if got := s.loginsSince(10*time.Second + time.Millisecond); len(got) != 1 {
+			t.Errorf("logins at %v after the recovery, want the dial alone for one login interval", got)
+		}
+	})
+}
+
+// The callbacks are told what changed, in order, and nothing else.
+func TestChangesAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{login: fine, query: fine, thawed: make(chan struct{}), began: time.Now()}
+		lost := 0
+		p, err := newProber(Options{Target: "db:5432/x", Logger: discard(), OnConnectionLost: func() { lost++ }}, s, nil)
+		must(t, err)
+		var told []string
+		p.OnChange(func(old, now Snapshot) { told = append(told, fmt.Sprintf("%s->%s", old.Reason, now.Reason)) })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); p.Run(ctx) }()
+		s.until(4500 * time.Millisecond)
+		s.set(frozen, frozen)
+		s.until(30 * time.Second)
+		s.thaw()
+		s.until(40 * time.Second)
+		cancel()
+		<-done
+		if want := []string{"other->ok", "ok->timeout", "timeout->ok"}; !slices.Equal(told, want) || lost != 1 {
+			t.Errorf("told %v, connection lost %d times; want %v, once", told, lost, want)
+		}
+	})
+}
