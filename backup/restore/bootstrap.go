@@ -61,7 +61,7 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 	if err := r.awaitServer(ctx, o.Wait); err != nil {
 		return Outcome{}, err
 	}
-	s, err := r.open(ctx)
+	s, err := r.open(ctx, "postgres")
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -250,8 +250,8 @@ func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, name
 		if empty(db) && (db.Name == "postgres" || db.Name == "template1") {
 			continue // every server has these, as empty as they were
 		}
-		if db.Name == "postgres" || db.Name == "template1" {
-			level.Warn(s.Log).Log("msg", "this database is not replaced by a bootstrap; restore it with --as", "database", db.Name, "rows", db.Contents.Rows())
+		if db.Name == "template1" {
+			level.Warn(s.Log).Log("msg", "template1 is not replaced by a bootstrap; restore it with --as", "rows", db.Contents.Rows())
 			continue
 		}
 		sw := &Swap{

@@ -74,8 +74,11 @@ type Report struct {
 // session is the state of one restore: the maintenance session, the lock, and what was found out.
 type session struct {
 	*Restorer
-	conn     *pgx.Conn
-	lock     *server.Lock
+	conn *pgx.Conn
+	lock *server.Lock
+	// maintenance is the database conn is in: one that is not swapped.
+	maintenance string
+
 	facts    catalog.Server
 	programs clients.Programs
 }
@@ -101,11 +104,15 @@ func (r *Restorer) open(ctx context.Context, swapped ...string) (*session, error
 		r.Drain = defaultDrain
 	}
 	r.Drain = min(r.Drain, maxDrain)
-	lock, err := server.TakeLockIn(ctx, r.Target, maintenance)
+	lock, err := server.TakeLock(ctx, r.Target)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{Restorer: r, conn: lock.Conn(), lock: lock}
+	s := &session{Restorer: r, lock: lock, maintenance: maintenance}
+	if s.conn, err = r.Target.Connect(ctx, maintenance); err != nil {
+		lock.Release()
+		return nil, err
+	}
 	if s.facts, err = server.Facts(ctx, s.conn); err != nil {
 		s.close()
 		return nil, err
@@ -125,7 +132,12 @@ func (r *Restorer) open(ctx context.Context, swapped ...string) (*session, error
 	return s, nil
 }
 
-func (s *session) close() { s.lock.Release() }
+func (s *session) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx)
+	s.lock.Release()
+}
 
 // Restore restores one database of a backup and swaps it in.
 func (r *Restorer) Restore(ctx context.Context, o Options) (Report, error) {
@@ -228,7 +240,7 @@ func (s *session) roles(ctx context.Context, b catalog.Backup) error {
 		return nil
 	}
 	s.report("roles")
-	return s.Engine.RestoreRoles(ctx, b, s.Target.With("dbname", s.conn.Config().Database), s.programs)
+	return s.Engine.RestoreRoles(ctx, b, s.Target.With("dbname", s.maintenance), s.programs)
 }
 
 // beside restores a database under a new name and compares it with the manifest. It returns the
@@ -316,11 +328,11 @@ func (s *session) dropQuietly(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	if s.conn.IsClosed() {
-		lock, err := server.TakeLockIn(ctx, s.Target, s.conn.Config().Database)
+		conn, err := s.Target.Connect(ctx, s.maintenance)
 		if err != nil {
 			return
 		}
-		s.lock, s.conn = lock, lock.Conn()
+		s.conn = conn
 	}
 	if err := s.drop(ctx, name); err != nil {
 		level.Warn(s.Log).Log("msg", "an unfinished database is left; the next restore drops it", "database", name, "err", err)

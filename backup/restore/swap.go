@@ -44,6 +44,11 @@ const (
 // after the commit and find the new database. That lock takes a superuser; without one, a client may
 // need a second attempt.
 func (s *session) swap(ctx context.Context, swaps []*Swap) error {
+	for _, sw := range swaps {
+		if sw.Name == "postgres" { // the session with the advisory lock sits in it
+			s.lock.Release()
+		}
+	}
 	for try, grace := 1, s.Drain; ; try, grace = try+1, 0 {
 		err := s.trySwap(ctx, swaps, grace)
 		if err == nil || try == swapTries || ctx.Err() != nil || sqlState(err) != "55006" { // object_in_use
@@ -55,7 +60,7 @@ func (s *session) swap(ctx context.Context, swaps []*Swap) error {
 func (s *session) trySwap(ctx context.Context, swaps []*Swap, grace time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, swapTimeout)
 	defer cancel()
-	drainer, err := s.Target.Connect(ctx, s.conn.Config().Database)
+	drainer, err := s.Target.Connect(ctx, s.maintenance)
 	if err != nil {
 		return err
 	}

@@ -142,6 +142,9 @@ const lockKey int64 = 0x706772656c62616b
 // maintenance is where server-wide work is done: an advisory lock holds within one database.
 const maintenance = "postgres"
 
+// lockPatience is how long a lock may be held by a session that is about to vanish.
+const lockPatience = time.Second
+
 // Lock is the advisory lock that keeps two jobs from backing up the same server at once, whatever
 // their repositories. It lives in a session of its own.
 type Lock struct{ conn *pgx.Conn }
@@ -166,8 +169,18 @@ func TakeLockIn(ctx context.Context, t Target, database string) (*Lock, error) {
 		return nil, err
 	}
 	var got bool
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, lockKey).Scan(&got); err != nil {
-		return nil, errors.Join(fmt.Errorf("take the advisory lock: %w", err), conn.Close(ctx))
+	// The session of a job that just ended, or was killed, takes a moment to vanish.
+	for deadline := time.Now().Add(lockPatience); !got; {
+		if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, lockKey).Scan(&got); err != nil {
+			return nil, errors.Join(fmt.Errorf("take the advisory lock: %w", err), conn.Close(ctx))
+		}
+		if got || time.Now().After(deadline) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	if !got {
 		err := failure.New(failure.Locked, "another backup job works on this server (advisory lock %d is held)", lockKey).
@@ -181,8 +194,6 @@ func TakeLockIn(ctx context.Context, t Target, database string) (*Lock, error) {
 func (l *Lock) Release() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	_, _ = l.conn.Exec(ctx, `SELECT pg_catalog.pg_advisory_unlock($1)`, lockKey) // now, not when the session is gone
 	_ = l.conn.Close(ctx)
 }
-
-// Conn is the session that holds the lock, for short questions while nothing else uses it.
-func (l *Lock) Conn() *pgx.Conn { return l.conn }

@@ -1,0 +1,200 @@
+package job_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+func (b *bench) run(t *testing.T) catalog.Backup {
+	t.Helper()
+	res, err := b.job.Run(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *res.Backup
+}
+
+func (b *bench) restorer(t *testing.T, pg *pgtest.Cluster) *restore.Restorer {
+	t.Helper()
+	target, err := server.Parse(pg.DSN(pgtest.Superuser, "postgres"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &restore.Restorer{
+		Repo: b.repo, Engine: &pgdump.Engine{Repository: b.repo}, Target: target, Log: b.job.Log, Now: time.Now,
+	}
+}
+
+func query(t *testing.T, pg *pgtest.Cluster, database, sql string) string {
+	t.Helper()
+	got, err := pg.Query(context.Background(), database, sql)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return got
+}
+
+func TestRestoreSwapsUnderALiveClientWithOneReconnect(t *testing.T) {
+	b := newBench(t)
+	backup := b.run(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if err := b.pg.ExecIn(ctx, "shop", "CREATE TABLE beat (n int)", "DELETE FROM log"); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var reconnects, failures, written int
+	var last string
+	done := make(chan struct{})
+	go func() { // an application: inserts, and reconnects once it is thrown out
+		defer close(done)
+		var conn *pgx.Conn
+		for ctx.Err() == nil {
+			if conn == nil {
+				c, err := pgx.Connect(ctx, strings.Replace(b.pg.DSN("app", "shop"), pgtest.Password, "app's", 1))
+				mu.Lock()
+				if err != nil {
+					failures++
+					last = err.Error()
+				} else {
+					reconnects++
+				}
+				mu.Unlock()
+				conn = c
+				if err != nil {
+					conn = nil
+					continue
+				}
+			}
+			_, err := conn.Exec(ctx, "INSERT INTO customer (name) VALUES (gen_random_uuid()::text)")
+			mu.Lock()
+			if err != nil {
+				last = err.Error()
+				conn = nil
+			} else {
+				written++
+			}
+			mu.Unlock()
+		}
+	}()
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if written < 10 {
+			return fmt.Errorf("%d rows written, last error %s", written, last)
+		}
+		return nil
+	})
+	rep, err := b.restorer(t, b.pg).Restore(ctx, restore.Options{Backup: backup, Database: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	atSwap := written
+	mu.Unlock()
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if written < atSwap+10 {
+			return fmt.Errorf("%d rows written since the swap, last error %s", written-atSwap, last)
+		}
+		return nil
+	})
+	cancel()
+	<-done
+	t.Logf("swap took %.3f s, restore %.3f s", rep.SwapSeconds, rep.Seconds)
+	if reconnects != 2 || failures != 0 { // the first connection counts as one
+		t.Errorf("the client connected %d times and failed %d times (%s), want 2 and 0", reconnects, failures, last)
+	}
+	if got := query(t, b.pg, "shop", "SELECT count(*) FROM log"); got != "100" {
+		t.Errorf("the restored database has %s log lines, want 100", got)
+	}
+	if got := query(t, b.pg, rep.KeptAs, "SELECT count(*) FROM log"); got != "0" {
+		t.Errorf("the kept database has %s log lines, want 0", got)
+	}
+	if got := query(t, b.pg, rep.KeptAs, "SELECT count(*) > 1000 FROM customer"); got != "true" {
+		t.Errorf("the rows written before the swap are not in %s", rep.KeptAs)
+	}
+	for sql, want := range map[string]string{
+		"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'shop'":             "app",
+		"SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname='shop'": "it's the shop",
+		"SELECT has_database_privilege('public', 'shop', 'CONNECT')":                         "false",
+		"SELECT current_setting('search_path')":                                              `"$user", public`,
+		"SELECT current_setting('work_mem')":                                                 "5MB",
+	} {
+		if got := query(t, b.pg, "shop", sql); got != want {
+			t.Errorf("%s = %q, want %q", sql, got, want)
+		}
+	}
+}
+
+func TestBootstrapFillsAnEmptyServerOnce(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	if err := b.pg.Exec(ctx, "CREATE TABLE in_postgres AS SELECT 1 AS one"); err != nil {
+		t.Fatal(err)
+	}
+	backup := b.run(t)
+	fresh := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
+	if err := fresh.Exec(ctx, "CREATE DATABASE shop"); err != nil { // as a container's entry point does
+		t.Fatal(err)
+	}
+	out, err := b.restorer(t, fresh).Bootstrap(ctx, restore.BootstrapOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.Result != restore.Restored || out.Backup != backup.ID || out.Rows != 4101 {
+		t.Errorf("outcome = %+v, want 4101 rows of %s", out, backup.ID)
+	}
+	if got := query(t, fresh, "postgres", "SELECT count(*) FROM in_postgres"); got != "1" {
+		t.Errorf("the database postgres has %s rows, want 1", got)
+	}
+	if got := query(t, fresh, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database"); got != "postgres shop template0 template1" {
+		t.Errorf("databases = %s", got)
+	}
+	conn, err := pgx.Connect(ctx, strings.Replace(fresh.DSN("app", "shop"), pgtest.Password, "app's", 1))
+	if err != nil {
+		t.Fatalf("the application can't log in with its old password: %v", err)
+	}
+	_ = conn.Close(ctx)
+	again, err := b.restorer(t, fresh).Bootstrap(ctx, restore.BootstrapOptions{})
+	if err != nil || again.Result != restore.HadData {
+		t.Errorf("the second bootstrap: %+v, %v, want %s", again, err, restore.HadData)
+	}
+	if s, _ := b.repo.State(); len(s.AutoRestores) != 1 || s.AutoRestores[0].N != 1 {
+		t.Errorf("auto restores = %+v, want one", s.AutoRestores)
+	}
+}
+
+func TestRestoreOneTableBesideTheLiveOne(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	backup := b.run(t)
+	if err := b.pg.ExecIn(ctx, "shop", `DELETE FROM "Odd; name"."order's" WHERE id > 10`); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := b.restorer(t, b.pg).RestoreTable(ctx, restore.TableOptions{
+		Backup: backup, Database: "shop", Schema: "Odd; name", Table: "order's", As: "back",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.Rows != 3000 || query(t, b.pg, "shop", `SELECT count(*) FROM "Odd; name".back`) != "3000" {
+		t.Errorf("report = %+v, want 3000 rows", rep)
+	}
+	if got := query(t, b.pg, "shop", `SELECT count(*) FROM "Odd; name"."order's"`); got != "10" {
+		t.Errorf("the live table has %s rows, want 10", got)
+	}
+}
