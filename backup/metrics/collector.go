@@ -1,0 +1,375 @@
+// Package metrics turns a catalogue into Prometheus metrics: the same names whether the exporter, the
+// daemon or a textfile shows them. All is read from disk at each collection, so that a job that is
+// dead shows as a growing age. What is not known is absent.
+package metrics
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+const namespace = "pg_reliability_backup_"
+
+// futureTolerance is how far ahead of our clock a backup's time may be before its age is unknown: the
+// clock was set back, or two machines differ.
+const futureTolerance = 5 * time.Second
+
+// Collector reads a repository at each collection. It implements prometheus.Collector.
+type Collector struct {
+	dir string
+	now func() time.Time
+
+	mu      sync.Mutex
+	repo    *catalog.Repository // kept for its cache
+	pending []catalog.Failure   // that the repository could not take
+}
+
+// New makes a collector for the repository in a directory, which may be missing for now.
+func New(dir string, now func() time.Time) *Collector { return &Collector{dir: dir, now: now} }
+
+// Unrecorded adds a failure that could not be entered in the repository, because that is what failed.
+func (c *Collector) Unrecorded(f catalog.Failure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = append(c.pending, f)
+}
+
+// Pending returns the failures added by Unrecorded; the caller enters them in the repository once
+// it is back, and calls Recorded.
+func (c *Collector) Pending() []catalog.Failure {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]catalog.Failure(nil), c.pending...)
+}
+
+// Recorded forgets the first n pending failures: they are in the repository now.
+func (c *Collector) Recorded(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = c.pending[min(n, len(c.pending)):]
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// descs are all metrics of the collector.
+type descs struct {
+	up, catalogError, info                                              *prometheus.Desc
+	lastSuccess, lastFailure, lastAttempt, lastVerified                 *prometheus.Desc
+	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration    *prometheus.Desc
+	restoreDuration, count, retentionTarget, runningSince               *prometheus.Desc
+	nextRun, scheduleInterval, runs, verifications, lastFailureInfo     *prometheus.Desc
+	repositorySize, repositoryFree, rpo, rto                            *prometheus.Desc
+	autoRestores, autoRestoreLast, autoRestoreFellBack                  *prometheus.Desc
+	offsiteLast, offsiteAge, offsiteLastFailure, offsiteCopies, walTime *prometheus.Desc
+}
+
+func makeDescs() descs {
+	n := namespace
+	return descs{
+		up:           desc(n+"catalog_up", "1 if the backup repository could be read, 0 if it is missing, unmounted or damaged."),
+		catalogError: desc(n+"catalog_error_info", "Present with value 1 while the backup repository can't be read: why.", "reason"),
+		info: desc(n+"info", "The backup repository and what its newest backup was made of and with.",
+			"repository_id", "engine", "server_version", "system_identifier", "version"),
+		lastSuccess:  desc(n+"last_success_timestamp_seconds", "When the newest good backup was completed."),
+		lastFailure:  desc(n+"last_failure_timestamp_seconds", "When the last failed run failed; of one that was killed, when it began."),
+		lastAttempt:  desc(n+"last_attempt_timestamp_seconds", "When the last run began."),
+		lastVerified: desc(n+"last_verified_timestamp_seconds", "When a backup was last restored into a throwaway server and found equal to its manifest."),
+		age:          desc(n+"age_seconds", "Seconds since the newest good backup was completed. Absent while its time is in the future."),
+		verifiedAge:  desc(n+"verified_age_seconds", "Seconds since the last verification that passed."),
+		lastSize:     desc(n+"last_size_bytes", "Size of the newest backup that is not damaged."),
+		previousSize: desc(n+"previous_size_bytes", "Size of the backup before the newest, of the same engine and set."),
+		lastRows:     desc(n+"last_rows", "Rows of all tables in the newest backup that is not damaged."),
+		lastDuration: desc(n+"last_duration_seconds", "Seconds the newest good backup took, without its verification."),
+		restoreDuration: desc(n+"restore_duration_seconds",
+			"Seconds the last verification that passed took from an empty directory to a restored server."),
+		count:            desc(n+"count", "Backups in the repository, by state.", "state"),
+		retentionTarget:  desc(n+"retention_target", "Newest good backups the job keeps."),
+		runningSince:     desc(n+"running_since_timestamp_seconds", "When the run that is in progress began; absent while there is none."),
+		nextRun:          desc(n+"next_run_timestamp_seconds", "When the daemon begins its next run."),
+		scheduleInterval: desc(n+"schedule_interval_seconds", "Seconds between the daemon's next two runs."),
+		runs:             desc(n+"runs_total", "Runs since the repository was made, by result and reason.", "result", "reason"),
+		verifications:    desc(n+"verifications_total", "Verifications by restore since the repository was made, by result and reason.", "result", "reason"),
+		lastFailureInfo:  desc(n+"last_failure_info", "Reason of the last failed run.", "reason"),
+		repositorySize:   desc(n+"repository_size_bytes", "Bytes of all backups in the repository."),
+		repositoryFree:   desc(n+"repository_free_bytes", "Bytes free on the repository's file system."),
+		rpo: desc("pg_reliability_rpo_seconds",
+			"Recovery point: age of the newest state that can be recovered, archived WAL included."),
+		rto: desc("pg_reliability_rto_seconds",
+			"Recovery time as last measured: seconds to restore the newest verified backup into an empty server."),
+		autoRestores:        desc(n+"auto_restore_total", "Automatic restores of an empty server (bootstrap), by result.", "result"),
+		autoRestoreLast:     desc(n+"auto_restore_last_timestamp_seconds", "When an empty server was last restored automatically, or that was tried."),
+		autoRestoreFellBack: desc(n+"auto_restore_fell_back", "1 if the last automatic restore had to pass over newer backups that were unusable."),
+		offsiteLast:         desc(n+"offsite_last_success_timestamp_seconds", "When the newest backup that has a complete off-site copy was copied."),
+		offsiteAge:          desc(n+"offsite_age_seconds", "Seconds since the newest backup with a complete off-site copy was made."),
+		offsiteLastFailure:  desc(n+"offsite_failing", "1 if the last attempt to copy the newest good backup off-site failed."),
+		offsiteCopies:       desc(n+"offsite_count", "Backups in the repository that have a complete off-site copy."),
+		walTime:             desc(n+"wal_archived_timestamp_seconds", "Up to when archived WAL can recover, as last seen by the job."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := makeDescs()
+	repo, all, state, err := c.read()
+	e := emitter{ch: ch, now: c.now()}
+	if err != nil {
+		e.gauge(d.up, 0)
+		e.gauge(d.catalogError, 1, errorReason(err))
+		c.unread(e, d)
+		return
+	}
+	e.gauge(d.up, 1)
+	for _, f := range c.pending {
+		state = state.TurnedAway(f)
+	}
+	e.state(d, state)
+	e.backups(d, repo, all)
+	e.recovery(d, all, state)
+	if busy, known := repo.Busy(); state.Running != nil && (busy || !known) {
+		e.time(d.runningSince, state.Running.Since)
+	}
+	if free, err := catalog.FreeBytes(repo.Dir()); err == nil {
+		e.gauge(d.repositoryFree, float64(free))
+	}
+}
+
+// read reads the repository. A run that was killed is counted as what it is, though nobody has
+// written that down yet.
+func (c *Collector) read() (*catalog.Repository, []catalog.Backup, catalog.State, error) {
+	if c.repo == nil || c.repo.Present() != nil {
+		repo, err := catalog.Open(c.dir)
+		if err != nil {
+			return nil, nil, catalog.State{}, err
+		}
+		c.repo = repo
+	}
+	// The journal before the list: a run that is published in between is in both, not in neither.
+	state, stateErr := c.repo.State()
+	all, err := c.repo.List()
+	if err != nil {
+		return nil, nil, state, err
+	}
+	if stateErr != nil {
+		state = catalog.State{}
+	}
+	if state.Running != nil {
+		if busy, known := c.repo.Busy(); known && !busy {
+			if again, err := c.repo.State(); err == nil { // it may have ended between the two questions
+				state = again
+			}
+			state = c.repo.Settled(state)
+		}
+	}
+	return c.repo, all, state, nil
+}
+
+// unread shows what is known without the repository: the failures it could not take.
+func (c *Collector) unread(e emitter, d descs) {
+	if n := len(c.pending); n > 0 {
+		last := c.pending[n-1]
+		e.time(d.lastFailure, last.At)
+		e.time(d.lastAttempt, last.At)
+		e.gauge(d.lastFailureInfo, 1, string(last.Reason))
+	}
+}
+
+// errorReason is why a repository can't be read, as a word.
+func errorReason(err error) string {
+	switch {
+	case errors.Is(err, catalog.ErrNoRepository):
+		return "missing"
+	case errors.Is(err, fs.ErrPermission):
+		return "permission"
+	}
+	return string(failure.Of(err))
+}
+
+// emitter sends metrics.
+type emitter struct {
+	ch  chan<- prometheus.Metric
+	now time.Time
+}
+
+func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	e.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// time sends a timestamp, unless it is unknown.
+func (e emitter) time(d *prometheus.Desc, t time.Time) {
+	if !t.IsZero() {
+		e.gauge(d, seconds(t))
+	}
+}
+
+// age sends the seconds since a time, unless that is unknown or lies in the future.
+func (e emitter) age(d *prometheus.Desc, t time.Time) {
+	if t.IsZero() || t.Sub(e.now) > futureTolerance {
+		return
+	}
+	e.gauge(d, max(0, e.now.Sub(t).Seconds()))
+}
+
+// state sends what the journal holds.
+func (e emitter) state(d descs, s catalog.State) {
+	e.time(d.lastAttempt, s.LastAttempt)
+	if f := s.LastFailure; f != nil {
+		e.time(d.lastFailure, f.At)
+		e.gauge(d.lastFailureInfo, 1, string(f.Reason))
+	}
+	if s.RetentionTarget > 0 {
+		e.gauge(d.retentionTarget, float64(s.RetentionTarget))
+	}
+	if p := s.Schedule; p != nil {
+		e.time(d.nextRun, p.Next)
+		e.gauge(d.scheduleInterval, p.IntervalSeconds)
+	}
+	e.counts(d.runs, s.Runs)
+	e.counts(d.verifications, s.Verifications)
+	restores := map[string]uint64{catalog.Success: 0, catalog.Failing: 0}
+	for _, c := range s.AutoRestores {
+		restores[c.Result] += c.N
+	}
+	for result, n := range restores {
+		e.counter(d.autoRestores, n, result)
+	}
+	if r := s.LastRestore; r != nil {
+		e.time(d.autoRestoreLast, r.At)
+		fell := 0.0
+		if r.FellBack {
+			fell = 1
+		}
+		e.gauge(d.autoRestoreFellBack, fell)
+	}
+	if s.WAL != nil {
+		e.time(d.walTime, s.WAL.ArchivedTo)
+	}
+}
+
+// counts sends a counter for every reason a run can fail for, so that the first failure is an increase.
+func (e emitter) counts(d *prometheus.Desc, counts []catalog.Count) {
+	n := map[[2]string]uint64{{catalog.Success, ""}: 0}
+	for _, r := range failure.Reasons() {
+		switch r {
+		case failure.Refused, failure.Nothing, failure.Restore, failure.Stale:
+		default:
+			n[[2]string{catalog.Failing, string(r)}] = 0
+		}
+	}
+	for _, c := range counts {
+		n[[2]string{c.Result, string(c.Reason)}] = c.N
+	}
+	for k, v := range n {
+		e.counter(d, v, k[0], k[1])
+	}
+}
+
+// backups sends what the list holds; it is newest first.
+func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup) {
+	var size int64
+	count := map[catalog.Health]int{}
+	for _, h := range catalog.Healths() {
+		count[h] = 0
+	}
+	var newest, good, previous *catalog.Backup
+	copies := 0
+	for i := range all {
+		b := &all[i]
+		count[b.Health]++
+		size += b.Manifest.Bytes
+		if o := b.Status.Offsite; o != nil && o.Completed != nil {
+			if copies++; copies == 1 {
+				e.time(d.offsiteLast, *o.Completed)
+				e.age(d.offsiteAge, b.Manifest.Finished)
+			}
+		}
+		if b.Health == catalog.Damaged {
+			continue
+		}
+		if newest == nil {
+			newest = b
+		} else if previous == nil && b.Manifest.Engine == newest.Manifest.Engine && b.Manifest.Set == newest.Manifest.Set {
+			previous = b
+		}
+		if good == nil && b.Health.Good() {
+			good = b
+		}
+	}
+	for h, n := range count {
+		e.gauge(d.count, float64(n), string(h))
+	}
+	e.gauge(d.repositorySize, float64(size))
+	if newest != nil {
+		m := newest.Manifest
+		e.gauge(d.lastSize, float64(m.Bytes))
+		e.gauge(d.lastRows, float64(m.Rows()))
+		e.gauge(d.info, 1, repo.ID(), m.Engine, m.Server.Version, m.Server.SystemIdentifier, m.Tool)
+	}
+	if previous != nil {
+		e.gauge(d.previousSize, float64(previous.Manifest.Bytes))
+	}
+	if good == nil {
+		return
+	}
+	e.time(d.lastSuccess, good.Manifest.Finished)
+	e.age(d.age, good.Manifest.Finished)
+	e.gauge(d.lastDuration, good.Manifest.Duration().Seconds())
+	if o := good.Status.Offsite; o != nil {
+		e.gauge(d.offsiteCopies, float64(copies))
+		failing := 0.0
+		if o.Error != "" {
+			failing = 1
+		}
+		e.gauge(d.offsiteLastFailure, failing)
+	}
+}
+
+// recovery sends how much would be lost, and how long it would take.
+func (e emitter) recovery(d descs, all []catalog.Backup, s catalog.State) {
+	var point, verified time.Time
+	var v *catalog.Verification
+	for i := range all {
+		b := &all[i]
+		if !b.Health.Good() {
+			continue
+		}
+		at := b.Manifest.RecoveryPoint
+		if s.WAL != nil && s.WAL.Engine == b.Manifest.Engine && s.WAL.ArchivedTo.After(at) {
+			at = s.WAL.ArchivedTo
+		}
+		if point.IsZero() { // newest first; a later one in the list is older, whatever its clock said
+			point = at
+		}
+		if b.Health == catalog.Verified && v == nil {
+			v, verified = b.Status.Verified, b.VerifiedAt()
+		}
+	}
+	e.age(d.rpo, point)
+	if v != nil {
+		e.time(d.lastVerified, verified)
+		e.age(d.verifiedAge, verified)
+		if v.RestoreSeconds > 0 {
+			e.gauge(d.restoreDuration, v.RestoreSeconds)
+			e.gauge(d.rto, v.RestoreSeconds)
+		}
+	}
+}

@@ -1,0 +1,181 @@
+// Package schedule says when backups are due, and runs them then: one at a time, in a time zone, across
+// clock changes and downtime.
+package schedule
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	cron "github.com/netresearch/go-cron"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// Plan is a cron expression in a time zone.
+type Plan struct {
+	Expression string
+	Location   *time.Location
+	schedule   cron.Schedule
+}
+
+// Parse reads a cron expression: five fields, six with seconds first, or @daily, @every 1h and the
+// like. At the spring change of the clock a time that does not exist is served when it would have been.
+func Parse(expression string, location *time.Location) (Plan, error) {
+	parser, err := cron.TryNewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
+	if err != nil {
+		return Plan{}, fmt.Errorf("make a cron parser: %w", err)
+	}
+	s, err := parser.Parse(expression)
+	if err != nil {
+		return Plan{}, failure.New(failure.Config, "schedule %q: %w", expression, err).
+			WithHint("Five fields (minute hour day month weekday) such as \"0 2 * * *\", or @daily, or @every 6h.")
+	}
+	p := Plan{Expression: expression, Location: location, schedule: s}
+	if p.Next(time.Now()).IsZero() {
+		return Plan{}, failure.New(failure.Config, "schedule %q never comes due", expression)
+	}
+	return p, nil
+}
+
+// Next is the first due time after t.
+func (p Plan) Next(t time.Time) time.Time {
+	next := p.schedule.Next(t.In(p.Location).Round(0))
+	return next.Round(0)
+}
+
+// Interval is the time between the next two due times after t.
+func (p Plan) Interval(t time.Time) time.Duration {
+	next := p.Next(t)
+	return p.Next(next).Sub(next)
+}
+
+// Daemon runs a task when it is due.
+type Daemon struct {
+	Plan Plan
+	Repo *catalog.Repository
+	// Run does the work once; its error is logged by itself.
+	Run func(ctx context.Context) error
+	// Retries is how often a failed run is tried again before the next due time, RetryDelay later.
+	Retries    int
+	RetryDelay time.Duration
+	// Tick is called at least every few seconds, for other work of the daemon; may be nil.
+	Tick func(ctx context.Context)
+	Log  log.Logger
+	Now  func() time.Time
+	// Poll is how often the clock is looked at: a timer does not know that the clock was set. 0 means 1 s.
+	Poll time.Duration
+}
+
+// Serve runs until the context ends. A due time that passed while nobody was there is served at
+// once, one time however many were missed; so is a repository without a good backup.
+func (d *Daemon) Serve(ctx context.Context) error {
+	next, why := d.first()
+	left := d.Retries
+	d.announce(ctx, next)
+	if !next.After(d.Now()) {
+		level.Info(d.Log).Log("msg", "running at once", "why", why)
+	} else {
+		level.Info(d.Log).Log("msg", "next run", "at", next.Format(time.RFC3339))
+	}
+	poll := d.Poll
+	if poll == 0 {
+		poll = time.Second
+	}
+	for {
+		now := d.Now().Round(0)
+		// The clock was set back: what is due by the new clock is due.
+		if due := d.Plan.Next(now); due.Before(next) {
+			next = due
+		}
+		if !now.Before(next) {
+			err := d.Run(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			ended := d.Now().Round(0)
+			next = d.Plan.Next(ended)
+			if err == nil {
+				left = d.Retries
+			} else if retry := ended.Add(d.RetryDelay); left > 0 && retry.Before(next) {
+				left--
+				next = retry
+				level.Warn(d.Log).Log("msg", "the run failed and is tried again", "at", retry.Format(time.RFC3339), "tries_left", left)
+			} else {
+				left = d.Retries
+			}
+			d.served(ctx, ended, next)
+			continue
+		}
+		if d.Tick != nil {
+			d.Tick(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(min(poll, max(next.Sub(now), time.Millisecond))):
+		}
+	}
+}
+
+// first is when the first run is due, and why.
+func (d *Daemon) first() (time.Time, string) {
+	now := d.Now().Round(0)
+	state, err := d.Repo.State()
+	if err == nil && state.Schedule != nil && !state.Schedule.LastDue.IsZero() {
+		last := state.Schedule.LastDue
+		if due := d.Plan.Next(last); !due.After(now) && last.Before(now) {
+			return now, "the run of " + due.Format(time.RFC3339) + " was missed"
+		}
+	}
+	if all, err := d.Repo.List(); err == nil {
+		for _, b := range all {
+			if b.Health.Good() {
+				return d.Plan.Next(now), ""
+			}
+		}
+		return now, "the repository has no good backup"
+	}
+	return d.Plan.Next(now), ""
+}
+
+// served notes that everything due until now was served, or given up.
+func (d *Daemon) served(ctx context.Context, until, next time.Time) {
+	d.update(ctx, func(s *catalog.Schedule) { s.LastDue, s.Next = until.UTC(), next.UTC() })
+}
+
+// announce tells readers of the catalogue what is planned.
+func (d *Daemon) announce(ctx context.Context, next time.Time) {
+	now := d.Now().Round(0)
+	d.update(ctx, func(s *catalog.Schedule) {
+		s.Next = next.UTC()
+		if s.LastDue.IsZero() || s.LastDue.After(now) {
+			s.LastDue = now.UTC()
+		}
+	})
+}
+
+func (d *Daemon) update(ctx context.Context, change func(*catalog.Schedule)) {
+	err := d.Repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) {
+		plan := catalog.Schedule{}
+		if s.Schedule != nil {
+			plan = *s.Schedule
+		}
+		plan.Expression, plan.TimeZone = d.Plan.Expression, d.Plan.Location.String()
+		plan.IntervalSeconds = d.Plan.Interval(d.Now()).Seconds()
+		change(&plan)
+		s.Schedule = &plan
+	})
+	if err != nil {
+		level.Error(d.Log).Log("msg", "the schedule could not be noted in the repository", "err", err)
+	}
+}
+
+// Freshness is how old the newest good backup may be before the job is unhealthy, where nobody says
+// otherwise: the schedule's interval and a twelfth of it, at least a minute, at most two hours.
+func Freshness(interval time.Duration) time.Duration {
+	return interval + min(max(interval/12, time.Minute), 2*time.Hour)
+}
