@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
 // volumeWait is how long one collection waits for all file systems together. A healthy statfs(2)
@@ -16,6 +19,20 @@ import (
 const volumeWait = 2 * time.Second
 
 var volumeName = regexp.MustCompile(`^[a-z0-9_]+$`)
+
+var errVolumeHangs = errors.New("the file system has not answered")
+
+// volumeReason keeps a file system's errors from being read as a server's: a path that is not there is
+// no connection refused.
+func volumeReason(err error) postgres.Reason {
+	switch {
+	case errors.Is(err, errVolumeHangs):
+		return postgres.Timeout
+	case errors.Is(err, fs.ErrPermission):
+		return postgres.Permission
+	}
+	return postgres.Other
+}
 
 // Volumes measures the file systems the database and its backups live on.
 //
@@ -127,7 +144,10 @@ func (v *Volumes) Collect(ctx context.Context, out *Sink) error {
 	for _, vol := range v.volumes {
 		stat, err := v.await(ctx, vol)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("volume %s at %s: %w", vol.name, vol.path, err))
+			errs = append(errs, &postgres.Failure{
+				Reason: volumeReason(err),
+				Err:    fmt.Errorf("volume %s at %s: %w", vol.name, vol.path, err),
+			})
 			out.Add(v.descs.success, 0, vol.name)
 			continue
 		}
@@ -164,8 +184,8 @@ func (v *Volumes) await(ctx context.Context, vol *volume) (volumeStat, error) {
 		case <-m.done: // both were ready: a result counts more than the deadline
 		default:
 			return volumeStat{}, fmt.Errorf(
-				"the file system has not answered for %s. HINT: See the kernel's log: a dead network mount or a failing disk",
-				v.now().Sub(m.started).Round(time.Millisecond))
+				"%w for %s. HINT: See the kernel's log: a dead network mount or a failing disk",
+				errVolumeHangs, v.now().Sub(m.started).Round(time.Millisecond))
 		}
 	}
 	vol.pending = nil

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
 // collected runs one collection and returns its samples as `name{value,value}`.
@@ -72,6 +74,9 @@ func TestVolumeMissingDoesNotHideOthers(t *testing.T) {
 	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "volume gone at "+dir+"/gone: statfs: ") {
 		t.Errorf("error %v, want it to name the volume, its path and the cause", err)
 	}
+	if reason := postgres.ReasonOf(err); reason != postgres.Other {
+		t.Errorf("a missing path has the reason %s", reason)
+	}
 	if got["pg_reliability_volume_success{gone}"] != 0 || got["pg_reliability_volume_success{data}"] != 1 {
 		t.Errorf("success is wrong: %v", got)
 	}
@@ -121,6 +126,9 @@ func TestVolumeThatHangsCostsOneGoroutineAndComesBack(t *testing.T) {
 		got, err := collected(t, v)
 		if err == nil || !strings.Contains(err.Error(), "volume wal at /wal: the file system has not answered for") {
 			t.Fatalf("error %v, want the hang", err)
+		}
+		if reason := postgres.ReasonOf(err); reason != postgres.Timeout {
+			t.Fatalf("a hang has the reason %s", reason)
 		}
 		if _, ok := got["pg_reliability_volume_size_bytes{wal}"]; ok || got["pg_reliability_volume_success{wal}"] != 0 {
 			t.Fatalf("the hung volume has values: %v", got)
