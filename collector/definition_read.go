@@ -168,6 +168,8 @@ func (r *reader) fields(n *yaml.Node, of string, known ...string) map[string]*ya
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		switch {
+		case strings.Contains(k.Value, " ") && v.Tag == "!!null":
+			r.fail(k, fmt.Sprintf("%q looks like the rest of a text with a comma", k.Value), "Put the whole text in quotes.")
 		case !slices.Contains(known, k.Value):
 			r.fail(k, fmt.Sprintf("unknown key %q in %s", k.Value, of), "Known keys: "+strings.Join(known, ", ")+".")
 		case out[k.Value] != nil:
