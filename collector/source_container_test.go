@@ -39,8 +39,8 @@ func TestContainerOptionErrorsSayWhatIsRight(t *testing.T) {
 	}
 }
 
-// engine serves a made-up engine on a unix socket and returns its address.
-func engine(t *testing.T, handler http.HandlerFunc) string {
+// madeUpEngine serves a made-up engine on a unix socket and returns its address.
+func madeUpEngine(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	socket := filepath.Join(shortDir(t), "engine.sock")
 	listener, err := net.Listen("unix", socket)
@@ -113,7 +113,7 @@ func TestContainerEngineFaults(t *testing.T) {
 		"hangs": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "HINT: The engine accepts but does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			host := engine(t, tc.handler)
+			host := madeUpEngine(t, tc.handler)
 			c := newContainer(t, ContainerOptions{Host: host, Timeout: 200 * time.Millisecond, OnState: func(string, int, time.Time) {
 				t.Error("OnState is told of a failure")
 			}})
