@@ -121,7 +121,6 @@ func (c *Cluster) initdb(o Options) error {
 		"listen_addresses":        "'127.0.0.1'",
 		"unix_socket_directories": "'" + c.Dir + "'",
 		"fsync":                   "off",
-		"synchronous_commit":      "off",
 		"full_page_writes":        "off",
 		"shared_buffers":          "16MB",
 		"max_connections":         "50",
