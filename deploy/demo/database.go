@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"fmt"
+
+	"github.com/pg-reliability/pg_reliability_exporter/deploy/sql"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+const (
+	appRole     = "shop_app"
+	appDatabase = "shop"
+)
+
+//go:embed schema.sql
+var schema string
+
+// database is the server that is watched.
+type database struct {
+	*pgtest.Cluster
+	// password of the exporter's role.
+	password string
+}
+
+// startDatabase makes a server with a shop in it and the exporter's role, as README.md tells users to make it.
+func startDatabase(ctx context.Context, r *room) (*database, error) {
+	c, err := pgtest.Start(ctx, pgtest.Options{Dir: r.path("server"), NoMonitorRole: true, Settings: map[string]string{
+		"track_io_timing": "on",
+		"cluster_name":    "'demo'",
+		"log_checkpoints": "on",
+	}})
+	if err != nil {
+		return nil, err
+	}
+	db := &database{Cluster: c, password: rand.Text()}
+	err = c.Exec(ctx, sql.MonitoringRole,
+		fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgtest.Monitor, db.password),
+		"CREATE ROLE "+appRole+" LOGIN", "CREATE DATABASE "+appDatabase+" OWNER "+appRole)
+	if err == nil {
+		err = c.ExecIn(ctx, appDatabase, "SET ROLE "+appRole, schema)
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("fill the server: %w", err)
+	}
+	return db, nil
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+const prometheusPort = 9090
+
+// prometheus scrapes the exporter.
+type prometheus struct {
+	child
+	// missing says why there is none; empty when there is.
+	missing string
+}
+
+const prometheusConfig = `global:
+  scrape_interval: 5s
+  evaluation_interval: 5s
+scrape_configs:
+  - job_name: postgresql
+    static_configs:
+      - targets: ['%s']
+`
+
+func startPrometheus(ctx context.Context, r *room, target string) (*prometheus, error) {
+	program, err := exec.LookPath("prometheus")
+	if err != nil {
+		return &prometheus{missing: err.Error()}, nil
+	}
+	config := r.path("prometheus.yml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, prometheusConfig, target), 0o644); err != nil {
+		return nil, fmt.Errorf("write Prometheus' configuration: %w", err)
+	}
+	addr, moved, err := address(prometheusPort, "Prometheus")
+	if err != nil {
+		return nil, err
+	}
+	p := &prometheus{child: child{name: "prometheus", address: addr, moved: moved, cmd: pgtest.Command(program,
+		"--config.file="+config,
+		"--storage.tsdb.path="+filepath.Join(r.dir, "server", "prometheus"),
+		"--web.listen-address="+addr,
+		"--log.level=warn",
+	)}}
+	if err := p.start(r); err != nil {
+		return nil, err
+	}
+	if err := p.waitFor(ctx, "/-/ready"); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// scrape is what Prometheus says of its newest scrape of the exporter: up, down, or unknown before the first.
+func (p *prometheus) scrape(ctx context.Context) (health, lastError string) {
+	var answer struct {
+		Data struct {
+			ActiveTargets []struct{ Health, LastError string }
+		}
+	}
+	err := get(ctx, "http://"+p.address+"/api/v1/targets?state=active", func(resp *http.Response) error {
+		return json.NewDecoder(resp.Body).Decode(&answer)
+	})
+	if err != nil || len(answer.Data.ActiveTargets) != 1 {
+		return "unknown", ""
+	}
+	t := answer.Data.ActiveTargets[0]
+	return t.Health, t.LastError
+}

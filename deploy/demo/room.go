@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/gofrs/flock"
+)
+
+// roomPrefix is where rooms are made: short, because the server's unix socket lies in one.
+const roomPrefix = "/tmp/pg_reliability_demo-"
+
+// room is the directory that holds everything of one demo. Its lock is held as long as the demo lives, so that the
+// next one can tell, and sweep, what a demo that was killed has left.
+type room struct {
+	dir  string
+	lock *flock.Flock
+}
+
+func openRoom() (*room, error) {
+	sweep()
+	dir, err := os.MkdirTemp(filepath.Dir(roomPrefix), filepath.Base(roomPrefix))
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the demo: %w", err)
+	}
+	// Root's server runs as another user, who must be able to walk through.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open the demo's directory to its server: %w", err)
+	}
+	r := &room{dir: dir, lock: flock.New(filepath.Join(dir, "lock"))}
+	if ok, err := r.lock.TryLock(); err != nil || !ok {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), os.RemoveAll(dir))
+	}
+	return r, nil
+}
+
+func (r *room) path(name string) string { return filepath.Join(r.dir, name) }
+
+func (r *room) close() error {
+	if err := errors.Join(os.RemoveAll(r.dir), r.lock.Close()); err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	return nil
+}
+
+// sweep removes rooms of ours whose demo is gone.
+func sweep() {
+	rooms, _ := filepath.Glob(roomPrefix + "*")
+	for _, dir := range rooms {
+		fi, err := os.Lstat(filepath.Join(dir, "lock"))
+		if err != nil || !fi.Mode().IsRegular() || int(fi.Sys().(*syscall.Stat_t).Uid) != os.Getuid() {
+			continue
+		}
+		lock := flock.New(filepath.Join(dir, "lock"))
+		if ok, err := lock.TryLock(); err == nil && ok {
+			_ = os.RemoveAll(dir)
+		}
+		_ = lock.Close()
+	}
+}
+
+// copyProgram puts a program where the server's user can read it, whoever owns the clone.
+func (r *room) copyProgram(from string) (string, error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	to := r.path(filepath.Base(from))
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(out, in)
+	return to, errors.Join(err, out.Close(), os.Chmod(to, 0o755))
+}
+
+// address is the usual port on this machine, or a free one and a sentence about it.
+func address(usual int, who string) (addr, moved string, err error) {
+	for _, port := range []int{usual, 0} {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		if port == 0 {
+			moved = fmt.Sprintf("%s is not on its usual port, %d, because that is in use", who, usual)
+		}
+		return l.Addr().String(), moved, nil
+	}
+	return "", "", fmt.Errorf("there is no free port for %s", who)
+}
