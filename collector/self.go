@@ -61,9 +61,9 @@ func (e *Engine) selfMetrics(out *families, sel Selection, units []*queryUnit, n
 	started, joined := e.flights.counts()
 	add(d.collections, float64(started))
 	add(d.shared, float64(joined))
-	total, lent := e.pool.Open()
+	idle, lent := e.pool.Open()
 	add(d.connections, float64(lent), "in_use")
-	add(d.connections, float64(total-lent), "idle")
+	add(d.connections, float64(idle), "idle")
 }
 
 func (s *status) emit(d engineDescs, add func(*Desc, float64, ...string), name string, now time.Time, live bool) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/go-kit/log/level"
@@ -22,7 +23,14 @@ const (
 	exitUsage = 2
 )
 
+// gcPercent trades a little CPU, of which scraping costs hardly any, for a quarter less memory: we run beside a
+// database. $GOGC wins.
+const gcPercent = 40
+
 func main() {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	reload := make(chan os.Signal, 1)

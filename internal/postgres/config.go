@@ -65,29 +65,53 @@ type ConnectorOptions struct {
 
 // NewConnector checks the options. Its error never contains the connection string.
 func NewConnector(o ConnectorOptions) (*Connector, error) {
-	cfg, err := pgx.ParseConfig(o.DSN)
+	c := &Connector{passwordFile: o.PasswordFile, settings: o.Settings, shared: &shared{}}
+	cfg, err := c.parse(o.DSN)
 	if err != nil {
-		return nil, describeParseError(err)
+		return nil, err
 	}
 	if o.PasswordFile != "" {
 		if _, err := readPassword(o.PasswordFile); err != nil {
 			return nil, err
 		}
 	}
+	c.config.Store(cfg)
+	return c, nil
+}
+
+// Update takes a new connection string for the same server and database: a rotated password or certificate.
+// Sessions that are open stay as they are.
+func (c *Connector) Update(dsn string) error {
+	cfg, err := c.parse(dsn)
+	if err != nil {
+		return err
+	}
+	if now, then := target(cfg), c.Target(); now != then {
+		return fmt.Errorf("the connection string leads to %s now, no longer to %s. HINT: Restart the exporter to watch another server", now, then)
+	}
+	c.config.Store(cfg)
+	return nil
+}
+
+func (c *Connector) parse(dsn string) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, describeParseError(err)
+	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = DefaultConnectTimeout
 	}
 	// A parameter of ours in the connection string would silently undo what we promise.
-	for _, p := range o.Settings.parameters() {
+	for _, p := range c.settings.parameters() {
 		delete(cfg.RuntimeParams, p[0])
 	}
-	cfg.RuntimeParams["application_name"] = o.Settings.ApplicationName
+	cfg.RuntimeParams["application_name"] = c.settings.ApplicationName
 	cfg.RuntimeParams["TimeZone"] = "UTC"
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 	}}
 	cfg.DialFunc = dialer.DialContext
-	return &Connector{config: cfg, passwordFile: o.PasswordFile, settings: o.Settings, learned: &learned{}}, nil
+	return cfg, nil
 }
 
 // describeParseError keeps what helps and drops what may hold a password: a malformed string can't be
@@ -120,9 +144,15 @@ func readPassword(file string) (string, error) {
 }
 
 // Target names the server and database without a secret: host:port/database.
-func (c *Connector) Target() string {
-	return net.JoinHostPort(c.config.Host, strconv.Itoa(int(c.config.Port))) + "/" + c.config.Database
+func (c *Connector) Target() string { return target(c.config.Load()) }
+
+func target(cfg *pgx.ConnConfig) string {
+	database := cfg.Database
+	if database == "" {
+		database = cfg.User // as libpq does
+	}
+	return net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))) + "/" + database
 }
 
 // User is the role of the sessions.
-func (c *Connector) User() string { return c.config.User }
+func (c *Connector) User() string { return c.config.Load().User }

@@ -19,14 +19,14 @@ import (
 
 // Connector opens sessions. It is safe for concurrent use.
 type Connector struct {
-	config       *pgx.ConnConfig
 	passwordFile string
 	settings     Settings
-	*learned
+	*shared
 }
 
-// learned is what earlier attempts found out; copies of a connector share it.
-type learned struct {
+// shared is what copies of a connector have in common.
+type shared struct {
+	config atomic.Pointer[pgx.ConnConfig]
 	// pooler is true while start-up parameters of ours are turned down, as PgBouncer does.
 	pooler atomic.Bool
 }
@@ -56,7 +56,7 @@ func (c *Connector) Connect(ctx context.Context) (*Session, error) {
 }
 
 func (c *Connector) connectOnce(ctx context.Context) (*Session, error) {
-	cfg := c.config.Copy()
+	cfg := c.config.Load().Copy()
 	if err := c.prepareConfig(cfg); err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func NewPool(o PoolOptions) (*Pool, error) {
 		InitialInterval: firstBackoff, RandomizationFactor: backoffJitter, Multiplier: 2, MaxInterval: maxBackoff,
 	}}
 	p.wait.Reset()
-	cfg.ConnConfig = o.Connector.config.Copy()
+	cfg.ConnConfig = o.Connector.config.Load().Copy()
 	cfg.ConnConfig.Tracer = connectTracer{p}
 	cfg.MaxConns = int32(o.Max - reservedForProber)
 	cfg.MinConns = min(int32(o.Min), cfg.MaxConns)
@@ -158,10 +158,10 @@ func (p *Pool) Reset() { p.pool.Reset() }
 // Close ends the pool; it waits for leases to come back.
 func (p *Pool) Close() { p.pool.Close() }
 
-// Open is how many connections the pool holds, and how many of them are lent.
-func (p *Pool) Open() (total, lent int) {
+// Open is how many connections wait for work, and how many are lent. One that is being opened is neither.
+func (p *Pool) Open() (idle, lent int) {
 	s := p.pool.Stat()
-	return int(s.TotalConns()), int(s.AcquiredConns())
+	return int(s.IdleConns()), int(s.AcquiredConns())
 }
 
 const sessionKey = "session"
@@ -186,6 +186,9 @@ func (p *Pool) beforeConnect(ctx context.Context, cfg *pgx.ConnConfig) error {
 	if p.lastErr != nil {
 		p.nextDial = time.Now().Add(cfg.ConnectTimeout) // one attempt at a time, until this one has ended
 	}
+	current := p.connector.config.Load().Copy() // an update's password and certificates
+	current.Tracer = cfg.Tracer
+	*cfg = *current
 	return p.connector.prepareConfig(cfg)
 }
 
