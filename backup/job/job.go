@@ -38,8 +38,10 @@ type Copier interface {
 
 // Job is everything a run needs.
 type Job struct {
-	Repo    *catalog.Repository
-	Engine  engine.Engine
+	Repo   *catalog.Repository
+	Engine engine.Engine
+	// Engines are all whose backups may be pruned; nil means Engine alone.
+	Engines []engine.Engine
 	Request engine.Request
 	Policy  retention.Policy
 	// Verifier rehearses the new backup when Verify is set.
@@ -99,17 +101,17 @@ func (j *Job) Run(ctx context.Context) (Result, error) {
 	if swept, err := j.Repo.Sweep(ctx); err != nil {
 		return j.unrecorded(err)
 	} else if len(swept) > 0 {
-		level.Warn(j.Log).Log("msg", "removed what a killed job left behind", "what", strings.Join(swept, " "))
+		_ = level.Warn(j.Log).Log("msg", "removed what a killed job left behind", "what", strings.Join(swept, " "))
 	}
 	b, res, err := j.backup(ctx)
 	if err != nil {
 		return res, err
 	}
 	res.Backup = &b
-	level.Info(j.Log).Log("msg", "backup published", "id", b.ID, "bytes", b.Manifest.Bytes, "rows", b.Manifest.Rows(),
+	_ = level.Info(j.Log).Log("msg", "backup published", "id", b.ID, "bytes", b.Manifest.Bytes, "rows", b.Manifest.Rows(),
 		"databases", len(b.Manifest.Databases), "seconds", b.Manifest.Duration().Seconds())
 	if b.Manifest.Suspect != nil {
-		level.Error(j.Log).Log("msg", "the backup is suspect: pruning is paused", "id", b.ID, "why", b.Manifest.Suspect.Message,
+		_ = level.Error(j.Log).Log("msg", "the backup is suspect: pruning is paused", "id", b.ID, "why", b.Manifest.Suspect.Message,
 			"hint", "if that is right: pg_reliability_backup accept "+b.ID)
 	}
 	return j.afterwards(ctx, b, res)
@@ -147,7 +149,7 @@ func (j *Job) backup(ctx context.Context) (catalog.Backup, Result, error) {
 	}
 	err = j.Repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) { *s = s.Succeeded(b.Manifest) })
 	if err != nil { // the next Sweep finds the backup and counts it
-		level.Error(j.Log).Log("msg", "the run's success could not be recorded", "err", err)
+		_ = level.Error(j.Log).Log("msg", "the run's success could not be recorded", "err", err)
 	}
 	return b, Result{}, nil
 }
@@ -178,7 +180,7 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (catalog.Backup, error
 		return catalog.Backup{}, err
 	}
 	if previous != nil && previous.Manifest.Finished.After(j.Now()) {
-		level.Warn(j.Log).Log("msg", "the clock was set back: the last backup ends in the future",
+		_ = level.Warn(j.Log).Log("msg", "the clock was set back: the last backup ends in the future",
 			"last", previous.Manifest.Finished.Format(time.RFC3339), "now", j.Now().Format(time.RFC3339))
 	}
 	if err := j.Engine.Backup(ctx, j.Request, d); err != nil {
@@ -264,7 +266,7 @@ func (j *Job) afterwards(ctx context.Context, b catalog.Backup, res Result) (Res
 	var failures []error
 	if j.Copier != nil {
 		if err := j.Copier.Copy(ctx, b); err != nil {
-			level.Error(j.Log).Log("msg", "the off-site copy failed; the local backup is good", "id", b.ID, "err", err)
+			_ = level.Error(j.Log).Log("msg", "the off-site copy failed; the local backup is good", "id", b.ID, "err", err)
 			failures = append(failures, err)
 		}
 	}
@@ -272,10 +274,10 @@ func (j *Job) afterwards(ctx context.Context, b catalog.Backup, res Result) (Res
 		v, err := j.verify(ctx, b.ID)
 		res.Verification = &v
 		if err != nil {
-			level.Error(j.Log).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
+			_ = level.Error(j.Log).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
 			failures = append(failures, err)
 		} else {
-			level.Info(j.Log).Log("msg", "backup verified", "id", b.ID, "rows", v.Rows, "seconds", v.Seconds, "restore_seconds", v.RestoreSeconds)
+			_ = level.Info(j.Log).Log("msg", "backup verified", "id", b.ID, "rows", v.Rows, "seconds", v.Seconds, "restore_seconds", v.RestoreSeconds)
 		}
 		if fresh, err := j.Repo.Get(b.ID); err == nil {
 			res.Backup = &fresh
@@ -285,7 +287,7 @@ func (j *Job) afterwards(ctx context.Context, b catalog.Backup, res Result) (Res
 		removed, err := j.Prune(ctx)
 		res.Removed = removed
 		if err != nil {
-			level.Error(j.Log).Log("msg", "pruning failed", "err", err)
+			_ = level.Error(j.Log).Log("msg", "pruning failed", "err", err)
 			failures = append(failures, err)
 		}
 	}
@@ -323,15 +325,13 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 		if err := ctx.Err(); err != nil {
 			return removed, err
 		}
-		if d.Backup.Manifest.Engine == j.Engine.Name() {
-			if err := j.Engine.Forget(ctx, d.Backup); err != nil {
-				failures = append(failures, err)
-				continue
-			}
+		if err := j.forget(ctx, d.Backup); err != nil {
+			failures = append(failures, err)
+			continue
 		}
 		err := j.Repo.Remove(d.ID)
 		if errors.Is(err, catalog.ErrLocked) {
-			level.Info(j.Log).Log("msg", "an old backup is being read and stays for now", "id", d.ID)
+			_ = level.Info(j.Log).Log("msg", "an old backup is being read and stays for now", "id", d.ID)
 			continue
 		}
 		if err != nil {
@@ -339,7 +339,7 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 			continue
 		}
 		removed = append(removed, d.ID)
-		level.Info(j.Log).Log("msg", "backup removed", "id", d.ID, "why", strings.Join(d.Reasons, "; "))
+		_ = level.Info(j.Log).Log("msg", "backup removed", "id", d.ID, "why", strings.Join(d.Reasons, "; "))
 	}
 	if j.Copier != nil {
 		if err := j.Copier.Prune(ctx, kept); err != nil {
@@ -347,6 +347,20 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 		}
 	}
 	return removed, errors.Join(failures...)
+}
+
+// forget lets the backup's engine remove what it keeps elsewhere.
+func (j *Job) forget(ctx context.Context, b catalog.Backup) error {
+	engines := j.Engines
+	if engines == nil {
+		engines = []engine.Engine{j.Engine}
+	}
+	for _, e := range engines {
+		if e.Name() == b.Manifest.Engine {
+			return e.Forget(ctx, b)
+		}
+	}
+	return nil
 }
 
 // failed records a run that failed.
@@ -368,7 +382,7 @@ func (j *Job) enter(ctx context.Context, f catalog.Failure, err error, fold func
 	if werr == nil {
 		return Result{}, err
 	}
-	level.Error(j.Log).Log("msg", "the failure could not be recorded in the repository", "failure", err, "err", werr)
+	_ = level.Error(j.Log).Log("msg", "the failure could not be recorded in the repository", "failure", err, "err", werr)
 	return Result{Unrecorded: &f}, err
 }
 

@@ -71,7 +71,7 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 		return Outcome{}, err
 	}
 	if what != "" {
-		level.Info(r.Log).Log("msg", "the server has data: nothing to do", "found", what)
+		_ = level.Info(r.Log).Log("msg", "the server has data: nothing to do", "found", what)
 		return Outcome{Result: HadData}, nil
 	}
 	if r.Repo == nil {
@@ -193,18 +193,18 @@ func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outco
 	var out Outcome
 	var last error
 	for _, b := range candidates {
-		level.Info(s.Log).Log("msg", "the server is empty: restoring", "backup", b.ID, "state", b.Health, "rows", b.Manifest.Rows())
+		_ = level.Info(s.Log).Log("msg", "the server is empty: restoring", "backup", b.ID, "state", b.Health, "rows", b.Manifest.Rows())
 		rows, names, err := s.whole(ctx, b)
 		if err == nil {
 			out.Result, out.Backup, out.Databases, out.Rows = Restored, b.ID, names, rows
 			if len(out.Rejected) > 0 {
-				level.Error(s.Log).Log("msg", "an OLDER backup was restored: newer ones were unusable", "backup", b.ID,
+				_ = level.Error(s.Log).Log("msg", "an OLDER backup was restored: newer ones were unusable", "backup", b.ID,
 					"taken", b.Manifest.RecoveryPoint.Format(time.RFC3339), "unusable", strings.Join(out.Rejected, " | "))
 			}
 			return out, nil
 		}
 		last = err
-		level.Error(s.Log).Log("msg", "the backup could not be restored", "backup", b.ID, "err", err)
+		_ = level.Error(s.Log).Log("msg", "the backup could not be restored", "backup", b.ID, "err", err)
 		out.Rejected = append(out.Rejected, b.ID+": "+err.Error())
 		switch failure.Of(err) {
 		case failure.Verify, failure.Restore, failure.Dump, failure.Other: // the backup's fault, maybe: try the next
@@ -251,7 +251,7 @@ func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, name
 			continue // every server has these, as empty as they were
 		}
 		if db.Name == "template1" {
-			level.Warn(s.Log).Log("msg", "template1 is not replaced by a bootstrap; restore it with --as", "rows", db.Contents.Rows())
+			_ = level.Warn(s.Log).Log("msg", "template1 is not replaced by a bootstrap; restore it with --as", "rows", db.Contents.Rows())
 			continue
 		}
 		sw := &Swap{
@@ -280,7 +280,7 @@ func (s *session) dropEmpty(ctx context.Context, swaps []*Swap) {
 			continue
 		}
 		if err := s.drop(ctx, sw.Kept); err != nil {
-			level.Warn(s.Log).Log("msg", "the empty database of before stays", "database", sw.Kept, "err", err)
+			_ = level.Warn(s.Log).Log("msg", "the empty database of before stays", "database", sw.Kept, "err", err)
 		}
 	}
 }
@@ -295,7 +295,7 @@ func (r *Restorer) condemn(ctx context.Context, b catalog.Backup, why error) {
 		s.Damage = &catalog.Damage{At: r.Now().UTC(), Level: 1, Message: why.Error()}
 	})
 	if err != nil { // a repository mounted read-only can be restored from all the same
-		level.Warn(r.Log).Log("msg", "the damage could not be noted in the repository", "backup", b.ID, "err", err)
+		_ = level.Warn(r.Log).Log("msg", "the damage could not be noted in the repository", "backup", b.ID, "err", err)
 	}
 }
 
@@ -322,7 +322,7 @@ func (s *session) like(ctx context.Context, name string, db *catalog.Database) e
 // schema runs the initial schema into a database beside, and swaps it in.
 func (s *session) schema(ctx context.Context, o BootstrapOptions) (out Outcome, err error) {
 	if len(o.Schema) == 0 {
-		level.Info(s.Log).Log("msg", "the server is empty, the repository is new, and there is no initial schema")
+		_ = level.Info(s.Log).Log("msg", "the server is empty, the repository is new, and there is no initial schema")
 		return Outcome{Result: Fresh}, nil
 	}
 	if o.Database == "" || o.Database == "postgres" || o.Database == "template1" {
@@ -376,10 +376,10 @@ func (r *Restorer) enter(ctx context.Context, out Outcome, err error) {
 	}
 	werr := r.Repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) { *s = s.WithAutoRestore(a, failure.Of(err)) })
 	if werr != nil {
-		level.Warn(r.Log).Log("msg", "the automatic restore could not be counted in the repository", "err", errors.Join(werr))
+		_ = level.Warn(r.Log).Log("msg", "the automatic restore could not be counted in the repository", "err", errors.Join(werr))
 	}
 	if err == nil {
-		level.Warn(r.Log).Log("msg", "AUTOMATIC RESTORE: the server was empty and now holds a backup", "backup", out.Backup,
+		_ = level.Warn(r.Log).Log("msg", "AUTOMATIC RESTORE: the server was empty and now holds a backup", "backup", out.Backup,
 			"databases", strings.Join(out.Databases, ","), "rows", out.Rows, "seconds", out.Seconds)
 	}
 }

@@ -307,7 +307,7 @@ func (s *session) dropLeftovers(ctx context.Context) error {
 		return fmt.Errorf("look for unfinished restores: %w", err)
 	}
 	for _, name := range names {
-		level.Warn(s.Log).Log("msg", "dropping what an interrupted restore left", "database", name)
+		_ = level.Warn(s.Log).Log("msg", "dropping what an interrupted restore left", "database", name)
 		if err := s.drop(ctx, name); err != nil {
 			return err
 		}
@@ -335,7 +335,7 @@ func (s *session) dropQuietly(ctx context.Context, name string) {
 		s.conn = conn
 	}
 	if err := s.drop(ctx, name); err != nil {
-		level.Warn(s.Log).Log("msg", "an unfinished database is left; the next restore drops it", "database", name, "err", err)
+		_ = level.Warn(s.Log).Log("msg", "an unfinished database is left; the next restore drops it", "database", name, "err", err)
 	}
 }
 
@@ -352,7 +352,7 @@ func (s *session) lacksTablespaces(ctx context.Context, b catalog.Backup) (bool,
 	if have >= b.Manifest.Globals.Tablespaces {
 		return false, nil
 	}
-	level.Warn(s.Log).Log("msg", "the server lacks tablespaces of the backup: everything goes into the default one",
+	_ = level.Warn(s.Log).Log("msg", "the server lacks tablespaces of the backup: everything goes into the default one",
 		"hint", "their definitions are in "+b.Manifest.Globals.TablespacesFile)
 	return true, nil
 }

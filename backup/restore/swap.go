@@ -139,7 +139,7 @@ func (s *session) queueConnections(ctx context.Context, tx pgx.Tx) (bool, error)
 	if rerr := sub.Rollback(ctx); rerr != nil || failure.Of(err) != failure.Permission {
 		return false, fmt.Errorf("make new connections wait: %w", errors.Join(err, rerr))
 	}
-	level.Info(s.Log).Log("msg", "without a superuser, clients that reconnect during the swap may fail once", "user", s.conn.Config().User)
+	_ = level.Info(s.Log).Log("msg", "without a superuser, clients that reconnect during the swap may fail once", "user", s.conn.Config().User)
 	return false, nil
 }
 

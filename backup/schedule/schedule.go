@@ -77,9 +77,9 @@ func (d *Daemon) Serve(ctx context.Context) error {
 	left := d.Retries
 	d.announce(ctx, next)
 	if !next.After(d.Now()) {
-		level.Info(d.Log).Log("msg", "running at once", "why", why)
+		_ = level.Info(d.Log).Log("msg", "running at once", "why", why)
 	} else {
-		level.Info(d.Log).Log("msg", "next run", "at", next.Format(time.RFC3339))
+		_ = level.Info(d.Log).Log("msg", "next run", "at", next.Format(time.RFC3339))
 	}
 	poll := d.Poll
 	if poll == 0 {
@@ -103,7 +103,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 			} else if retry := ended.Add(d.RetryDelay); left > 0 && retry.Before(next) {
 				left--
 				next = retry
-				level.Warn(d.Log).Log("msg", "the run failed and is tried again", "at", retry.Format(time.RFC3339), "tries_left", left)
+				_ = level.Warn(d.Log).Log("msg", "the run failed and is tried again", "at", retry.Format(time.RFC3339), "tries_left", left)
 			} else {
 				left = d.Retries
 			}
@@ -170,7 +170,7 @@ func (d *Daemon) update(ctx context.Context, change func(*catalog.Schedule)) {
 		s.Schedule = &plan
 	})
 	if err != nil {
-		level.Error(d.Log).Log("msg", "the schedule could not be noted in the repository", "err", err)
+		_ = level.Error(d.Log).Log("msg", "the schedule could not be noted in the repository", "err", err)
 	}
 }
 

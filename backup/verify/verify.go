@@ -121,7 +121,7 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 	}
 	defer func() {
 		if cerr := room.Close(); cerr != nil {
-			level.Warn(v.Log).Log("msg", "a throwaway cluster could not be removed", "err", cerr)
+			_ = level.Warn(v.Log).Log("msg", "a throwaway cluster could not be removed", "err", cerr)
 		}
 	}()
 	if err := e.Rehearse(ctx, b, room); err != nil {

@@ -98,7 +98,7 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 		if above := e.ParallelAbove; db.ServerBytes > above && (above > 0 || db.ServerBytes > defaultParallelAbove) {
 			db.Format = "directory"
 		}
-		level.Debug(req.Log).Log("msg", "dumping", "database", name, "bytes", db.ServerBytes, "format", db.Format)
+		_ = level.Debug(req.Log).Log("msg", "dumping", "database", name, "bytes", db.ServerBytes, "format", db.Format)
 		if err := e.dump(ctx, req, programs, d.Dir, &db); err != nil {
 			return asFailure(fmt.Errorf("dump database %s: %w", name, err))
 		}

@@ -36,7 +36,7 @@ func (e *Engine) dumpGlobals(ctx context.Context, req engine.Request, conn *pgx.
 	var extra []string
 	if !g.Passwords {
 		extra = append(extra, "--no-role-passwords")
-		level.Warn(req.Log).Log("msg", "the backup's roles will have no passwords: the job's role may not read them",
+		_ = level.Warn(req.Log).Log("msg", "the backup's roles will have no passwords: the job's role may not read them",
 			"hint", "GRANT pg_read_all_data to it")
 	}
 	database := req.Target.Database()

@@ -1,0 +1,386 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/job"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/schedule"
+)
+
+// init makes a repository.
+func (p *program) init(context.Context) error {
+	dir, err := p.directory()
+	if err != nil {
+		return err
+	}
+	repo, err := catalog.Init(dir, time.Now())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.out, "repository %s, id %s\n", repo.Dir(), repo.ID())
+	return nil
+}
+
+// run makes one backup.
+func (p *program) run(ctx context.Context) (err error) {
+	var collector *metrics.Collector
+	if p.flags.backup.textfile != "" {
+		dir, err := p.directory()
+		if err != nil {
+			return err
+		}
+		collector = metrics.New(dir, time.Now)
+		defer func() {
+			if werr := metrics.WriteTextfile(p.flags.backup.textfile, collector); werr != nil && err == nil {
+				err = werr
+			}
+		}()
+	}
+	bar := newProgress(p.err, p.log)
+	defer bar.done()
+	repo, err := p.open()
+	if err != nil {
+		if collector != nil {
+			collector.Unrecorded(catalog.Failure{At: time.Now().UTC(), Reason: failure.Of(err), Message: err.Error()})
+		}
+		return err
+	}
+	j, err := p.job(repo, "run", bar)
+	if err != nil {
+		return err
+	}
+	res, err := j.Run(ctx)
+	bar.done()
+	if res.Unrecorded != nil && collector != nil {
+		collector.Unrecorded(*res.Unrecorded)
+	}
+	if p.flags.json {
+		if werr := p.printJSON(res); werr != nil && err == nil {
+			err = werr
+		}
+	} else if res.Backup != nil {
+		fmt.Fprintln(p.out, res.Backup.ID)
+	}
+	return err
+}
+
+// list prints the catalogue.
+func (p *program) list(context.Context) error {
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	all, err := repo.List()
+	if err != nil {
+		return err
+	}
+	if p.flags.json {
+		if all == nil {
+			all = []catalog.Backup{}
+		}
+		for i := range all { // the tables of every backup are for `show`
+			for j := range all[i].Manifest.Databases {
+				all[i].Manifest.Databases = append([]catalog.Database(nil), all[i].Manifest.Databases...)
+				all[i].Manifest.Databases[j].Contents = catalog.Contents{}
+			}
+		}
+		return p.printJSON(all)
+	}
+	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tSTATE\tAGE\tSIZE\tROWS\tTOOK\tENGINE\tDATABASES\tNOTE")
+	for _, b := range all {
+		m := b.Manifest
+		var names []string
+		for _, d := range m.Databases {
+			names = append(names, d.Name)
+		}
+		note := b.Problem
+		if note == "" && b.Status.Verified != nil {
+			note = fmt.Sprintf("restored in %s", roundSeconds(b.Status.Verified.RestoreSeconds))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), m.Rows(),
+			roundSeconds(m.Duration().Seconds()), m.Engine, strings.Join(names, ","), note)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return p.printState(repo)
+}
+
+// printState prints what the list does not show: a run in progress, the last failure.
+func (p *program) printState(repo *catalog.Repository) error {
+	s, err := repo.State()
+	if err != nil {
+		return err
+	}
+	busy, known := repo.Busy()
+	if s.Running != nil && known && !busy {
+		s = repo.Settled(s)
+	}
+	if s.Running != nil {
+		fmt.Fprintf(p.out, "running: %s, since %s (pid %d on %s)\n", s.Running.ID, s.Running.Since.Format(time.RFC3339), s.Running.PID, s.Running.Host)
+	}
+	if f := s.LastFailure; f != nil {
+		fmt.Fprintf(p.out, "last failure: %s, %s: %s\n", f.At.Format(time.RFC3339), f.Reason, f.Message)
+	}
+	return nil
+}
+
+// show prints one backup.
+func (p *program) show(context.Context) error {
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	b, err := p.choose(repo)
+	if err != nil {
+		return err
+	}
+	if p.flags.json {
+		return p.printJSON(b)
+	}
+	m := b.Manifest
+	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "id\t%s\nstate\t%s %s\n", b.ID, b.Health, b.Problem)
+	fmt.Fprintf(w, "engine\t%s (%s %s)\nserver\tPostgreSQL %s, system identifier %s\n", m.Engine, m.Client.Program, m.Client.Version, m.Server.Version, m.Server.SystemIdentifier)
+	fmt.Fprintf(w, "recovery point\t%s\ntook\t%s\nsize\t%s\n", m.RecoveryPoint.Format(time.RFC3339), roundSeconds(m.Duration().Seconds()), bytesText(m.Bytes))
+	if v := b.Status.Checked; v != nil {
+		fmt.Fprintf(w, "last check\tlevel %d, %s, %s %s\n", v.Level, v.Result, v.At.Format(time.RFC3339), v.Message)
+	}
+	if v := b.Status.Verified; v != nil {
+		fmt.Fprintf(w, "verified\t%s: %d rows compared, restored in %s\n", v.At.Format(time.RFC3339), v.Rows, roundSeconds(v.RestoreSeconds))
+	}
+	if o := b.Status.Offsite; o != nil {
+		fmt.Fprintf(w, "off-site\t%s, complete: %t %s\n", o.Target, o.Completed != nil, o.Error)
+	}
+	if g := m.Globals; g != nil {
+		fmt.Fprintf(w, "globals\t%d roles (passwords: %t), %d tablespaces\n", g.Roles, g.Passwords, g.Tablespaces)
+	}
+	for _, d := range m.Databases {
+		fmt.Fprintf(w, "\ndatabase %s\towner %s, %s, %d rows in %d tables\n", d.Name, d.Owner, bytesText(d.Bytes), d.Contents.Rows(), len(d.Contents.Tables))
+		for _, t := range d.Contents.Tables {
+			fmt.Fprintf(w, "  %s.%s\t%d\n", t.Schema, t.Name, t.Rows)
+		}
+	}
+	return w.Flush()
+}
+
+// verify checks one backup, or all.
+func (p *program) verify(ctx context.Context) error {
+	if l := p.flags.verify.level; l < 1 || l > 3 {
+		return failure.New(failure.Config, "--level=%d: 1, 2 or 3", l)
+	}
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	var which []catalog.Backup
+	if p.flags.verify.all {
+		if which, err = repo.List(); err == nil && len(which) == 0 {
+			err = failure.New(failure.Nothing, "the repository has no backups")
+		}
+	} else {
+		var b catalog.Backup
+		b, err = p.choose(repo)
+		which = []catalog.Backup{b}
+	}
+	if err != nil {
+		return err
+	}
+	type checked struct {
+		ID string `json:"id"`
+		catalog.Verification
+	}
+	results := []checked{}
+	var failed error
+	for _, b := range which {
+		bar := newProgress(p.err, p.log)
+		v, err := p.verifyOne(ctx, repo, b.ID, bar)
+		bar.done()
+		results = append(results, checked{b.ID, v})
+		if err != nil && (failed == nil || failure.Of(err) == failure.Verify) {
+			failed = err
+		}
+		if !p.flags.json {
+			fmt.Fprintf(p.out, "%s  level %d  %s  %d rows  %s  %s\n", b.ID, v.Level, v.Result, v.Rows, roundSeconds(v.Seconds), v.Message)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if p.flags.json {
+		if err := p.printJSON(results); err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+func (p *program) verifyOne(ctx context.Context, repo *catalog.Repository, id string, bar *progress) (catalog.Verification, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.flags.verify.timeout,
+		failure.New(failure.Timeout, "the verification took longer than %s", p.flags.verify.timeout))
+	defer cancel()
+	return p.verifier(repo, bar).Verify(ctx, id, p.flags.verify.level)
+}
+
+// accept says that a suspect backup is right.
+func (p *program) accept(ctx context.Context) error {
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	if p.flags.which == catalog.Latest {
+		return failure.New(failure.Config, "accept needs a backup's id").WithHint("`list` shows which are suspect.")
+	}
+	b, err := p.choose(repo)
+	if err != nil {
+		return err
+	}
+	if b.Manifest.Suspect == nil {
+		return failure.New(failure.Nothing, "backup %s is not suspect", b.ID)
+	}
+	now := time.Now().UTC()
+	if err := repo.UpdateStatus(ctx, b.ID, func(s *catalog.Status) { s.Accepted = &now }); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.out, "%s is accepted: %s\n", b.ID, b.Manifest.Suspect.Message)
+	return nil
+}
+
+// prune deletes what retention does not keep.
+func (p *program) prune(ctx context.Context) error {
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	policy, err := p.policy()
+	if err != nil {
+		return err
+	}
+	if !p.flags.dryRun {
+		release, err := repo.Lock()
+		if err != nil {
+			return err
+		}
+		defer release()
+		if _, err := repo.Sweep(ctx); err != nil {
+			return err
+		}
+	}
+	all, err := repo.List()
+	if err != nil {
+		return err
+	}
+	decisions := retention.Plan(all, policy)
+	if !p.flags.dryRun {
+		j := &job.Job{Repo: repo, Engines: p.engines(repo), Policy: policy, Log: p.log, Now: time.Now}
+		if _, err := j.Prune(ctx); err != nil {
+			return err
+		}
+	}
+	if p.flags.json {
+		if decisions == nil {
+			decisions = []retention.Decision{}
+		}
+		return p.printJSON(decisions)
+	}
+	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	for _, d := range decisions {
+		verb := "keep"
+		if !d.Keep {
+			verb = "delete"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", verb, d.ID, strings.Join(d.Reasons, "; "))
+	}
+	return w.Flush()
+}
+
+// healthcheck judges the catalogue from outside the daemon.
+func (p *program) healthcheck(context.Context) error {
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	text, err := p.health(repo, time.Now())
+	if err == nil {
+		fmt.Fprintln(p.out, text)
+	}
+	return err
+}
+
+// health is nil and a sentence when the newest good backup, and the last verification where that is
+// asked for, are fresh; else an error of reason failure.Stale, or the repository's.
+func (p *program) health(repo *catalog.Repository, now time.Time) (string, error) {
+	all, err := repo.List()
+	if err != nil {
+		return "", err
+	}
+	limit := p.flags.health.maxAge
+	if limit == 0 {
+		limit = schedule.Freshness(24 * time.Hour)
+		if s, err := repo.State(); err == nil && s.Schedule != nil {
+			limit = schedule.Freshness(time.Duration(s.Schedule.IntervalSeconds * float64(time.Second)))
+		}
+	}
+	good, err := catalog.Choose(all, catalog.Wanted{Name: catalog.Latest})
+	if err != nil {
+		return "", failure.New(failure.Stale, "no good backup yet")
+	}
+	old := now.Sub(good.Manifest.Finished)
+	switch {
+	case old < -time.Minute:
+		return "", failure.New(failure.Stale, "backup %s is of the future: the clock was set back, its age is unknown", good.ID)
+	case old > limit:
+		return "", failure.New(failure.Stale, "the newest good backup, %s, is %s old; at most %s is healthy", good.ID, old.Round(time.Second), limit)
+	}
+	if most := p.flags.health.maxVerifiedAge; most > 0 {
+		v, err := catalog.Choose(all, catalog.Wanted{Name: catalog.LatestVerified})
+		if err != nil || now.Sub(v.VerifiedAt()) > most {
+			return "", failure.New(failure.Stale, "no backup was verified within %s", most)
+		}
+	}
+	return fmt.Sprintf("ok: backup %s is %s old, at most %s", good.ID, old.Round(time.Second), limit), nil
+}
+
+func (p *program) printJSON(v any) error {
+	e := json.NewEncoder(p.out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func roundSeconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	if d < 10*time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+func age(t time.Time) string {
+	d := time.Since(t).Round(time.Second)
+	if d > 48*time.Hour {
+		return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
+	}
+	return d.String()
+}
+
+func bytesText(n int64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	f, i := float64(n), 0
+	for f >= 1000 && i < len(units)-1 {
+		f, i = f/1000, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}

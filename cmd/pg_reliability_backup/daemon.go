@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+	sloggokit "github.com/tjhop/slog-gokit"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/job"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/schedule"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
+)
+
+const shutdownTimeout = 5 * time.Second
+
+// schedule runs backups on time and serves HTTP until the context ends.
+func (p *program) schedule(ctx context.Context) error {
+	zone, err := p.flags.zone()
+	if err != nil {
+		return err
+	}
+	plan, err := schedule.Parse(p.flags.schedule.expression, zone)
+	if err != nil {
+		return err
+	}
+	var rehearsals *schedule.Plan
+	if e := p.flags.schedule.verifyExpression; e != "" {
+		r, err := schedule.Parse(e, zone)
+		if err != nil {
+			return err
+		}
+		rehearsals = &r
+		p.flags.verify.after = false
+	}
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	collector := metrics.New(repo.Dir(), time.Now)
+	bar := newProgress(p.err, p.log)
+	j, err := p.job(repo, "schedule", bar)
+	if err != nil {
+		return err
+	}
+	_ = level.Info(p.log).Log("msg", "starting", "server", j.Request.Target, "repository", repo.Dir(), "cron", plan.Expression, "time_zone", zone)
+	s := &daemon{program: p, repo: repo, job: j, collector: collector, progress: bar, rehearsals: rehearsals}
+	if rehearsals != nil {
+		s.nextRehearsal = rehearsals.Next(time.Now())
+	}
+	d := &schedule.Daemon{
+		Plan: plan, Repo: repo, Run: s.run, Tick: s.tick, Retries: p.flags.schedule.retries, RetryDelay: p.flags.schedule.retryDelay,
+		Log: p.log, Now: time.Now,
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.Serve(ctx) })
+	group.Go(func() error { return s.serve(ctx) })
+	err = group.Wait()
+	_ = level.Info(p.log).Log("msg", "stopped")
+	return err
+}
+
+// daemon is what the schedule drives.
+type daemon struct {
+	*program
+	repo          *catalog.Repository
+	job           *job.Job
+	collector     *metrics.Collector
+	progress      *progress
+	rehearsals    *schedule.Plan
+	nextRehearsal time.Time
+}
+
+// run makes one backup. A failure that the repository could not take is kept until it can.
+func (d *daemon) run(ctx context.Context) error {
+	d.flush(ctx)
+	res, err := d.job.Run(ctx)
+	d.progress.done()
+	if err != nil {
+		_ = level.Error(d.log).Log("msg", "run failed", "reason", failure.Of(err), "err", err)
+	}
+	if res.Unrecorded != nil {
+		d.collector.Unrecorded(*res.Unrecorded)
+	}
+	d.flush(ctx)
+	d.textfile()
+	if res.Backup != nil {
+		return nil // what failed afterwards is no reason to back up again
+	}
+	return err
+}
+
+func (d *daemon) textfile() {
+	path := d.flags.backup.textfile
+	if path == "" {
+		return
+	}
+	if err := metrics.WriteTextfile(path, d.collector); err != nil {
+		_ = level.Error(d.log).Log("msg", "the textfile could not be written", "err", err)
+	}
+}
+
+// flush enters failures in the repository that it could not take when they happened.
+func (d *daemon) flush(ctx context.Context) {
+	pending := d.collector.Pending()
+	if len(pending) == 0 || d.repo.Present() != nil {
+		return
+	}
+	err := d.repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) {
+		for _, f := range pending {
+			*s = s.TurnedAway(f)
+		}
+	})
+	if err == nil {
+		d.collector.Recorded(len(pending))
+	}
+}
+
+// tick does the daemon's other work: verification on a schedule of its own.
+func (d *daemon) tick(ctx context.Context) {
+	now := time.Now()
+	if d.rehearsals == nil || now.Before(d.nextRehearsal) {
+		return
+	}
+	d.nextRehearsal = d.rehearsals.Next(now)
+	all, err := d.repo.List()
+	if err != nil {
+		_ = level.Error(d.log).Log("msg", "verification did not begin", "err", err)
+		return
+	}
+	for _, b := range all {
+		if b.Health == catalog.Verified {
+			return // the newest good one is verified
+		}
+		if b.Health != catalog.Unverified {
+			continue
+		}
+		v, err := d.job.Verifier.Verify(ctx, b.ID, verify.Rehearsal)
+		d.progress.done()
+		if err != nil {
+			_ = level.Error(d.log).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
+		} else {
+			_ = level.Info(d.log).Log("msg", "backup verified", "id", b.ID, "rows", v.Rows, "restore_seconds", v.RestoreSeconds)
+		}
+		d.textfile()
+		return
+	}
+}
+
+// serve serves /metrics and /-/healthy.
+func (d *daemon) serve(ctx context.Context) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(d.collector, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector(appName))
+	logger := slog.New(sloggokit.NewGoKitHandler(d.log, slog.LevelDebug))
+	landing, err := toolkit.NewLandingPage(toolkit.LandingConfig{
+		Name: appName, Description: "Backups of a PostgreSQL server, proven by restoring them", Version: d.job.Tool,
+		Links: []toolkit.LandingLinks{{Address: "/metrics", Text: "Metrics"}, {Address: "/-/healthy", Text: "Is the newest good backup fresh?"}},
+	})
+	if err != nil {
+		return fmt.Errorf("make the landing page: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("/-/healthy", d.healthy)
+	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("/{$}", landing)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		_ = server.Shutdown(ctx)
+	}()
+	err = toolkit.ListenAndServe(server, d.flags.schedule.web, logger)
+	if errors.Is(err, http.ErrServerClosed) {
+		<-stopped
+		return nil
+	}
+	return failure.New(failure.Config, "serve HTTP: %w", err)
+}
+
+// healthy speaks of the backups' freshness, not of this process.
+func (d *daemon) healthy(w http.ResponseWriter, _ *http.Request) {
+	text, err := d.health(d.repo, time.Now())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, text)
+}

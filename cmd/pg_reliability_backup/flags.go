@@ -1,0 +1,242 @@
+package main
+
+import (
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/alecthomas/units"
+	"github.com/prometheus/common/version"
+	toolkit "github.com/prometheus/exporter-toolkit/web"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+const (
+	defaultAddress  = ":9188"
+	defaultSchedule = "0 2 * * *"
+)
+
+// flags are what the command line says, for all commands.
+type flags struct {
+	repository          string
+	logLevel, logFormat string
+	json, dryRun        bool
+	clientDirs          []string
+
+	backup    backupFlags
+	retention retentionFlags
+	verify    verifyFlags
+	schedule  scheduleFlags
+	restore   restoreFlags
+	bootstrap bootstrapFlags
+	health    healthFlags
+
+	// which names a backup: an id, latest, latest-verified, or a time.
+	which string
+}
+
+type backupFlags struct {
+	engine        string
+	databases     []string
+	jobs          int
+	parallelAbove units.Base2Bytes
+	lockWait      time.Duration
+	timeout       time.Duration
+	suspectBelow  float64
+	minFree       units.Base2Bytes
+	noSpaceCheck  bool
+	noPrune       bool
+	textfile      string
+	initialise    bool
+}
+
+type retentionFlags struct {
+	keep, daily, weekly, monthly int
+	zone                         string
+}
+
+type verifyFlags struct {
+	after    bool
+	level    int
+	timeout  time.Duration
+	scratch  string
+	user     string
+	settings map[string]string
+	all      bool
+}
+
+type scheduleFlags struct {
+	expression, zone, verifyExpression string
+	retries                            int
+	retryDelay                         time.Duration
+	web                                *toolkit.FlagConfig
+}
+
+type restoreFlags struct {
+	database, as, keepAs, to, table string
+	at                              string
+	dropOld, list, noOwner          bool
+	drain                           time.Duration
+}
+
+type bootstrapFlags struct {
+	schema []string
+	wait   time.Duration
+}
+
+type healthFlags struct {
+	maxAge, maxVerifiedAge time.Duration
+}
+
+// newApp declares the commands and flags. Each flag is also an environment variable:
+// PG_RELIABILITY_BACKUP_ and the flag's name in capitals, with _ for . and -.
+func newApp() (*kingpin.Application, *flags) {
+	app := kingpin.New(appName, "Backs up a PostgreSQL server, proves each backup by restoring it, and brings it back.\n\n"+
+		"The server is named by DATA_SOURCE_NAME (postgres://user@host:5432/database), by DATA_SOURCE_URI, DATA_SOURCE_USER and "+
+		"DATA_SOURCE_PASS, or by the PG* variables; each of them, and PGPASSWORD, also as NAME_FILE with the value in a file.\n\n"+
+		"Each flag is also an environment variable: --keep-daily is PG_RELIABILITY_BACKUP_KEEP_DAILY.\n\n"+exitHelp())
+	app.Version(version.Print(appName)).DefaultEnvars().HelpFlag.Short('h')
+	f := &flags{}
+	f.verify.settings = map[string]string{}
+	app.Flag("repository", "Directory of the backups.").Short('r').StringVar(&f.repository)
+	app.Flag("client-dir", "Where to look for pg_dump and its like, instead of the usual places and PATH. Repeatable.").StringsVar(&f.clientDirs)
+	app.Flag("log.level", "debug, info, warn or error.").Default("info").EnumVar(&f.logLevel, "debug", "info", "warn", "error")
+	app.Flag("log.format", "logfmt or json.").Default("logfmt").EnumVar(&f.logFormat, "logfmt", "json")
+
+	app.Command("init", "Make a new, empty repository.")
+
+	run := app.Command("run", "Make one backup now.")
+	f.addBackup(run)
+	f.addRetention(run)
+	f.addScratch(run)
+	f.addJSON(run)
+	run.Flag("verify", "Restore the new backup into a throwaway server and compare it.").BoolVar(&f.verify.after)
+	run.Flag("textfile", "Write metrics to this file for node_exporter's textfile collector (*.prom).").StringVar(&f.backup.textfile)
+
+	s := app.Command("schedule", "Make backups on time, until stopped; serves /metrics and /-/healthy.")
+	f.addBackup(s)
+	f.addRetention(s)
+	f.addScratch(s)
+	s.Flag("cron", "When: five cron fields, six with seconds first, @daily, or @every 6h.").Default(defaultSchedule).StringVar(&f.schedule.expression)
+	s.Flag("time-zone", "Time zone of --cron and of --keep-daily, such as Europe/Vienna.").Default("UTC").StringVar(&f.schedule.zone)
+	s.Flag("verify", "Restore each new backup into a throwaway server and compare it.").Default("true").BoolVar(&f.verify.after)
+	s.Flag("verify-schedule", "Verify the newest unverified backup at these times (cron), instead of each new one.").StringVar(&f.schedule.verifyExpression)
+	s.Flag("retries", "How often a failed run is tried again before the next one is due.").Default("3").IntVar(&f.schedule.retries)
+	s.Flag("retry-delay", "Time before it is tried again.").Default("5m").DurationVar(&f.schedule.retryDelay)
+	s.Flag("textfile", "Also write metrics to this file after each run.").StringVar(&f.backup.textfile)
+	f.addHealth(s)
+	f.schedule.web = kingpinflag.AddFlags(s, defaultAddress)
+
+	list := app.Command("list", "List the backups.")
+	f.addJSON(list)
+
+	show := app.Command("show", "Show one backup: its manifest, tables and state.")
+	f.addWhich(show)
+	f.addJSON(show)
+
+	v := app.Command("verify", "Check a backup.")
+	f.addWhich(v)
+	f.addJSON(v)
+	f.addScratch(v)
+	v.Flag("level", "1: checksums; 2: full read; 3: restore into a throwaway server and compare.").Default("3").IntVar(&f.verify.level)
+	v.Flag("all", "Check every backup.").BoolVar(&f.verify.all)
+	v.Flag("jobs", "Tables restored at once.").Default("2").IntVar(&f.backup.jobs)
+
+	accept := app.Command("accept", "Say that a suspect backup is right: it counts as good, and pruning goes on.")
+	f.addWhich(accept)
+
+	r := app.Command("restore", "Restore a database beside the old one, check it, and swap the two.")
+	f.addWhich(r)
+	f.addJSON(r)
+	f.addDryRun(r)
+	r.Flag("at", "Restore the newest backup whose state is not later than this time (RFC 3339).").StringVar(&f.restore.at)
+	r.Flag("database", "Database to restore; needed when the backup has several.").Short('d').StringVar(&f.restore.database)
+	r.Flag("as", "Name it gets (default: its own).").StringVar(&f.restore.as)
+	r.Flag("to", "Another server to restore into, as a connection string; better as PG_RELIABILITY_BACKUP_TO.").StringVar(&f.restore.to)
+	r.Flag("table", "Restore one table's rows (schema.name) as a new table beside the live one.").StringVar(&f.restore.table)
+	r.Flag("list", "List what the backup of the database holds, and restore nothing.").BoolVar(&f.restore.list)
+	r.Flag("keep-as", "Name the old database gets (default: NAME_before_TIME).").StringVar(&f.restore.keepAs)
+	r.Flag("drop-old", "Drop the old database after the swap.").BoolVar(&f.restore.dropOld)
+	r.Flag("drain", "How long transactions of the old database may go on, at most 4s.").Default("2s").DurationVar(&f.restore.drain)
+	r.Flag("no-owner", "Leave everything to the role that restores, without roles and privileges.").BoolVar(&f.restore.noOwner)
+	r.Flag("jobs", "Tables restored at once.").Default("2").IntVar(&f.backup.jobs)
+
+	b := app.Command("bootstrap", "Fill an empty server from the newest verified backup, or with an initial schema; with data in it, do nothing.")
+	f.addJSON(b)
+	f.addDryRun(b)
+	b.Flag("schema", "SQL file for a server that never had a backup. Repeatable, in order.").StringsVar(&f.bootstrap.schema)
+	b.Flag("database", "Database the schema makes (default: the connection string's).").Short('d').StringVar(&f.restore.database)
+	b.Flag("wait", "How long to wait for the server.").Default("1m").DurationVar(&f.bootstrap.wait)
+	b.Flag("init", "Make the repository if its directory is empty. Only where the directory can't be an unmounted disk.").BoolVar(&f.backup.initialise)
+	b.Flag("jobs", "Tables restored at once.").Default("2").IntVar(&f.backup.jobs)
+
+	p := app.Command("prune", "Delete the backups that retention does not keep.")
+	f.addRetention(p)
+	f.addJSON(p)
+	f.addDryRun(p)
+
+	h := app.Command("healthcheck", "Exit with 0 if the newest good backup is fresh, 1 if not.")
+	f.addHealth(h)
+	return app, f
+}
+
+func (f *flags) addJSON(c *kingpin.CmdClause) {
+	c.Flag("json", "Print JSON.").BoolVar(&f.json)
+}
+
+func (f *flags) addDryRun(c *kingpin.CmdClause) {
+	c.Flag("dry-run", "Say what would be done, and do nothing.").BoolVar(&f.dryRun)
+}
+
+func (f *flags) addWhich(c *kingpin.CmdClause) {
+	c.Arg("backup", "An id, latest, latest-verified, or a time (RFC 3339).").Default("latest").StringVar(&f.which)
+}
+
+func (f *flags) addBackup(c *kingpin.CmdClause) {
+	b := &f.backup
+	c.Flag("engine", "pg_dump, or pgbackrest for large databases and point-in-time recovery.").Default("pg_dump").EnumVar(&b.engine, engineNames()...)
+	c.Flag("database", "Back up this database only. Repeatable (default: all).").Short('d').StringsVar(&b.databases)
+	c.Flag("jobs", "Tables dumped and restored at once, where the format allows.").Default("2").IntVar(&b.jobs)
+	c.Flag("parallel-above", "Database size from which it is dumped by --jobs at once (directory format).").Default("5GB").BytesVar(&b.parallelAbove)
+	c.Flag("lock-wait-timeout", "How long to wait for a table's lock.").Default("1m").DurationVar(&b.lockWait)
+	c.Flag("timeout", "Give up a backup after this time, verification aside.").Default("12h").DurationVar(&b.timeout)
+	c.Flag("suspect-below", "A backup with less than this share of the previous one's rows or size is suspect; 0 turns it off.").Default("0.5").Float64Var(&b.suspectBelow)
+	c.Flag("min-free", "Space that must stay free on the repository's disk.").Default("0B").BytesVar(&b.minFree)
+	c.Flag("no-space-check", "Don't ask for free space first.").BoolVar(&b.noSpaceCheck)
+	c.Flag("no-prune", "Delete no old backups.").BoolVar(&b.noPrune)
+	c.Flag("init", "Make the repository if its directory is empty. Only where the directory can't be an unmounted disk.").BoolVar(&b.initialise)
+}
+
+func (f *flags) addRetention(c *kingpin.CmdClause) {
+	r := &f.retention
+	c.Flag("keep", "Keep this many newest good backups.").Default("7").IntVar(&r.keep)
+	c.Flag("keep-daily", "And the newest of this many days.").Default("0").IntVar(&r.daily)
+	c.Flag("keep-weekly", "And the newest of this many weeks.").Default("0").IntVar(&r.weekly)
+	c.Flag("keep-monthly", "And the newest of this many months.").Default("0").IntVar(&r.monthly)
+}
+
+func (f *flags) addScratch(c *kingpin.CmdClause) {
+	v := &f.verify
+	c.Flag("scratch-dir", "Where throwaway servers are made (default: the system's temporary directory).").StringVar(&v.scratch)
+	c.Flag("scratch-user", "System user that throwaway servers run as when this program is root (default: postgres, else nobody).").StringVar(&v.user)
+	c.Flag("scratch-setting", "Setting of throwaway servers, such as shared_preload_libraries=x. Repeatable.").StringMapVar(&v.settings)
+	c.Flag("verify-timeout", "Give up a verification after this time.").Default("12h").DurationVar(&v.timeout)
+}
+
+func (f *flags) addHealth(c *kingpin.CmdClause) {
+	c.Flag("max-age", "How old the newest good backup may be (default: the schedule's interval and a twelfth; without a schedule 26h).").DurationVar(&f.health.maxAge)
+	c.Flag("max-verified-age", "How old the last verification may be; 0 does not ask.").Default("0").DurationVar(&f.health.maxVerifiedAge)
+}
+
+// zone is the time zone of the schedule and of retention's days.
+func (f *flags) zone() (*time.Location, error) {
+	if f.schedule.zone == "" {
+		return time.UTC, nil
+	}
+	l, err := time.LoadLocation(f.schedule.zone)
+	if err != nil {
+		return nil, failure.New(failure.Config, "--time-zone: %w", err).WithHint("Write a name such as Europe/Vienna, or UTC.")
+	}
+	return l, nil
+}

@@ -1,0 +1,47 @@
+// Command pg_reliability_backup backs up a PostgreSQL server, proves each backup by restoring it, and
+// brings it back when it is needed.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+const appName = "pg_reliability_backup"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run is the whole program; it returns the exit code.
+func run(ctx context.Context, args []string, env environment, stdout, stderr io.Writer) int {
+	app, f := newApp()
+	app.UsageWriter(stdout).ErrorWriter(stderr)
+	ended := false
+	app.Terminate(func(int) { ended = true }) // --help and --version
+	command, err := app.Parse(args)
+	if ended {
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v. HINT: See %s --help\n", appName, err, appName)
+		return exitConfig
+	}
+	p := &program{flags: f, env: env, out: stdout, err: stderr, log: newLogger(stderr, f.logLevel, f.logFormat)}
+	err = p.commands()[command](ctx)
+	if err == nil {
+		return exitOK
+	}
+	_ = level.Error(p.log).Log("msg", command+" failed", "reason", failure.Of(err), "err", err)
+	return exitCode(err)
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
+)
+
+// restorer puts a restore together.
+func (p *program) restorer(repo *catalog.Repository, progress *progress) (*restore.Restorer, error) {
+	target, err := p.destination()
+	if err != nil {
+		return nil, err
+	}
+	return &restore.Restorer{
+		Repo: repo, Engine: p.pgdump(repo), Target: target, Jobs: p.flags.backup.jobs, Drain: p.flags.restore.drain,
+		NoOwner: p.flags.restore.noOwner, Log: p.log, Now: time.Now, Progress: progress.report,
+	}, nil
+}
+
+// restore brings one database, or one table's rows, back.
+func (p *program) restore(ctx context.Context) error {
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	b, err := p.choose(repo)
+	if err != nil {
+		return err
+	}
+	if err := p.examine(b); err != nil {
+		return err
+	}
+	database, err := p.database(b)
+	if err != nil {
+		return err
+	}
+	if p.flags.restore.list {
+		return p.listContents(ctx, repo, b, database)
+	}
+	bar := newProgress(p.err, p.log)
+	defer bar.done()
+	r, err := p.restorer(repo, bar)
+	if err != nil {
+		return err
+	}
+	if p.flags.dryRun {
+		return p.plan(b, database, r)
+	}
+	rep, err := p.execute(ctx, r, b, database)
+	bar.done()
+	if rep.Backup == "" {
+		return err
+	}
+	if p.flags.json {
+		if werr := p.printJSON(rep); werr != nil && err == nil {
+			err = werr
+		}
+		return err
+	}
+	switch {
+	case rep.Table != "":
+		fmt.Fprintf(p.out, "restored %d rows of %s into %s of database %s\n", rep.Rows, p.flags.restore.table, rep.Table, rep.Database)
+	case rep.KeptAs != "":
+		fmt.Fprintf(p.out, "restored %s from %s: %d rows in %s; the old database is kept as %s\n", rep.Database, rep.Backup, rep.Rows, roundSeconds(rep.Seconds), rep.KeptAs)
+	default:
+		fmt.Fprintf(p.out, "restored %s from %s: %d rows in %s\n", rep.Database, rep.Backup, rep.Rows, roundSeconds(rep.Seconds))
+	}
+	return err
+}
+
+// examine refuses a damaged backup, and warns of a suspect one that was chosen by id.
+func (p *program) examine(b catalog.Backup) error {
+	switch b.Health {
+	case catalog.Damaged:
+		return failure.New(failure.Verify, "backup %s is damaged (%s), nothing was changed", b.ID, b.Problem).WithHint("Choose another one: `%s list`.", appName)
+	case catalog.IsSuspect:
+		_ = level.Warn(p.log).Log("msg", "this backup is suspect", "id", b.ID, "why", b.Problem)
+	}
+	return nil
+}
+
+// database is the one --database names, or the only one it can be.
+func (p *program) database(b catalog.Backup) (string, error) {
+	if p.flags.restore.database != "" {
+		return p.flags.restore.database, nil
+	}
+	var names []string
+	for _, d := range b.Manifest.Databases {
+		if d.Name != "postgres" || len(d.Contents.Tables) > 0 {
+			names = append(names, d.Name)
+		}
+	}
+	if len(names) == 1 {
+		return names[0], nil
+	}
+	return "", failure.New(failure.Config, "backup %s has %d databases (%s)", b.ID, len(names), strings.Join(names, ", ")).
+		WithHint("Choose one with --database.")
+}
+
+func (p *program) execute(ctx context.Context, r *restore.Restorer, b catalog.Backup, database string) (restore.Report, error) {
+	f := p.flags.restore
+	if f.table == "" {
+		return r.Restore(ctx, restore.Options{Backup: b, Database: database, As: f.as, KeepAs: f.keepAs, DropOld: f.dropOld})
+	}
+	schema, table, err := parseTable(f.table)
+	if err != nil {
+		return restore.Report{}, err
+	}
+	return r.RestoreTable(ctx, restore.TableOptions{Backup: b, Database: database, Schema: schema, Table: table, Into: f.as})
+}
+
+func (p *program) plan(b catalog.Backup, database string, r *restore.Restorer) error {
+	db, ok := b.Manifest.Database(database)
+	if !ok {
+		return failure.New(failure.Nothing, "backup %s has no database %q", b.ID, database)
+	}
+	as := p.flags.restore.as
+	if as == "" {
+		as = database
+	}
+	plan := map[string]any{
+		"backup": b.ID, "state": b.Health, "recovery_point": b.Manifest.RecoveryPoint, "database": database, "as": as,
+		"server": r.Target.String(), "rows": db.Contents.Rows(), "tables": len(db.Contents.Tables), "table": p.flags.restore.table,
+	}
+	if p.flags.json {
+		return p.printJSON(plan)
+	}
+	what := fmt.Sprintf("database %s (%d rows in %d tables)", database, db.Contents.Rows(), len(db.Contents.Tables))
+	if p.flags.restore.table != "" {
+		what = "table " + p.flags.restore.table + " of database " + database
+	}
+	fmt.Fprintf(p.out, "would restore %s from %s (%s, state of %s) as %s into %s\n", what, b.ID, b.Health,
+		b.Manifest.RecoveryPoint.Format(time.RFC3339), as, r.Target)
+	return nil
+}
+
+func (p *program) listContents(ctx context.Context, repo *catalog.Repository, b catalog.Backup, database string) error {
+	db, ok := b.Manifest.Database(database)
+	if !ok {
+		return failure.New(failure.Nothing, "backup %s has no database %q", b.ID, database)
+	}
+	if b.Manifest.Engine != pgdump.Name {
+		return failure.New(failure.Refused, "backup %s is of engine %s, which has no list of objects", b.ID, b.Manifest.Engine)
+	}
+	if p.flags.json {
+		return p.printJSON(db.Contents)
+	}
+	e := p.pgdump(repo)
+	programs, err := e.Programs(ctx, b.Manifest.Server.Major())
+	if err != nil {
+		return err
+	}
+	return e.List(ctx, b, db, programs, p.out)
+}
+
+// bootstrap fills an empty server.
+func (p *program) bootstrap(ctx context.Context) error {
+	bar := newProgress(p.err, p.log)
+	defer bar.done()
+	repo, err := p.open()
+	if err != nil {
+		return err
+	}
+	r, err := p.restorer(repo, bar)
+	if err != nil {
+		return err
+	}
+	database := p.flags.restore.database
+	if database == "" {
+		database = r.Target.Database()
+	}
+	out, err := r.Bootstrap(ctx, restore.BootstrapOptions{
+		Schema: p.flags.bootstrap.schema, Database: database, Wait: p.flags.bootstrap.wait, DryRun: p.flags.dryRun,
+	})
+	bar.done()
+	if err != nil {
+		return err
+	}
+	if p.flags.json {
+		return p.printJSON(out)
+	}
+	would := ""
+	if p.flags.dryRun {
+		would = "would be: "
+	}
+	switch out.Result {
+	case restore.Restored:
+		fmt.Fprintf(p.out, "%srestored from %s: databases %s, %d rows in %s\n", would, out.Backup, strings.Join(out.Databases, ", "), out.Rows, roundSeconds(out.Seconds))
+		for _, why := range out.Rejected {
+			fmt.Fprintf(p.out, "unusable: %s\n", why)
+		}
+	case restore.Schema:
+		fmt.Fprintf(p.out, "%sinitial schema in database %s\n", would, strings.Join(out.Databases, ", "))
+	case restore.Fresh:
+		fmt.Fprintf(p.out, "%snothing to restore: the repository is new\n", would)
+	default:
+		fmt.Fprintln(p.out, "the server has data: nothing to do")
+	}
+	return nil
+}
+
+// parseTable reads schema.table as SQL writes it; without a schema it is public.
+func parseTable(s string) (schema, table string, err error) {
+	var parts []string
+	var b strings.Builder
+	quoted, wasQuoted := false, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' && quoted && i+1 < len(s) && s[i+1] == '"':
+			b.WriteByte('"')
+			i++
+		case c == '"':
+			quoted, wasQuoted = !quoted, true
+		case c == '.' && !quoted:
+			parts, wasQuoted = append(parts, b.String()), false
+			b.Reset()
+		case quoted || wasQuoted:
+			b.WriteByte(c)
+		default:
+			b.WriteString(strings.ToLower(string(c)))
+		}
+	}
+	parts = append(parts, b.String())
+	if quoted || len(parts) > 2 || slices.Contains(parts, "") {
+		return "", "", failure.New(failure.Config, "--table=%s is no table's name", s).WithHint(`Write schema.table, or "Schema"."Table" as in SQL.`)
+	}
+	if len(parts) == 1 {
+		return "public", parts[0], nil
+	}
+	return parts[0], parts[1], nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/prometheus/common/version"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/job"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
+)
+
+// program is what all commands share.
+type program struct {
+	flags    *flags
+	env      environment
+	out, err io.Writer
+	log      log.Logger
+}
+
+// commands maps each command to what it does.
+func (p *program) commands() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"init": p.init, "run": p.run, "schedule": p.schedule, "list": p.list, "show": p.show, "verify": p.verify,
+		"accept": p.accept, "restore": p.restore, "bootstrap": p.bootstrap, "prune": p.prune, "healthcheck": p.healthcheck,
+	}
+}
+
+// engineNames are what --engine takes.
+func engineNames() []string { return []string{pgdump.Name} }
+
+// engines are all engines this program reads backups of.
+func (p *program) engines(repo *catalog.Repository) []engine.Engine {
+	return []engine.Engine{p.pgdump(repo)}
+}
+
+// engine is the one that --engine names.
+func (p *program) engine(repo *catalog.Repository) (engine.Engine, error) {
+	for _, e := range p.engines(repo) {
+		if e.Name() == p.flags.backup.engine {
+			return e, nil
+		}
+	}
+	return nil, failure.New(failure.Config, "--engine=%s is not known", p.flags.backup.engine)
+}
+
+func (p *program) pgdump(repo *catalog.Repository) *pgdump.Engine {
+	return &pgdump.Engine{
+		Finder: p.finder(), Jobs: p.flags.backup.jobs, ParallelAbove: int64(p.flags.backup.parallelAbove), Repository: repo,
+	}
+}
+
+func (p *program) finder() clients.Finder { return clients.Finder{Dirs: p.flags.clientDirs} }
+
+// directory is the repository's.
+func (p *program) directory() (string, error) {
+	if p.flags.repository == "" {
+		return "", failure.New(failure.Config, "no repository is named").
+			WithHint("Give --repository DIR, or set PG_RELIABILITY_BACKUP_REPOSITORY.")
+	}
+	return p.flags.repository, nil
+}
+
+// open opens the repository, making it where --init allows that.
+func (p *program) open() (*catalog.Repository, error) {
+	dir, err := p.directory()
+	if err != nil {
+		return nil, err
+	}
+	if p.flags.backup.initialise {
+		return catalog.Init(dir, time.Now())
+	}
+	return catalog.Open(dir)
+}
+
+// job puts a run together.
+func (p *program) job(repo *catalog.Repository, trigger string, progress *progress) (*job.Job, error) {
+	target, err := p.env.target()
+	if err != nil {
+		return nil, err
+	}
+	e, err := p.engine(repo)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := p.policy()
+	if err != nil {
+		return nil, err
+	}
+	b := p.flags.backup
+	if b.suspectBelow < 0 || b.suspectBelow >= 1 {
+		return nil, failure.New(failure.Config, "--suspect-below=%g is not a share", b.suspectBelow).WithHint("Choose 0 to 0.99.")
+	}
+	if b.jobs < 1 {
+		return nil, failure.New(failure.Config, "--jobs=%d: at least 1", b.jobs)
+	}
+	return &job.Job{
+		Repo: repo, Engine: e, Engines: p.engines(repo), Policy: policy,
+		Request: engine.Request{
+			Target: target, Databases: b.databases, LockWait: b.lockWait, Progress: progress.report, Log: p.log,
+		},
+		Verifier: p.verifier(repo, progress), Verify: p.flags.verify.after, VerifyTimeout: p.flags.verify.timeout,
+		Timeout: b.timeout, SuspectBelow: b.suspectBelow, MinFree: int64(b.minFree),
+		NoSpaceCheck: b.noSpaceCheck, NoPrune: b.noPrune, Trigger: trigger, Tool: version.Version, Log: p.log, Now: time.Now,
+	}, nil
+}
+
+func (p *program) policy() (retention.Policy, error) {
+	r := p.flags.retention
+	zone, err := p.flags.zone()
+	if err != nil {
+		return retention.Policy{}, err
+	}
+	policy := retention.Policy{Keep: r.keep, Daily: r.daily, Weekly: r.weekly, Monthly: r.monthly, Location: zone}
+	return policy, policy.Check()
+}
+
+func (p *program) verifier(repo *catalog.Repository, progress *progress) *verify.Verifier {
+	v := p.flags.verify
+	return &verify.Verifier{
+		Repo: repo, Engines: p.engines(repo), Finder: p.finder(), Log: p.log, Now: time.Now, Progress: progress.report,
+		Scratch: scratch.Options{Base: v.scratch, User: v.user, Settings: v.settings},
+	}
+}
+
+// destination is the server to restore into: --to, or the one backups are made of.
+func (p *program) destination() (server.Target, error) {
+	if p.flags.restore.to == "" {
+		return p.env.target()
+	}
+	return server.Parse(p.flags.restore.to, nil)
+}
+
+// choose finds the backup that the command line names.
+func (p *program) choose(repo *catalog.Repository) (catalog.Backup, error) {
+	all, err := repo.List()
+	if err != nil {
+		return catalog.Backup{}, err
+	}
+	name := p.flags.which
+	if p.flags.restore.at != "" {
+		if name != catalog.Latest {
+			return catalog.Backup{}, failure.New(failure.Config, "both a backup (%s) and --at are given", name).WithHint("Keep one of them.")
+		}
+		name = p.flags.restore.at
+	}
+	b, err := catalog.Choose(all, catalog.Wanted{Name: name, Database: p.flags.restore.database})
+	if err == nil && b.Health == catalog.Unverified && len(all) > 1 {
+		_ = level.Debug(p.log).Log("msg", "the chosen backup was never verified", "id", b.ID)
+	}
+	return b, err
+}
