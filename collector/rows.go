@@ -100,7 +100,7 @@ func (d *rowDecoder) dynamicDesc(m *Metric, c *metricColumns, values [][]byte) *
 	if desc, ok := d.descs[name]; ok {
 		return desc
 	}
-	if !model.IsValidLegacyMetricName(name) {
+	if !model.LegacyValidation.IsValidMetricName(name) {
 		d.fail(fmt.Errorf("column %s: %q is no name for a metric", m.NameColumn, name))
 		return nil
 	}
