@@ -3,13 +3,15 @@ package collector
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
@@ -23,20 +25,235 @@ func TestEveryCollectorOnEveryVersion(t *testing.T) {
 		"track_io_timing":           "on",
 		"max_slot_wal_keep_size":    "'1GB'",
 		"hot_standby_feedback":      "on",
+		"archive_mode":              "on",
+		"archive_command":           "'true'",
+		"log_rotation_age":          "'1d'",
 	}
 	pgtest.EachVersion(t, pgtest.Options{Settings: settings, InitArgs: []string{"--data-checksums"}}, func(t *testing.T, c *pgtest.Cluster) {
 		defs := embeddedDefinitions(t)
-		t.Run("empty", func(t *testing.T) { runAll(t, c, "postgres", defs, RolePrimary) })
+		seen := map[string]bool{}
+		t.Run("empty", func(t *testing.T) { runAll(t, c, "postgres", defs, RolePrimary, seen) })
 
 		standby := inhabit(t, c)
-		for _, database := range []string{"postgres", oddDatabase} {
-			t.Run("primary/"+database, func(t *testing.T) { runAll(t, c, database, defs, RolePrimary) })
-		}
-		t.Run("standby", func(t *testing.T) { runAll(t, standby, "postgres", defs, RoleStandby) })
+		t.Run("primary", func(t *testing.T) {
+			got := runAll(t, c, "postgres", defs, RolePrimary, seen)
+			checkPrimary(t, got)
+			checkNames(t, got, defs)
+		})
+		t.Run("oddly named database", func(t *testing.T) { runAll(t, c, oddDatabase, defs, RolePrimary, seen) })
+		t.Run("standby", func(t *testing.T) {
+			checkStandby(t, runAll(t, standby, "postgres", defs, RoleStandby, seen))
+			pgtest.Eventually(t, 10*time.Second, func() error { // until the last of it is replayed
+				got := runAll(t, standby, "postgres", only(defs, "replication"), RoleStandby, seen)
+				if lag, ok := got["pg_replication_lag_seconds"]; !ok || lag != 0 {
+					return fmt.Errorf("lag %v, %v of a standby that has everything", lag, ok)
+				}
+				return nil
+			})
+		})
+		t.Run("every metric has a value somewhere", func(t *testing.T) { checkSeen(t, connectMonitor(t, c, "postgres"), defs, seen) })
+		t.Run("without pg_monitor", func(t *testing.T) { checkWithoutPrivileges(t, c, defs) })
+		t.Run("standby without its primary", func(t *testing.T) { checkCutOff(t, c, standby, defs) })
+		t.Run("promoted standby", func(t *testing.T) { checkPromoted(t, standby, defs) })
 	})
 }
 
-const oddDatabase = "odd \"name\" with ünïcode, {braces}=\\"
+// checkPrimary compares values with what inhabit made.
+func checkPrimary(t *testing.T, got map[string]float64) {
+	odd := fmt.Sprintf("%q", oddDatabase)
+	for series, want := range map[string]float64{
+		`pg_replication_is_replica`:                                                   0,
+		`pg_replication_lag_seconds`:                                                  0,
+		`pg_reliability_replication_sync_required`:                                    0,
+		`pg_reliability_replication_clients`:                                          1,
+		`pg_reliability_prepared_transactions`:                                        1,
+		`pg_reliability_blocked_sessions`:                                             2,
+		`pg_reliability_blocking_sessions`:                                            2,
+		`pg_reliability_blocking_idle_sessions`:                                       2,
+		`pg_locks_count|datname="closed"|mode="sharelock"`:                            0,
+		`pg_reliability_locks_waiting|datname="postgres"|mode="accessexclusivelock"`:  1,
+		`pg_reliability_access_exclusive_relations_awaited|datname=` + odd:            1,
+		`pg_reliability_access_exclusive_relations_held|datname=` + odd:               2,
+		`pg_database_connection_limit|datname="denied"`:                               3,
+		`pg_stat_activity_count|datname=` + odd + `|state="idle in transaction"`:      1,
+		`pg_replication_slots_slot_is_active|slot_name="unused"|slot_type="physical"`: 0,
+		`pg_replication_slots_active|slot_name="(temporary)"|database=""`:             1,
+		`pg_reliability_timeline`:                                                     1,
+		`pg_reliability_archiver_failing`:                                             1,
+		`pg_reliability_archiver_enabled`:                                             1,
+		`pg_reliability_monitor_privileges`:                                           1,
+		`pg_reliability_user_tables|datname="postgres"`:                               9,
+		`pg_settings_shared_buffers_bytes`:                                            16 << 20,
+		`pg_settings_wal_segment_size_bytes`:                                          16 << 20,
+		`pg_settings_checkpoint_timeout_seconds`:                                      300,
+		`pg_settings_deadlock_timeout_seconds`:                                        1,
+		`pg_settings_log_rotation_age_seconds`:                                        86400,
+		`pg_settings_log_min_duration_statement_seconds`:                              -1,
+		`pg_settings_max_connections`:                                                 50,
+		`pg_settings_fsync`:                                                           0,
+		`pg_settings_autovacuum_vacuum_scale_factor`:                                  0.2,
+		`pg_settings_statement_timeout_seconds`:                                       0, // the server's; our session has its own
+		`pg_settings_default_transaction_read_only`:                                   0,
+		`pg_reliability_settings_pending_restart`:                                     1,
+	} {
+		if v, ok := got[series]; !ok || v != want {
+			t.Errorf("%s = %v (there: %v), want %v", series, v, ok, want)
+		}
+	}
+	table := `|datname="postgres"|schemaname="public"|relname=`
+	for series, there := range map[string]bool{
+		`pg_replication_last_replay_seconds`:                                                    false,
+		`pg_reliability_replication_streaming`:                                                  false,
+		`pg_stat_user_tables_n_live_tup` + table + `"held"`:                                     true,
+		`pg_stat_user_tables_table_size_bytes` + table + `"held"`:                               false,
+		`pg_stat_user_tables_table_size_bytes` + table + `"indexed"`:                            false,
+		`pg_stat_user_tables_table_size_bytes` + table + `"unlogged"`:                           true,
+		`pg_stat_user_tables_last_vacuum` + table + `"unlogged"`:                                false,
+		`pg_database_size_bytes|datname="denied"`:                                               true,
+		`pg_database_size_bytes|datname="closed"`:                                               true,
+		`pg_reliability_wraparound_xid_ratio|datname="template0"`:                               true,
+		`pg_stat_database_checksum_failures|datid="0"|datname=""`:                               true,
+		`pg_stat_database_xact_commit|datid="0"|datname=""`:                                     false,
+		`pg_roles_connection_limit|rolname="role with \"quotes\""`:                              true,
+		`pg_replication_slots_slot_confirmed_flush_lsn|slot_name="unused"|slot_type="physical"`: false,
+	} {
+		if _, ok := got[series]; ok != there {
+			t.Errorf("%s is there: %v, want %v", series, ok, there)
+		}
+	}
+}
+
+// checkNames asks the linter behind `promtool check metrics`, in which a metric's help and type count too.
+func checkNames(t *testing.T, got map[string]float64, defs []Definition) {
+	described := map[string]Metric{}
+	var prefixed []Metric
+	for _, d := range defs {
+		for _, m := range d.Metrics {
+			if m.Name == "" {
+				prefixed = append(prefixed, m)
+			}
+			described[m.Name] = m
+		}
+	}
+	families := map[string]*dto.MetricFamily{}
+	for series := range got {
+		name, _, _ := strings.Cut(series, "|")
+		m, ok := described[name]
+		if !ok {
+			i := slices.IndexFunc(prefixed, func(m Metric) bool { return strings.HasPrefix(name, m.NamePrefix) })
+			m = prefixed[i]
+		}
+		families[name] = &dto.MetricFamily{Name: &name, Help: &m.Help, Type: exposedType(&Desc{Name: name, Type: m.Type}).Enum()}
+	}
+	problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(families))).Lint()
+	must(t, err)
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+func checkStandby(t *testing.T, got map[string]float64) {
+	for series, want := range map[string]float64{
+		`pg_replication_is_replica`:                1,
+		`pg_reliability_replication_streaming`:     1,
+		`pg_reliability_replication_replay_paused`: 0,
+		`pg_reliability_archiver_enabled`:          0,
+		`pg_reliability_timeline`:                  1,
+		`pg_stat_wal_receiver_upstream_node|upstream_host="127.0.0.1"|slot_name="repmgr_slot_7"|status="streaming"`: 7,
+	} {
+		if v, ok := got[series]; !ok || v != want {
+			t.Errorf("%s = %v (there: %v), want %v", series, v, ok, want)
+		}
+	}
+}
+
+// A metric that never has a value is a mistake in its definition.
+func checkSeen(t *testing.T, conn *pgx.Conn, defs []Definition, seen map[string]bool) {
+	causeCannotBeMade := []string{
+		"pg_reliability_database_checksum_last_failure_timestamp_seconds",             // corrupted data
+		"pg_stat_user_tables_last_autovacuum", "pg_stat_user_tables_last_autoanalyze", // minutes
+	}
+	version := serverVersion(t, conn)
+	for _, d := range defs {
+		if _, ok := d.SQLFor(version); !ok {
+			continue
+		}
+		for _, m := range d.MetricsFor(version) {
+			if m.NamePrefix == "" && !seen[m.Name] && !slices.Contains(causeCannotBeMade, m.Name) {
+				t.Errorf("%s: %s has no value anywhere", d.Name, m.Name)
+			}
+		}
+	}
+}
+
+// Without pg_monitor nothing fails, and what the server hides is absent, not 0.
+func checkWithoutPrivileges(t *testing.T, c *pgtest.Cluster, defs []Definition) {
+	must(t, c.Exec(context.Background(), "REVOKE pg_monitor FROM "+pgtest.Monitor))
+	defer func() { must(t, c.Exec(context.Background(), "GRANT pg_monitor TO "+pgtest.Monitor)) }()
+	needs := []string{"wal"} // lists directories: an error with reason permission
+	var some []Definition
+	for _, d := range defs {
+		if !slices.Contains(needs, d.Name) {
+			some = append(some, d)
+		}
+	}
+	got := runAll(t, c, "postgres", some, RolePrimary, map[string]bool{})
+	if v, ok := got["pg_reliability_monitor_privileges"]; !ok || v != 0 {
+		t.Errorf("pg_reliability_monitor_privileges = %v, %v", v, ok)
+	}
+	for series := range got {
+		for _, hidden := range []string{"pg_stat_activity_", "pg_reliability_blocked_", "pg_reliability_connections_",
+			"pg_reliability_backends", "pg_stat_replication_", "pg_reliability_oldest_", "pg_database_size_bytes|datname=\"denied\""} {
+			if strings.HasPrefix(series, hidden) {
+				t.Errorf("%s is there, though the server hides what it is made of", series)
+			}
+		}
+	}
+}
+
+// A standby that has replayed all it has, and hears no more, is not up to date.
+func checkCutOff(t *testing.T, primary, standby *pgtest.Cluster, defs []Definition) {
+	must(t, primary.Stop())
+	var before float64
+	pgtest.Eventually(t, 20*time.Second, func() error {
+		got := runAll(t, standby, "postgres", only(defs, "replication"), RoleStandby, map[string]bool{})
+		lag, known := got["pg_replication_lag_seconds"]
+		switch {
+		case got["pg_reliability_replication_streaming"] != 0:
+			return fmt.Errorf("still streaming")
+		case !known || lag <= 0:
+			return fmt.Errorf("lag %v, %v", lag, known)
+		case before == 0:
+			before = lag
+			return fmt.Errorf("does the lag grow?")
+		case lag <= before:
+			return fmt.Errorf("the lag does not grow: %v, %v", before, lag)
+		}
+		return nil
+	})
+}
+
+func checkPromoted(t *testing.T, standby *pgtest.Cluster, defs []Definition) {
+	must(t, standby.Exec(context.Background(), "SELECT pg_promote(true, 30)"))
+	got := runAll(t, standby, "postgres", defs, RolePrimary, map[string]bool{})
+	for series, want := range map[string]float64{
+		`pg_replication_is_replica`: 0, `pg_replication_lag_seconds`: 0, `pg_reliability_timeline`: 2, `pg_reliability_replication_clients`: 0,
+	} {
+		if v, ok := got[series]; !ok || v != want {
+			t.Errorf("%s = %v (there: %v), want %v", series, v, ok, want)
+		}
+	}
+	for _, series := range []string{"pg_replication_last_replay_seconds", "pg_reliability_replication_streaming"} {
+		if _, ok := got[series]; ok {
+			t.Errorf("%s is there on a primary", series)
+		}
+	}
+}
+
+func only(defs []Definition, name string) []Definition {
+	i := slices.IndexFunc(defs, func(d Definition) bool { return d.Name == name })
+	return defs[i : i+1]
+}
 
 func embeddedDefinitions(t testing.TB) []Definition {
 	t.Helper()
@@ -47,10 +264,14 @@ func embeddedDefinitions(t testing.TB) []Definition {
 	return defs
 }
 
-// runAll runs each collector that fits the server and checks what comes back.
-func runAll(t *testing.T, c *pgtest.Cluster, database string, defs []Definition, role string) {
+// runAll runs each collector that fits the server, checks what comes back, returns all series and
+// notes the names of their metrics.
+func runAll(t *testing.T, c *pgtest.Cluster, database string, defs []Definition, role string, seen map[string]bool) map[string]float64 {
+	t.Helper()
 	conn := connectMonitor(t, c, database)
+	defer func() { _ = conn.Close(context.Background()) }()
 	version := serverVersion(t, conn)
+	all := map[string]float64{}
 	for i := range defs {
 		d := &defs[i]
 		sql, ok := d.SQLFor(version)
@@ -62,269 +283,18 @@ func runAll(t *testing.T, c *pgtest.Cluster, database string, defs []Definition,
 			t.Errorf("%s: %v", d.Name, err)
 			continue
 		}
-		for _, problem := range checkRows(d, version, rows) {
+		series, problems := samples(d, version, rows)
+		for _, problem := range problems {
 			t.Errorf("%s: %s", d.Name, problem)
 		}
-	}
-}
-
-// answer is a query's result in text form; a nil value is NULL.
-type answer struct {
-	columns []string
-	rows    [][]*string
-}
-
-func query(conn *pgx.Conn, sql string) (answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	// Prepared, because the columns of an empty result are known only so.
-	prepared, err := conn.PgConn().Prepare(ctx, "", sql, nil)
-	if err != nil {
-		return answer{}, err
-	}
-	result := conn.PgConn().ExecPrepared(ctx, "", nil, nil, nil).Read()
-	if result.Err != nil {
-		return answer{}, result.Err
-	}
-	var a answer
-	for _, f := range prepared.Fields {
-		a.columns = append(a.columns, f.Name)
-	}
-	for _, r := range result.Rows {
-		row := make([]*string, len(r))
-		for i, v := range r {
-			if v != nil {
-				s := string(v)
-				row[i] = &s
+		for key, v := range series {
+			if _, twice := all[key]; twice {
+				t.Errorf("%s: %s is another collector's", d.Name, key)
 			}
-		}
-		a.rows = append(a.rows, row)
-	}
-	return a, nil
-}
-
-// samples maps each series to its value; problems are what the engine would have to drop.
-func samples(d *Definition, version int, a answer) (series map[string]float64, problems []string) {
-	series = map[string]float64{}
-	for _, m := range d.MetricsFor(version) {
-		index := func(column string) int {
-			i := slices.Index(a.columns, column)
-			if i < 0 {
-				problems = append(problems, fmt.Sprintf("metric %s%s: no column %q in %v", m.Name, m.NamePrefix, column, a.columns))
-			}
-			return i
-		}
-		value := index(m.Column)
-		wanted := m.Labels
-		if m.NameColumn != "" {
-			wanted = append([]string{m.NameColumn, m.HelpColumn}, wanted...)
-		}
-		var labels []int
-		for _, l := range wanted {
-			labels = append(labels, index(l))
-		}
-		if value < 0 || slices.Contains(labels, -1) {
-			continue
-		}
-		for _, row := range a.rows {
-			if row[value] == nil {
-				continue
-			}
-			v, err := strconv.ParseFloat(*row[value], 64)
-			if err != nil {
-				problems = append(problems, fmt.Sprintf("metric %s: %v", m.Name, err))
-			}
-			name, labels := m.Name, labels
-			if m.NameColumn != "" {
-				name, labels = m.NamePrefix+*row[labels[0]], labels[2:]
-			}
-			if !metricName.MatchString(name) {
-				problems = append(problems, fmt.Sprintf("%q is no metric's name", name))
-			}
-			var key strings.Builder
-			key.WriteString(name)
-			for i, l := range labels {
-				text := ""
-				if row[l] != nil {
-					text = *row[l]
-				}
-				fmt.Fprintf(&key, "|%s=%q", m.Labels[i], text)
-			}
-			if _, twice := series[key.String()]; twice {
-				problems = append(problems, "two rows for "+key.String())
-			}
-			series[key.String()] = v
+			all[key] = v
+			name, _, _ := strings.Cut(key, "|")
+			seen[name] = true
 		}
 	}
-	return series, problems
-}
-
-func checkRows(d *Definition, version int, a answer) []string {
-	_, problems := samples(d, version, a)
-	return problems
-}
-
-// connectMonitor opens a session as the exporter's role with the exporter's settings.
-func connectMonitor(t testing.TB, c *pgtest.Cluster, database string) *pgx.Conn {
-	t.Helper()
-	cfg, err := pgx.ParseConfig(c.DSN(pgtest.Monitor, database))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.RuntimeParams["application_name"] = "pg_reliability_exporter"
-	var conn *pgx.Conn
-	pgtest.Eventually(t, 10*time.Second, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		conn, err = pgx.ConnectConfig(ctx, cfg)
-		return err
-	})
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	for _, set := range []string{
-		"SET search_path = pg_catalog", "SET default_transaction_read_only = on", "SET jit = off", "SET TimeZone = 'UTC'",
-		"SET statement_timeout = '10s'", "SET lock_timeout = '1s'",
-	} {
-		if _, err := conn.Exec(context.Background(), set); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return conn
-}
-
-func serverVersion(t testing.TB, conn *pgx.Conn) int {
-	t.Helper()
-	var s string
-	if err := conn.QueryRow(context.Background(), "SHOW server_version_num").Scan(&s); err != nil {
-		t.Fatal(err)
-	}
-	v, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// inhabit gives a primary a standby, databases of every kind, slots, tables, and sessions that hold,
-// await and prepare. It returns the standby.
-func inhabit(t *testing.T, c *pgtest.Cluster) *pgtest.Cluster {
-	t.Helper()
-	ctx := context.Background()
-	standby, err := c.Standby(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = standby.Close() })
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	quoted := pgx.Identifier{oddDatabase}.Sanitize()
-	must(t, c.Exec(ctx,
-		"CREATE DATABASE "+quoted,
-		"CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
-		"CREATE DATABASE closed",
-		"ALTER DATABASE closed ALLOW_CONNECTIONS false",
-		"CREATE DATABASE denied CONNECTION LIMIT 3",
-		"REVOKE ALL ON DATABASE denied FROM PUBLIC",
-		"CREATE ROLE \"role with \"\"quotes\"\"\"",
-		"SELECT pg_create_physical_replication_slot('physical', true)",
-		"SELECT pg_create_physical_replication_slot('unused')",
-		"SELECT pg_create_logical_replication_slot('logical', 'test_decoding')",
-		"SELECT pg_stat_reset()",
-		"SELECT pg_stat_reset_shared('archiver')",
-	))
-	// Before any transaction is left open: a logical slot waits for the end of all of them.
-	hold(t, c, "postgres", "SELECT pg_create_physical_replication_slot('temp_1', true, true)",
-		"SELECT pg_create_logical_replication_slot('temp_2', 'test_decoding', true)",
-		"SELECT pg_create_logical_replication_slot('temp_3', 'test_decoding', true)")
-	for _, database := range []string{"postgres", oddDatabase} {
-		must(t, c.ExecIn(ctx, database,
-			"CREATE SCHEMA \"Sch.ema\"",
-			"CREATE TABLE \"Sch.ema\".\"T \"\"1\"\"\" (id int PRIMARY KEY, t text)",
-			"INSERT INTO \"Sch.ema\".\"T \"\"1\"\"\" SELECT g, 'x' FROM generate_series(1, 1000) AS g",
-			"VACUUM ANALYZE \"Sch.ema\".\"T \"\"1\"\"\"",
-			"CREATE TABLE parted (id int, at date) PARTITION BY RANGE (at)",
-			"CREATE TABLE parted_2026 PARTITION OF parted FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
-			"CREATE TABLE held (id int PRIMARY KEY, t text)",
-			"CREATE TABLE indexed (id int PRIMARY KEY, t text)",
-			"CREATE MATERIALIZED VIEW mat AS SELECT 1 AS one",
-			"CREATE UNLOGGED TABLE unlogged (id int)",
-		))
-		// Sessions that stay: two temporary tables of one name, an open transaction with
-		// ACCESS EXCLUSIVE on a table and on an index, another that waits for the table.
-		holder := hold(t, c, database, "CREATE TEMP TABLE scratch (id int)", "BEGIN",
-			"LOCK TABLE held IN ACCESS EXCLUSIVE MODE", "REINDEX INDEX indexed_pkey")
-		_ = hold(t, c, database, "CREATE TEMP TABLE scratch (id int)")
-		waiter := connectSuper(t, c, database)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, _ = waiter.Exec(context.Background(), "BEGIN; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
-		}()
-		t.Cleanup(func() { _ = holder.Close(context.Background()); <-done })
-	}
-	hold(t, c, "postgres", "BEGIN", "CREATE TABLE prepared (id int)", "PREPARE TRANSACTION 'forgotten'")
-	must(t, standby.Configure(map[string]string{"primary_slot_name": "physical"}))
-	must(t, standby.Reload())
-	must(t, c.Configure(map[string]string{"max_connections": "51"})) // pending until a restart
-	must(t, c.Reload())
-	must(t, c.Exec(ctx, "CHECKPOINT", "CREATE TABLE later (id int)"))
-
-	pgtest.Eventually(t, 20*time.Second, func() error {
-		return expect(ctx, c, map[string]string{
-			"SELECT count(*)::text FROM pg_stat_replication AS r JOIN pg_replication_slots AS s ON s.active_pid = r.pid": "1",
-			"SELECT count(*)::text FROM pg_locks WHERE NOT granted":                                                      "2",
-			"SELECT count(*)::text FROM pg_replication_slots WHERE temporary":                                            "3",
-			"SELECT (count(*) > 0)::text FROM pg_settings WHERE pending_restart":                                         "true",
-		})
-	})
-	pgtest.Eventually(t, 20*time.Second, func() error {
-		return expect(ctx, standby, map[string]string{
-			"SELECT status FROM pg_stat_wal_receiver":                         "streaming",
-			"SELECT (pg_last_xact_replay_timestamp() IS NOT NULL)::text":      "true",
-			"SELECT count(*)::text FROM pg_class WHERE relname = 'later'":     "1",
-			"SELECT count(*)::text FROM pg_database WHERE datname = 'denied'": "1",
-		})
-	})
-	return standby
-}
-
-func expect(ctx context.Context, c *pgtest.Cluster, want map[string]string) error {
-	for sql, text := range want {
-		got, err := c.Query(ctx, "postgres", sql)
-		if err != nil {
-			return err
-		}
-		if got != text {
-			return fmt.Errorf("%s: %q, want %q", sql, got, text)
-		}
-	}
-	return nil
-}
-
-// hold runs statements in a superuser's session that stays open until the test's end.
-func hold(t testing.TB, c *pgtest.Cluster, database string, statements ...string) *pgx.Conn {
-	t.Helper()
-	conn := connectSuper(t, c, database)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	for _, s := range statements {
-		if _, err := conn.Exec(ctx, s, pgx.QueryExecModeSimpleProtocol); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-	return conn
-}
-
-func connectSuper(t testing.TB, c *pgtest.Cluster, database string) *pgx.Conn {
-	t.Helper()
-	conn, err := c.Connect(context.Background(), database)
-	must(t, err)
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return all
 }
