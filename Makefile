@@ -18,6 +18,8 @@ ldflags := -s -w \
 	-X $(version_package).Version=$(VERSION:v%=%) -X $(version_package).Revision=$(REVISION) \
 	-X $(version_package).Branch=$(BRANCH) -X $(version_package).BuildDate=$(BUILD_DATE)
 
+go_build := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)' -o bin/
+
 # Two clusters' worth of tests at once is what two cores carry without tests slowing each other down.
 TEST_PARALLEL ?= 2
 # Packages to test, such as PACKAGES=./internal/probe, and further flags, such as TESTFLAGS='-run Restart -v'.
@@ -36,12 +38,13 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build the programs of cmd/ into bin/ (static)
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)' -o bin/ ./cmd/...
+	$(go_build) ./cmd/...
 
 .PHONY: demo
-demo: build ## Run PostgreSQL under a light load, the exporter and Prometheus until Ctrl-C
+demo: ## Run PostgreSQL under a light load, the exporter and Prometheus until Ctrl-C
 	@$(install) server prometheus
-	@CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/demo ./deploy/demo
+	@echo "Building the exporter and the demo ..."
+	@$(go_build) ./cmd/pg_reliability_exporter ./deploy/demo
 	@exec bin/demo
 
 .PHONY: test

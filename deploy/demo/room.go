@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -34,7 +35,7 @@ func openRoom() (*room, error) {
 		return nil, fmt.Errorf("open the demo's directory to its server: %w", err)
 	}
 	r := &room{dir: dir, lock: flock.New(filepath.Join(dir, "lock"))}
-	if ok, err := r.lock.TryLock(); err != nil || !ok {
+	if err := r.lock.Lock(); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), os.RemoveAll(dir))
 	}
 	return r, nil
@@ -54,7 +55,8 @@ func sweep() {
 	rooms, _ := filepath.Glob(roomPrefix + "*")
 	for _, dir := range rooms {
 		fi, err := os.Lstat(filepath.Join(dir, "lock"))
-		if err != nil || !fi.Mode().IsRegular() || int(fi.Sys().(*syscall.Stat_t).Uid) != os.Getuid() {
+		// A demo that has only just begun may not hold its lock yet.
+		if err != nil || !fi.Mode().IsRegular() || time.Since(fi.ModTime()) < time.Second || int(fi.Sys().(*syscall.Stat_t).Uid) != os.Getuid() {
 			continue
 		}
 		lock := flock.New(filepath.Join(dir, "lock"))

@@ -54,10 +54,6 @@ func (w *watch) look(ctx context.Context) {
 		return
 	}
 	w.counted = w.count(ctx)
-	var seconds float64
-	if h.Outage != nil {
-		seconds = h.Outage.Seconds
-	}
 	now := h.Status
 	if h.Status != "up" {
 		now += ": " + h.Reason
@@ -69,7 +65,7 @@ func (w *watch) look(ctx context.Context) {
 
 	parts := []string{now}
 	if h.Outage != nil {
-		parts[0] += fmt.Sprintf(" for %.0f s", seconds)
+		parts[0] += fmt.Sprintf(" for %.0f s", h.Outage.Seconds)
 	}
 	for _, c := range h.Checks {
 		if c.Status == "up" && c.Latency != nil {
@@ -118,10 +114,13 @@ func (w *watch) scraped(ctx context.Context) string {
 		w.console.event("Prometheus can't scrape: %s", lastError)
 	}
 	w.scrape = health
-	if health == "up" {
+	switch health {
+	case "up":
 		return "scrape ok"
+	case "unknown":
+		return "no scrape yet"
 	}
-	return "scrape " + health
+	return "scrape fails"
 }
 
 func (w *watch) summary() {

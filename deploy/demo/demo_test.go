@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+// output is what the demo has written so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+var roomInOutput = regexp.MustCompile(regexp.QuoteMeta(roomPrefix) + `\d+`)
+
+// running is a demo, begun as `make demo` begins it.
+type running struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	out  *output
+	room string
+}
+
+func begin(t *testing.T, bin string, env ...string) *running {
+	t.Helper()
+	r := &running{t: t, cmd: exec.Command(filepath.Join(bin, "demo"), "-exporter="+filepath.Join(bin, "pg_reliability_exporter")), out: &output{}}
+	r.cmd.Env = append(os.Environ(), env...)
+	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = r.cmd.Process.Kill()
+		_ = r.cmd.Wait()
+		if t.Failed() {
+			t.Logf("the demo wrote:\n%s", r.out)
+		}
+	})
+	pgtest.Eventually(t, time.Minute, func() error {
+		if r.room = roomInOutput.FindString(r.out.String()); r.room == "" || !strings.Contains(r.out.String(), "  up | ") {
+			return errors.New("the demo does not run yet")
+		}
+		return nil
+	})
+	return r
+}
+
+// processes of the demo's room, by the path in their command lines.
+func (r *running) processes() map[int]string {
+	found := map[int]string{}
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		b, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(b, []byte(r.room)) {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		found[pid] = string(bytes.ReplaceAll(b, []byte{0}, []byte{' '}))
+	}
+	return found
+}
+
+// end waits for the demo's end and returns its exit code.
+func (r *running) end() int {
+	r.t.Helper()
+	done := make(chan struct{})
+	go func() { _ = r.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		r.t.Fatal("the demo does not end")
+	}
+	return r.cmd.ProcessState.ExitCode()
+}
+
+func (r *running) wantNoProcesses() {
+	r.t.Helper()
+	pgtest.Eventually(r.t, 10*time.Second, func() error {
+		for _, p := range r.processes() {
+			return errors.New("still there: " + p)
+		}
+		return nil
+	})
+}
+
+func (r *running) wantNothingLeft() {
+	r.t.Helper()
+	r.wantNoProcesses()
+	if _, err := os.Stat(r.room); !errors.Is(err, os.ErrNotExist) {
+		r.t.Errorf("%s is left behind: %v", r.room, err)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	bin := t.TempDir()
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", "../../cmd/pg_reliability_exporter", ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+
+	t.Run("ends by itself after DEMO_SECONDS", func(t *testing.T) {
+		t.Parallel()
+		r := begin(t, bin, "DEMO_SECONDS=12")
+		if len(r.processes()) < 3 {
+			t.Errorf("running: %v, want a server, the exporter and Prometheus", r.processes())
+		}
+		if code := r.end(); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+		for _, want := range []string{"/metrics | promtool check metrics", "  up | read ", "Ran 12s: outages 0 (0.0 s) | restarts 0, Prometheus' newest scrape up"} {
+			if !strings.Contains(r.out.String(), want) {
+				t.Errorf("the demo did not write %q", want)
+			}
+		}
+		r.wantNothingLeft()
+	})
+
+	t.Run("ends on a signal", func(t *testing.T) {
+		t.Parallel()
+		for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+			r := begin(t, bin)
+			if err := r.cmd.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+			if code := r.end(); code != 0 {
+				t.Errorf("%s: exit code %d, want 0", s, code)
+			}
+			r.wantNothingLeft()
+		}
+	})
+
+	t.Run("fails when the exporter dies", func(t *testing.T) {
+		t.Parallel()
+		r := begin(t, bin)
+		for pid, command := range r.processes() {
+			if strings.Contains(command, "--state.dir") {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if code := r.end(); code != 1 || !strings.Contains(r.out.String(), "exporter ended by itself") {
+			t.Errorf("exit code %d, want 1 and the exporter's end", code)
+		}
+		r.wantNothingLeft()
+	})
+
+	t.Run("the server that was stopped starts again", func(t *testing.T) {
+		t.Parallel()
+		r := begin(t, bin)
+		// As the demo tells its user.
+		line := regexp.MustCompile(`kill -INT \$\(.*\)`).FindString(r.out.String())
+		if out, err := exec.Command("bash", "-c", line).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", line, err, out)
+		}
+		for _, want := range []string{"  down: ", "  up\n", "restarts 1"} {
+			pgtest.Eventually(t, 40*time.Second, func() error {
+				if !strings.Contains(r.out.String(), want) {
+					return errors.New("the demo did not write " + strconv.Quote(want))
+				}
+				return nil
+			})
+		}
+		if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := r.end(); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+		r.wantNothingLeft()
+	})
+
+	t.Run("killed, it leaves no process, and the next one sweeps its files", func(t *testing.T) {
+		t.Parallel()
+		r := begin(t, bin)
+		if err := r.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = r.end()
+		r.wantNoProcesses()
+		pgtest.Eventually(t, 5*time.Second, func() error {
+			next, err := openRoom()
+			if err != nil {
+				return err
+			}
+			if _, err := os.Stat(r.room); !errors.Is(err, os.ErrNotExist) {
+				err = fmt.Errorf("%s is left behind: %v", r.room, err)
+				return errors.Join(err, next.close())
+			}
+			return next.close()
+		})
+	})
+}
