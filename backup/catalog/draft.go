@@ -154,7 +154,7 @@ func (d *Draft) Publish(now time.Time) (Backup, error) {
 		}
 	}
 	b := d.repo.read(m.ID)
-	if b.Problem != "" {
+	if b.Health == Damaged {
 		return b, failure.New(failure.Verify, "backup %s does not read back: %s", m.ID, b.Problem)
 	}
 	return b, nil

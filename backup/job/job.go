@@ -140,7 +140,7 @@ func (j *Job) backup(ctx context.Context) (catalog.Backup, Result, error) {
 		b, err = j.fill(ctx, d)
 	}
 	if err != nil {
-		err = j.deadline(ctx, err)
+		err = j.cause(ctx, err)
 		if derr := d.Discard(); derr != nil && j.Repo.Present() == nil {
 			err = errors.Join(err, derr)
 		}
@@ -197,9 +197,12 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (catalog.Backup, error
 	return d.Publish(j.Now())
 }
 
-// deadline replaces what a killed program said by why it was killed.
-func (j *Job) deadline(ctx context.Context, err error) error {
+// cause replaces what a program said by why: it was killed, or its disk went away.
+func (j *Job) cause(ctx context.Context, err error) error {
 	var f *failure.Error
+	if gone := j.Repo.Present(); gone != nil && failure.Of(err) != failure.Repository {
+		return failure.New(failure.Repository, "%w (then: %w)", gone, err)
+	}
 	if errors.As(err, &f) && f.Reason == failure.Timeout {
 		return err
 	}

@@ -53,7 +53,6 @@ type backupFlags struct {
 
 type retentionFlags struct {
 	keep, daily, weekly, monthly int
-	zone                         string
 }
 
 type verifyFlags struct {
@@ -119,7 +118,6 @@ func newApp() (*kingpin.Application, *flags) {
 	f.addRetention(s)
 	f.addScratch(s)
 	s.Flag("cron", "When: five cron fields, six with seconds first, @daily, or @every 6h.").Default(defaultSchedule).StringVar(&f.schedule.expression)
-	s.Flag("time-zone", "Time zone of --cron and of --keep-daily, such as Europe/Vienna.").Default("UTC").StringVar(&f.schedule.zone)
 	s.Flag("verify", "Restore each new backup into a throwaway server and compare it.").Default("true").BoolVar(&f.verify.after)
 	s.Flag("verify-schedule", "Verify the newest unverified backup at these times (cron), instead of each new one.").StringVar(&f.schedule.verifyExpression)
 	s.Flag("retries", "How often a failed run is tried again before the next one is due.").Default("3").IntVar(&f.schedule.retries)
@@ -214,6 +212,7 @@ func (f *flags) addRetention(c *kingpin.CmdClause) {
 	c.Flag("keep-daily", "And the newest of this many days.").Default("0").IntVar(&r.daily)
 	c.Flag("keep-weekly", "And the newest of this many weeks.").Default("0").IntVar(&r.weekly)
 	c.Flag("keep-monthly", "And the newest of this many months.").Default("0").IntVar(&r.monthly)
+	c.Flag("time-zone", "Time zone of --cron, and of the days of --keep-daily, such as Europe/Vienna.").Default("UTC").StringVar(&f.schedule.zone)
 }
 
 func (f *flags) addScratch(c *kingpin.CmdClause) {

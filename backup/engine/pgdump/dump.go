@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,6 +42,7 @@ func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Program
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 
+	whole := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	counted := make(chan error, 1)
@@ -63,7 +63,7 @@ func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Program
 	}
 	countErr := <-counted
 	if dumpErr != nil || countErr != nil {
-		return e.explain(conn, dumpErr, countErr)
+		return e.explain(whole, req.Target, dumpErr, countErr)
 	}
 	if err := tx.Rollback(ctx); err != nil { // the snapshot lived to the end
 		return fmt.Errorf("end the snapshot: %w", err)
@@ -153,29 +153,43 @@ func (e *Engine) runDump(ctx context.Context, req engine.Request, p clients.Prog
 
 // explain turns what pg_dump and the counting session said into one error with a reason. The
 // session's errors have an SQLSTATE; pg_dump's are text for people.
-func (e *Engine) explain(conn *pgx.Conn, dumpErr, countErr error) error {
-	var program *clients.ProgramError
-	if errors.As(dumpErr, &program) && strings.Contains(program.Stderr, syscall.ENOSPC.Error()) ||
-		errors.As(dumpErr, &program) && strings.Contains(program.Stderr, "No space left on device") {
-		return failure.New(failure.Space, "%w", dumpErr).WithHint("Free space or `prune`; the unfinished backup is removed.")
-	}
-	if err := conn.PgConn().CheckConn(); err != nil && !conn.IsClosed() {
-		return &failure.Error{Reason: failure.Connection, Err: fmt.Errorf("the server cut the connection: %w", errors.Join(dumpErr, countErr))}
-	}
-	first := dumpErr
+func (e *Engine) explain(ctx context.Context, t server.Target, dumpErr, countErr error) error {
 	if countErr != nil && !errors.Is(countErr, context.Canceled) {
-		first = countErr
-		if dumpErr != nil && errors.Is(dumpErr, context.Canceled) {
-			dumpErr = nil
-		}
-	}
-	if first == countErr {
-		if r := failure.Of(countErr); r == failure.Permission {
+		if failure.Of(countErr) == failure.Permission {
 			return failure.New(failure.Permission, "%w", countErr).
 				WithHint("The role needs pg_read_all_data, and BYPASSRLS where row-level security applies to it.")
 		}
+		if dumpErr == nil || errors.Is(dumpErr, context.Canceled) {
+			return countErr
+		}
 	}
-	return first
+	return explainProgram(ctx, t, dumpErr)
+}
+
+// explainProgram gives a client program's failure a reason: by the messages of libpq and of the C
+// library, which come in English as we run it, and by asking the server whether it is there.
+func explainProgram(ctx context.Context, t server.Target, err error) error {
+	var program *clients.ProgramError
+	if !errors.As(err, &program) || ctx.Err() != nil {
+		return err
+	}
+	if strings.Contains(program.Stderr, "No space left on device") || strings.Contains(program.Stderr, "Disk quota exceeded") {
+		return failure.New(failure.Space, "%w", err).WithHint("Free space or `prune`; the unfinished backup is removed.")
+	}
+	for _, words := range []string{
+		"server closed the connection", "connection to server", "could not receive data from server", "could not send data to server",
+		"SSL connection has been closed", "SSL SYSCALL error", "terminating connection",
+	} {
+		if strings.Contains(program.Stderr, words) {
+			return &failure.Error{Reason: failure.Connection, Err: fmt.Errorf("the server cut the connection: %w", err)}
+		}
+	}
+	conn, cerr := t.Connect(ctx, "")
+	if cerr != nil {
+		return &failure.Error{Reason: failure.Connection, Err: fmt.Errorf("the server is gone: %w", err)}
+	}
+	_ = conn.Close(ctx)
+	return err
 }
 
 // checkTOC asks pg_restore for the archive's table of contents: the archive is whole enough to be

@@ -2,7 +2,6 @@ package pgdump
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,14 +47,7 @@ func (e *Engine) dumpGlobals(ctx context.Context, req engine.Request, conn *pgx.
 		cmd := exec.Command(p.Path("pg_dumpall"), args...)
 		cmd.Env = req.Target.Environ()
 		if err := clients.Run(ctx, cmd); err != nil {
-			var program *clients.ProgramError
-			if errors.As(err, &program) && strings.Contains(program.Stderr, "No space left on device") {
-				return nil, failure.New(failure.Space, "dump the globals: %w", err)
-			}
-			if conn.PgConn().CheckConn() != nil {
-				return nil, &failure.Error{Reason: failure.Connection, Err: fmt.Errorf("dump the globals: %w", err)}
-			}
-			return nil, fmt.Errorf("dump the globals: %w", err)
+			return nil, fmt.Errorf("dump the globals: %w", explainProgram(ctx, req.Target, err))
 		}
 	}
 	text, err := os.ReadFile(filepath.Join(dir, rolesFile))
