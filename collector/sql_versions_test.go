@@ -92,8 +92,6 @@ func checkPrimary(t *testing.T, got map[string]float64) {
 		`pg_settings_max_connections`:                                                 50,
 		`pg_settings_fsync`:                                                           0,
 		`pg_settings_autovacuum_vacuum_scale_factor`:                                  0.2,
-		`pg_settings_statement_timeout_seconds`:                                       0, // the server's; our session has its own
-		`pg_settings_default_transaction_read_only`:                                   0,
 		`pg_reliability_settings_pending_restart`:                                     1,
 	} {
 		if v, ok := got[series]; !ok || v != want {
@@ -102,6 +100,10 @@ func checkPrimary(t *testing.T, got map[string]float64) {
 	}
 	table := `|datname="postgres"|schemaname="public"|relname=`
 	for series, there := range map[string]bool{
+		`pg_settings_statement_timeout_seconds`:                                                 false, // our session's hides the server's
+		`pg_settings_default_transaction_read_only`:                                             false,
+		`pg_settings_transaction_read_only`:                                                     false,
+		`pg_settings_default_transaction_deferrable`:                                            true,
 		`pg_replication_last_replay_seconds`:                                                    false,
 		`pg_reliability_replication_streaming`:                                                  false,
 		`pg_stat_user_tables_n_live_tup` + table + `"held"`:                                     true,
