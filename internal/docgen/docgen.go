@@ -88,10 +88,9 @@ func contents(b *bytes.Buffer, rooms []string, defs []collector.Definition) {
 func definition(b *bytes.Buffer, d *collector.Definition) {
 	fmt.Fprintf(b, "### %s\n\n%s\n\n", d.Name, d.Help)
 	facts := []string{"PostgreSQL " + versions(d), "refresh " + refresh(d)}
-	switch {
-	case d.Scope == collector.ScopeDatabase:
+	if d.Scope == collector.ScopeDatabase {
 		facts = append(facts, "of the connected database")
-	default:
+	} else {
 		facts = append(facts, "of the whole server")
 	}
 	if !d.Live() {
