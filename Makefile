@@ -74,12 +74,14 @@ fmt: ## Format the code and sort its imports
 	$(lint) fmt
 
 .PHONY: bench
-bench: build ## Compare scrapes with Debian's prometheus-postgres-exporter on one server
+bench: ## Compare scrapes with Debian's prometheus-postgres-exporter on one server
+	@$(install) server postgres_exporter
+	@$(go_build) ./cmd/pg_reliability_exporter
 	$(GO) run ./internal/bench
 
 .PHONY: docs
 docs: ## Write docs/metrics.md anew from the code
-	$(GO) generate ./...
+	$(GO) test ./internal/docgen -update
 
 .PHONY: clean
 clean: ## Remove what was built

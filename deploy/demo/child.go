@@ -71,7 +71,11 @@ func (c *child) waitFor(ctx context.Context, path string) error {
 }
 
 func (c *child) died() error {
-	return fmt.Errorf("%s ended by itself: %w\n%s", c.name, errors.Join(c.err, errors.New("its last words:")), c.tail())
+	end := c.err
+	if end == nil {
+		end = errors.New("exit code 0")
+	}
+	return fmt.Errorf("%s ended by itself: %w. Its last words\n%s", c.name, end, c.tail())
 }
 
 func (c *child) tail() string {

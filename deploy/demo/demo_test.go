@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,9 +204,8 @@ func TestDemo(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err := os.Stat(r.room); !errors.Is(err, os.ErrNotExist) {
-				err = fmt.Errorf("%s is left behind: %v", r.room, err)
-				return errors.Join(err, next.close())
+			if _, err := os.Stat(r.room); err == nil {
+				return errors.Join(errors.New(r.room+" is left behind"), next.close())
 			}
 			return next.close()
 		})

@@ -19,7 +19,7 @@ func startExporter(ctx context.Context, program string, r *room, db *database) (
 	if err != nil {
 		return nil, fmt.Errorf("copy the exporter: %w", err)
 	}
-	addr, moved, err := address(exporterPort, "The exporter")
+	addr, moved, err := address(ctx, exporterPort, "The exporter")
 	if err != nil {
 		return nil, err
 	}

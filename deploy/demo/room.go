@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -84,9 +85,9 @@ func (r *room) copyProgram(from string) (string, error) {
 }
 
 // address is the usual port on this machine, or a free one and a sentence about it.
-func address(usual int, who string) (addr, moved string, err error) {
+func address(ctx context.Context, usual int, who string) (addr, moved string, err error) {
 	for _, port := range []int{usual, 0} {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			continue
 		}

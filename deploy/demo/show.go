@@ -80,10 +80,10 @@ func show(ctx context.Context, o options, c *console) (err error) {
 
 // interrupted drops an error that only says that the user pressed Ctrl-C.
 func interrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func introduce(c *console, db *database, exporter *exporter, prometheus *prometheus, chaos bool) {
@@ -95,7 +95,7 @@ func introduce(c *console, db *database, exporter *exporter, prometheus *prometh
 	c.print("  Health      %s/api/health/detailed", url)
 	switch {
 	case prometheus.missing != "":
-		c.print("  Prometheus  is not installed: %s", prometheus.missing)
+		c.print("  Prometheus  is not on this machine: %s", prometheus.missing)
 	default:
 		c.print("  Prometheus  http://%s/targets", prometheus.address)
 		c.print("              http://%s/graph?g0.expr=pg_up&g0.range_input=5m&g0.tab=0", prometheus.address)

