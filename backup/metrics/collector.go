@@ -23,8 +23,9 @@ const futureTolerance = 5 * time.Second
 
 // Collector reads a repository at each collection. It implements prometheus.Collector.
 type Collector struct {
-	dir string
-	now func() time.Time
+	dir   string
+	now   func() time.Time
+	descs descs
 
 	mu      sync.Mutex
 	repo    *catalog.Repository // kept for its cache
@@ -32,7 +33,9 @@ type Collector struct {
 }
 
 // New makes a collector for the repository in a directory, which may be missing for now.
-func New(dir string, now func() time.Time) *Collector { return &Collector{dir: dir, now: now} }
+func New(dir string, now func() time.Time) *Collector {
+	return &Collector{dir: dir, now: now, descs: makeDescs()}
+}
 
 // Unrecorded adds a failure that could not be entered in the repository, because that is what failed.
 func (c *Collector) Unrecorded(f catalog.Failure) {
@@ -56,12 +59,10 @@ func (c *Collector) Recorded(n int) {
 	c.pending = c.pending[min(n, len(c.pending)):]
 }
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(name, help, labels, nil)
-}
-
 // descs are all metrics of the collector.
 type descs struct {
+	all []*prometheus.Desc
+
 	up, catalogError, info                                              *prometheus.Desc
 	lastSuccess, lastFailure, lastAttempt, lastVerified                 *prometheus.Desc
 	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration    *prometheus.Desc
@@ -73,8 +74,14 @@ type descs struct {
 }
 
 func makeDescs() descs {
-	n := namespace
-	return descs{
+	const n = namespace
+	var all []*prometheus.Desc
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		d := prometheus.NewDesc(name, help, labels, nil)
+		all = append(all, d)
+		return d
+	}
+	d := descs{
 		up:           desc(n+"catalog_up", "1 if the backup repository could be read, 0 if it is missing, unmounted or damaged."),
 		catalogError: desc(n+"catalog_error_info", "Present with value 1 while the backup repository can't be read: why.", "reason"),
 		info: desc(n+"info", "The backup repository and what its newest backup was made of and with.",
@@ -91,7 +98,8 @@ func makeDescs() descs {
 		lastDuration: desc(n+"last_duration_seconds", "Seconds the newest good backup took, without its verification."),
 		restoreDuration: desc(n+"restore_duration_seconds",
 			"Seconds the last verification that passed took from an empty directory to a restored server."),
-		count:            desc(n+"count", "Backups in the repository, by state.", "state"),
+		// A summary, because only those may have a name that ends in _count.
+		count:            desc("pg_reliability_backup", "Backups in the repository, by state: _count is how many there are, _sum their bytes.", "state"),
 		retentionTarget:  desc(n+"retention_target", "Newest good backups the job keeps."),
 		runningSince:     desc(n+"running_since_timestamp_seconds", "When the run that is in progress began; absent while there is none."),
 		nextRun:          desc(n+"next_run_timestamp_seconds", "When the daemon begins its next run."),
@@ -114,16 +122,22 @@ func makeDescs() descs {
 		offsiteCopies:       desc(n+"offsite_count", "Backups in the repository that have a complete off-site copy."),
 		walTime:             desc(n+"wal_archived_timestamp_seconds", "Up to when archived WAL can recover, as last seen by the job."),
 	}
+	d.all = all
+	return d
 }
 
 // Describe implements prometheus.Collector.
-func (c *Collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs.all {
+		ch <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d := makeDescs()
+	d := c.descs
 	repo, all, state, err := c.read()
 	e := emitter{ch: ch, now: c.now()}
 	if err != nil {
@@ -286,7 +300,7 @@ func (e emitter) counts(d *prometheus.Desc, counts []catalog.Count) {
 // backups sends what the list holds; it is newest first.
 func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup) {
 	var size int64
-	count := map[catalog.Health]int{}
+	count, bytes := map[catalog.Health]int{}, map[catalog.Health]int64{}
 	for _, h := range catalog.Healths() {
 		count[h] = 0
 	}
@@ -295,6 +309,7 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 	for i := range all {
 		b := &all[i]
 		count[b.Health]++
+		bytes[b.Health] += b.Manifest.Bytes
 		size += b.Manifest.Bytes
 		if o := b.Status.Offsite; o != nil && o.Completed != nil {
 			if copies++; copies == 1 {
@@ -315,7 +330,7 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 		}
 	}
 	for h, n := range count {
-		e.gauge(d.count, float64(n), string(h))
+		e.ch <- prometheus.MustNewConstSummary(d.count, uint64(n), float64(bytes[h]), nil, string(h))
 	}
 	e.gauge(d.repositorySize, float64(size))
 	if newest != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/go-kit/log/level"
@@ -29,7 +30,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	app.UsageWriter(stdout).ErrorWriter(stderr)
 	ended := false
 	app.Terminate(func(int) { ended = true }) // --help and --version
-	command, err := app.Parse(args)
+	command, err := app.Parse(joinAt(args))
 	if ended {
 		return exitOK
 	}
@@ -44,4 +45,17 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	}
 	_ = level.Error(p.log).Log("msg", command+" failed", "reason", failure.Of(err), "err", err)
 	return exitCode(err)
+}
+
+// joinAt makes "--cron @daily" into "--cron=@daily": by itself, kingpin takes @daily for a file of arguments.
+func joinAt(args []string) []string {
+	var joined []string
+	for i, a := range args {
+		if i > 0 && strings.HasPrefix(a, "@") && strings.HasPrefix(args[i-1], "--") && !strings.Contains(args[i-1], "=") {
+			joined[len(joined)-1] += "=" + a
+			continue
+		}
+		joined = append(joined, a)
+	}
+	return joined
 }

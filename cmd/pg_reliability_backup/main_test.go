@@ -179,6 +179,10 @@ func flatten(families []*dto.MetricFamily) samples {
 	for _, f := range families {
 		for _, m := range f.Metric {
 			name := strings.TrimPrefix(f.GetName(), "pg_reliability_backup_")
+			if m.Summary != nil {
+				name += "_count"
+				name = strings.TrimPrefix(name, "pg_reliability_backup_")
+			}
 			var labels []string
 			for _, l := range m.Label {
 				labels = append(labels, l.GetName()+"="+l.GetValue())
@@ -189,6 +193,9 @@ func flatten(families []*dto.MetricFamily) samples {
 			v := m.GetGauge().GetValue()
 			if m.Counter != nil {
 				v = m.Counter.GetValue()
+			}
+			if m.Summary != nil {
+				v = float64(m.Summary.GetSampleCount())
 			}
 			s[name] = v
 		}
