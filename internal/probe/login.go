@@ -27,6 +27,7 @@ func (l *login) learn(reason postgres.Reason) {
 	l.busy.abandon()
 	l.busy = nil
 	l.again = false
+	l.turn++ // what was planned is not needed any more
 	if reason == postgres.OK {
 		l.succeeded()
 	}
@@ -36,6 +37,7 @@ func (l *login) learn(reason postgres.Reason) {
 func (l *login) soon() {
 	l.busy.abandon()
 	l.busy = nil
+	l.turn++
 	l.try()
 }
 

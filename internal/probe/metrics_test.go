@@ -183,8 +183,9 @@ func TestWritesOnAPrimaryAndNotOnAStandby(t *testing.T) {
 		p.wait(t, "written", func(s Snapshot) bool { return s.Probes[Write].Reason == postgres.OK })
 		pgtest.Eventually(t, 5*time.Second, func() error {
 			got, err := c.Query(t.Context(), "postgres", "SELECT instance || ' ' || count(*) OVER () || ' ' || (beats > 2) FROM reliability.heartbeat")
-			if want := `it's a \ name 1 true`; err != nil || got != want {
-				return fmt.Errorf("heartbeats = %q (%v), want %q", got, err, want)
+			must(t, err)
+			if want := `it's a \ name 1 true`; got != want {
+				return fmt.Errorf("heartbeats = %q, want %q", got, want)
 			}
 			return nil
 		})

@@ -75,7 +75,7 @@ func newProber(o Options, read connector, write func() connector) (*Prober, erro
 }
 
 // OnChange registers a function that is called from the prober's goroutine after each change of the reason, the
-// role or the restarts. It must not block, and be registered before Run.
+// read probe's reason, the role or the restarts. It must not block, and be registered before Run.
 func (p *Prober) OnChange(f func(old, now Snapshot)) { p.changed = append(p.changed, f) }
 
 // Snapshot is the newest state.
@@ -159,7 +159,7 @@ func (p *Prober) report(outcomes ...Outcome) {
 }
 
 func (p *Prober) notify(old, now Snapshot, restarted bool) {
-	if !restarted && old.Reason == now.Reason && old.Server.Role == now.Server.Role {
+	if !restarted && old.Reason == now.Reason && old.Probes[Read].Reason == now.Probes[Read].Reason && old.Server.Role == now.Server.Role {
 		return
 	}
 	for _, f := range p.changed {
@@ -181,7 +181,7 @@ func (p *Prober) foldContainers() {
 		p.store.save(p.state, time.Now())
 	}
 	if n := p.state.Restarts[Container] - before; n > 0 {
-		_ = level.Warn(p.o.Logger).Log("msg", "the database's container was started again", "target", p.o.Target, "times", n)
+		level.Warn(p.o.Logger).Log("msg", "the database's container was started again", "target", p.o.Target, "times", n)
 		p.notify(old, now, true)
 	}
 }
@@ -202,19 +202,19 @@ func (p *Prober) publish() (old, now Snapshot) {
 func (p *Prober) logChanges(old, now Snapshot, restarts []RestartKind) {
 	logger := p.o.Logger
 	for _, k := range restarts {
-		_ = level.Warn(logger).Log("msg", restartMessage(k), "kind", k, "target", p.o.Target, "role", now.Server.Role,
+		level.Warn(logger).Log("msg", restartMessage(k), "kind", k, "target", p.o.Target, "role", now.Server.Role,
 			"at", now.LastRestart[k].UTC().Format(time.RFC3339Nano))
 	}
 	switch {
 	case old.Reason == now.Reason && !old.Since.IsZero():
 	case now.Reason != postgres.OK:
-		_ = level.Error(logger).Log("msg", "the database is not fit for use", "target", p.o.Target, "reason", now.Reason,
+		level.Error(logger).Log("msg", "the database is not fit for use", "target", p.o.Target, "reason", now.Reason,
 			"probe", failing(now), "before", old.Reason, "err", errorText(now))
 	case !old.OutageStart.IsZero():
-		_ = level.Info(logger).Log("msg", "the database is fit for use again", "target", p.o.Target,
+		level.Info(logger).Log("msg", "the database is fit for use again", "target", p.o.Target,
 			"outage", now.LastOutageEnd.Sub(now.LastOutageStart).Round(time.Millisecond))
 	default:
-		_ = level.Info(logger).Log("msg", "the database is fit for use", "target", p.o.Target, "role", now.Server.Role,
+		level.Info(logger).Log("msg", "the database is fit for use", "target", p.o.Target, "role", now.Server.Role,
 			"version", now.Server.Version)
 	}
 	p.logWrites(old.Probes[Write], now.Probes[Write])
@@ -225,10 +225,10 @@ func (p *Prober) logWrites(old, now Result) {
 		return
 	}
 	if now.Reason == postgres.OK {
-		_ = level.Info(p.o.Logger).Log("msg", "the write probe succeeds", "target", p.o.Target)
+		level.Info(p.o.Logger).Log("msg", "the write probe succeeds", "target", p.o.Target)
 		return
 	}
-	_ = level.Error(p.o.Logger).Log("msg", "the write probe fails", "target", p.o.Target, "reason", now.Reason, "err", now.Error)
+	level.Error(p.o.Logger).Log("msg", "the write probe fails", "target", p.o.Target, "reason", now.Reason, "err", now.Error)
 }
 
 func failing(s Snapshot) Kind {

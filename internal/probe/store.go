@@ -108,7 +108,7 @@ func (st *store) open(now time.Time) (*state, error) {
 	free, lockErr := st.lock.TryLock()
 	if lockErr == nil && !free {
 		st.stats.persistence = persistenceLocked
-		_ = level.Error(st.logger).Log("msg", "another exporter keeps its state in this directory: ours is not kept, and "+
+		level.Error(st.logger).Log("msg", "another exporter keeps its state in this directory: ours is not kept, and "+
 			"counts begin at 0. HINT: Give each exporter its own --state.dir", "dir", st.dir)
 		return nil, nil
 	}
@@ -148,7 +148,7 @@ func (st *store) load(now time.Time) (*state, error) {
 		return nil, fmt.Errorf("set the state file aside (%w): %w", err, renameErr)
 	}
 	st.stats.aside[why]++
-	_ = level.Error(st.logger).Log("msg", "the state file can't be used and was set aside: counts begin at 0",
+	level.Error(st.logger).Log("msg", "the state file can't be used and was set aside: counts begin at 0",
 		"file", st.path(), "set_aside_as", aside, "err", err)
 	return nil, nil
 }
@@ -230,7 +230,7 @@ func (st *store) stop(within time.Duration) {
 	select {
 	case <-st.closed:
 	case <-time.After(within):
-		_ = level.Error(st.logger).Log("msg", "the disk does not take the state in time: the last change is lost", "dir", st.dir)
+		level.Error(st.logger).Log("msg", "the disk does not take the state in time: the last change is lost", "dir", st.dir)
 	}
 	if st.lock != nil {
 		_ = st.lock.Unlock()
@@ -244,7 +244,7 @@ func (st *store) failed(msg string, err error) {
 	st.stats.saveErrors++
 	st.mu.Unlock()
 	if first {
-		_ = level.Error(st.logger).Log("msg", msg, "dir", st.dir, "err", err)
+		level.Error(st.logger).Log("msg", msg, "dir", st.dir, "err", err)
 	}
 }
 
@@ -254,7 +254,7 @@ func (st *store) saved(at time.Time) {
 	st.stats.persistence, st.stats.lastSave = persistenceOK, at
 	st.mu.Unlock()
 	if again {
-		_ = level.Info(st.logger).Log("msg", "the state is saved again", "dir", st.dir)
+		level.Info(st.logger).Log("msg", "the state is saved again", "dir", st.dir)
 	}
 }
 

@@ -270,7 +270,7 @@ func TestAServerThatIsDownIsDialledEachInterval(t *testing.T) {
 			t.Errorf("snapshot = %+v, want 5 s of downtime, and up with the next interval", snap)
 		}
 		s.until(19 * time.Second)
-		if got := s.loginsSince(10*time.Second + time.Millisecond); len(got) != 1 {
+		if got := s.loginsSince(9900 * time.Millisecond); !slices.Equal(got, []time.Duration{10 * time.Second}) {
 			t.Errorf("logins at %v after the recovery, want the dial alone for one login interval", got)
 		}
 	})
@@ -284,7 +284,9 @@ func TestChangesAreToldOnce(t *testing.T) {
 		p, err := newProber(Options{Target: "db:5432/x", Logger: discard(), OnConnectionLost: func() { lost++ }}, s, nil)
 		must(t, err)
 		var told []string
-		p.OnChange(func(old, now Snapshot) { told = append(told, fmt.Sprintf("%s->%s", old.Reason, now.Reason)) })
+		p.OnChange(func(_, now Snapshot) {
+			told = append(told, fmt.Sprintf("%s, read %s", now.Reason, now.Probes[Read].Reason))
+		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); p.Run(ctx) }()
@@ -292,11 +294,24 @@ func TestChangesAreToldOnce(t *testing.T) {
 		s.set(frozen, frozen)
 		s.until(30 * time.Second)
 		s.thaw()
+		s.set(func() (time.Duration, error) { return 5 * time.Millisecond, nil }, fine)
 		s.until(40 * time.Second)
+		s.set(full, fine) // first no login goes through, then the kept session breaks too
+		s.until(55 * time.Second)
+		s.set(full, func() (time.Duration, error) {
+			return 0, &postgres.Failure{Reason: postgres.Refused, Err: errors.New("unexpected EOF")}
+		})
+		s.until(60 * time.Second)
 		cancel()
 		<-done
-		if want := []string{"other->ok", "ok->timeout", "timeout->ok"}; !slices.Equal(told, want) || lost != 1 {
-			t.Errorf("told %v, connection lost %d times; want %v, once", told, lost, want)
+		want := []string{
+			"ok, read ok", "timeout, read timeout",
+			"timeout, read ok", // the dial that hung is no login in time: the next one tells
+			"ok, read ok",
+			"too_many_connections, read ok", "too_many_connections, read too_many_connections",
+		}
+		if !slices.Equal(told, want) || lost != 2 {
+			t.Errorf("told %q, connection lost %d times; want %q, twice", told, lost, want)
 		}
 	})
 }
