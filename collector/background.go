@@ -56,18 +56,28 @@ func (e *Engine) runSource(ctx context.Context, u *sourceUnit) {
 	}
 }
 
+// readSource runs a source once. One that ignores its deadline counts as failed when that is over, and is waited for:
+// a second one beside it would hang as well.
 func (e *Engine) readSource(ctx context.Context, u *sourceUnit) {
-	ctx, cancel := context.WithTimeout(ctx, max(u.Interval, time.Second))
+	timeout := max(u.Interval, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	start := time.Now()
+	overdue := time.AfterFunc(timeout+clientGrace, func() {
+		u.status.record(e.logger, u.Name(), time.Now(), time.Since(start), errOverdue, false)
+	})
 	var sink Sink
 	err := u.Collect(ctx, &sink)
+	overdue.Stop()
 	now := time.Now()
 	u.mu.Lock()
 	u.samples = sink.samples
 	u.mu.Unlock()
 	u.status.record(e.logger, u.Name(), now, now.Sub(start), err, len(sink.samples) > 0)
 }
+
+// errOverdue is the error of a source that does not come back.
+var errOverdue = &postgres.Failure{Reason: postgres.Timeout, Err: errors.New("it does not answer, and does not give up")}
 
 // refreshQueries is the one worker for cached collectors: however many are due, they use one connection.
 func (e *Engine) refreshQueries(ctx context.Context) {
@@ -257,8 +267,23 @@ func (u *queryUnit) fresh(now time.Time) []sample {
 	u.status.mu.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if age > max(keepFactor*u.interval(), keepAtLeast) {
+	if tooOld(age, u.interval()) {
 		return nil
 	}
 	return u.cached
 }
+
+// fresh is the newest samples, or none once they are too old to be shown.
+func (u *sourceUnit) fresh(now time.Time) []sample {
+	u.status.mu.Lock()
+	age := now.Sub(u.status.dataAt)
+	u.status.mu.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if tooOld(age, u.Interval) {
+		return nil
+	}
+	return u.samples
+}
+
+func tooOld(age, interval time.Duration) bool { return age > max(keepFactor*interval, keepAtLeast) }

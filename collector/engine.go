@@ -207,7 +207,7 @@ func (e *Engine) Gather(ctx context.Context, sel Selection) []*dto.MetricFamily 
 	}
 	for _, s := range e.sources {
 		if sel.has(s.Name()) {
-			e.showSource(out, s)
+			e.showSource(out, s, now)
 		}
 	}
 	e.selfMetrics(out, sel, units, now)
@@ -222,11 +222,8 @@ func (e *Engine) show(out *families, u *queryUnit, samples []sample) {
 	}
 }
 
-func (e *Engine) showSource(out *families, u *sourceUnit) {
-	u.mu.Lock()
-	samples := u.samples
-	u.mu.Unlock()
-	for _, s := range samples {
+func (e *Engine) showSource(out *families, u *sourceUnit, now time.Time) {
+	for _, s := range u.fresh(now) {
 		if problem := out.add(s); problem != "" {
 			u.status.reject(e.logger, u.Name(), problem, s.describe())
 		}

@@ -352,18 +352,29 @@ func TestNobodyWaitsBehindAUsersLock(t *testing.T) {
 // hung never answers, as statfs on a dead mount.
 type hung struct{}
 
-func (hung) Name() string             { return "hung" }
-func (hung) Help() string             { return "For a test." }
-func (hung) Descs() []*collector.Desc { return nil }
-func (hung) Collect(ctx context.Context, _ *collector.Sink) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
+func (hung) Name() string                                   { return "hung" }
+func (hung) Help() string                                   { return "For a test." }
+func (hung) Descs() []*collector.Desc                       { return nil }
+func (hung) Collect(context.Context, *collector.Sink) error { select {} }
 
 func TestASourceThatHangsBlocksNoScrape(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
-	b := start(t, c, one("live", "live", "SELECT 1 AS v"), collector.ScheduledSource{Source: hung{}, Interval: time.Hour})
-	want(t, b.scrape(t, 500*time.Millisecond), map[string]float64{"test_live": 1, `pg_reliability_collector_success{collector="hung"}`: 0})
+	b := start(t, c, one("live", "live", "SELECT 1 AS v"))
+	// An engine of its own, whose Run never ends with such a source.
+	e := collector.New(collector.Options{Pool: b.pool, Prober: b.prober, Logger: log.NewNopLogger(), Definitions: define(t, one("live", "live", "SELECT 1 AS v")),
+		Sources: []collector.ScheduledSource{{Source: hung{}, Interval: 100 * time.Millisecond}}})
+	go e.Run(t.Context())
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		started := time.Now()
+		page := flatten(e.Gather(t.Context(), collector.Selection{}))
+		if took := time.Since(started); took > 500*time.Millisecond {
+			t.Errorf("a scrape took %s", took)
+		}
+		return check(page, map[string]float64{
+			"test_live": 1, `pg_reliability_collector_success{collector="hung"}`: 0,
+			`pg_reliability_collector_errors_total{collector="hung",reason="timeout"}`: 1,
+		})
+	})
 }
 
 func TestSelection(t *testing.T) {

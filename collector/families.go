@@ -46,6 +46,9 @@ func (f *families) add(s sample) errorReason {
 	if len(s.labels) != len(s.desc.Labels) || *fam.dto.Type != exposedType(s.desc) || !slices.Equal(fam.labels, s.desc.Labels) {
 		return malformedSample
 	}
+	for i, v := range s.labels {
+		s.labels[i] = strings.ToValidUTF8(v, "\uFFFD") // a database may have any bytes in its names
+	}
 	key := strings.Join(s.labels, "\xff")
 	if _, ok := fam.seen[key]; ok {
 		return duplicateSample
@@ -91,7 +94,7 @@ func dtoMetric(s sample) *dto.Metric {
 		pairs := make([]dto.LabelPair, len(s.labels))
 		m.Label = make([]*dto.LabelPair, len(s.labels))
 		for i, v := range s.labels {
-			pairs[i].Name, pairs[i].Value = &s.desc.Labels[i], proto.String(strings.ToValidUTF8(v, "\uFFFD"))
+			pairs[i].Name, pairs[i].Value = &s.desc.Labels[i], proto.String(v)
 			m.Label[i] = &pairs[i]
 		}
 		// The text and protobuf formats both want labels sorted by name.

@@ -34,6 +34,8 @@ type flags struct {
 	stateDir  string
 	volumes   []string
 	container containerFlags
+	// backupCatalog is a repository of pg_reliability_backup.
+	backupCatalog string
 
 	collectorDir      string
 	disableDefaults   bool
@@ -97,6 +99,7 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 	app.Flag("volume", "A volume of the server to watch, as NAME=/PATH, such as data=/var/lib/postgresql. Repeatable.").StringsVar(&f.volumes)
 	app.Flag("container.name", "Watch this container of the database in a container engine. Off without a name.").StringVar(&f.container.name)
 	app.Flag("container.host", "The container engine: unix:///PATH or tcp://HOST:PORT.").Default("unix:///var/run/docker.sock").StringVar(&f.container.host)
+	app.Flag("backup.catalog", "Repository of pg_reliability_backup to watch. Off without one.").StringVar(&f.backupCatalog)
 
 	app.Flag("collector.config-dir", "Directory with collectors of your own (*.yml).").StringVar(&f.collectorDir)
 	app.Flag("collector.disable-defaults", "Run only the collectors that are switched on by flag, and those of --collector.config-dir.").

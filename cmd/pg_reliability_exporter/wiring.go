@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/go-kit/log"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
@@ -24,6 +26,10 @@ import (
 const (
 	volumeInterval    = 10 * time.Second
 	containerInterval = 5 * time.Second
+	backupInterval    = 15 * time.Second
+
+	// ownPrefix begins the names of metrics that are ours alone.
+	ownPrefix = "pg_reliability_"
 )
 
 // exporter is the program's parts, put together and not yet running.
@@ -144,6 +150,13 @@ func newSources(f *flags, prober *probe.Prober) ([]collector.ScheduledSource, er
 		}
 		sources = append(sources, collector.ScheduledSource{Source: container, Interval: containerInterval})
 	}
+	if f.backupCatalog != "" {
+		backups, err := collector.NewBackups(metrics.New(f.backupCatalog, time.Now))
+		if err != nil {
+			return nil, fmt.Errorf("--backup.catalog: %w", err)
+		}
+		sources = append(sources, collector.ScheduledSource{Source: backups, Interval: backupInterval})
+	}
 	return sources, nil
 }
 
@@ -190,11 +203,29 @@ func loadCollectors(f *flags, embedded []collector.Definition, reserved map[stri
 			return nil, fmt.Errorf("--collector.config-dir: %w", err)
 		}
 	}
+	reserveOwnPrefix(reserved, embedded, own)
 	all := append(append([]collector.Definition(nil), embedded...), own...)
 	if err := collector.Validate(all, reserved); err != nil {
 		return nil, fmt.Errorf("--collector.config-dir: %w", err)
 	}
 	return f.enabled(embedded, own), nil
+}
+
+// reserveOwnPrefix keeps a user's collectors off the names that are ours, those of later versions among them.
+func reserveOwnPrefix(reserved map[string]string, embedded, own []collector.Definition) {
+	ours := map[string]bool{}
+	for _, d := range embedded {
+		for _, m := range d.Metrics {
+			ours[m.Name] = true
+		}
+	}
+	for _, d := range own {
+		for _, m := range d.Metrics {
+			if name := m.Name + m.NamePrefix; strings.HasPrefix(name, ownPrefix) && !ours[name] {
+				reserved[name] = "the exporter, as all that begin with " + ownPrefix
+			}
+		}
+	}
 }
 
 // reservedNames are metrics that no collector of a user's may have, and whose they are.
