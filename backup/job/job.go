@@ -155,11 +155,17 @@ func (j *Job) backup(ctx context.Context) (catalog.Backup, Result, error) {
 }
 
 // fill takes a draft from nothing to published.
-func (j *Job) fill(ctx context.Context, d *catalog.Draft) (catalog.Backup, error) {
+func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err error) {
 	if j.Timeout > 0 {
+		late := failure.New(failure.Timeout, "the backup took longer than %s", j.Timeout)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, failure.New(failure.Timeout, "the backup took longer than %s", j.Timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, late)
 		defer cancel()
+		defer func() {
+			if err != nil && errors.Is(context.Cause(ctx), late) {
+				err = &failure.Error{Reason: failure.Timeout, Err: fmt.Errorf("%w: %w", late, err)}
+			}
+		}()
 	}
 	lock, err := server.TakeLock(ctx, j.Request.Target)
 	if err != nil {
