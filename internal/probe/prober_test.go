@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -169,6 +171,12 @@ func TestPromotionAndStandbyFacts(t *testing.T) {
 		if got := snap.Server; got.Role != Standby || got.Timeline != 1 || got.CheckpointerStart.IsZero() || got.SystemIdentifier == "" {
 			t.Errorf("server = %+v, want a standby on timeline 1 with all its facts", got)
 		}
+		must(t, c.Exec(t.Context(), "REVOKE pg_monitor FROM "+pgtest.Monitor))
+		p.wait(t, "blind to the receiver", func(s Snapshot) bool {
+			return s.Reason == postgres.OK && s.Server.CheckpointerStart.IsZero() && s.Server.ReplayLag == UnknownLag
+		})
+		must(t, c.Exec(t.Context(), "GRANT pg_monitor TO "+pgtest.Monitor))
+		p.wait(t, "replaying all it receives", func(s Snapshot) bool { return s.Server.ReplayLag == 0 })
 		must(t, c.Stop())
 		p.wait(t, "behind, with the link cut", func(s Snapshot) bool { return s.Server.ReplayLag > 300*time.Millisecond })
 
@@ -233,5 +241,27 @@ func TestARoleWithLittleToSayStillProbes(t *testing.T) {
 		must(t, c.Exec(t.Context(), "REVOKE EXECUTE ON FUNCTION pg_is_in_recovery() FROM PUBLIC"))
 		must(t, c.KillBackend(t.Context())) // a new session asks for its rights anew
 		p.wait(t, "up without a role", func(s Snapshot) bool { return s.Reason == postgres.OK && s.Server.Role == UnknownRole })
+	})
+}
+
+// A server may be caught writing pg_control, and some that speak PostgreSQL's protocol have none.
+func TestAFactThatCantBeReadIsNoOutage(t *testing.T) {
+	t.Parallel()
+	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
+		p := start(t, quick(connectTo(t, c.MonitorDSN())))
+		p.waitFor(t, postgres.OK)
+		control := filepath.Join(c.DataDir(), "global", "pg_control")
+		whole, err := os.ReadFile(control)
+		must(t, err)
+		torn := bytes.Clone(whole)
+		torn[40] ^= 0xff
+		must(t, os.WriteFile(control, torn, 0o600))
+		s := p.wait(t, "without a system identifier", func(s Snapshot) bool { return s.Server.SystemIdentifier == "" })
+		if got := s.Server; s.Reason != postgres.OK || s.Outages != 0 || got.Role != Primary || got.StartTime.IsZero() || got.CheckpointerStart.IsZero() {
+			t.Errorf("snapshot = %+v, want it up, with what can be told", s)
+		}
+		must(t, os.WriteFile(control, whole, 0o600))
+		s = p.wait(t, "with a system identifier", func(s Snapshot) bool { return s.Server.SystemIdentifier != "" })
+		assertRestarts(t, s, map[RestartKind]uint64{})
 	})
 }

@@ -90,8 +90,8 @@ func TestWhatIsUnknownForAWhileIsNoChange(t *testing.T) {
 		answers []Server
 		want    []RestartKind
 	}{
-		"a crash is seen after a silent answer":             {[]Server{primary1(), silent, crashed}, []RestartKind{Crash}},
-		"the checkpointer of a new start is no crash":       {[]Server{primary1(), restarted, checkpointerSeen}, []RestartKind{Restart}},
+		"a crash is seen after a silent answer":       {[]Server{primary1(), silent, crashed}, []RestartKind{Crash}},
+		"the checkpointer of a new start is no crash": {[]Server{primary1(), restarted, checkpointerSeen}, []RestartKind{Restart}},
 		"nothing of the old cluster is kept": {
 			[]Server{primary1(), {SystemIdentifier: "72"}, with(primary1(), func(s *Server) { s.SystemIdentifier, s.StartTime = "72", at(9) })},
 			[]RestartKind{Failover},
