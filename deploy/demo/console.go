@@ -5,6 +5,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // plainEvery is the time between status lines where there is no terminal to rewrite one on.
@@ -17,11 +19,15 @@ type console struct {
 	terminal bool
 	line     string    // the changing line, as it stands there
 	at       time.Time // of the newest status line without a terminal
+
+	once sync.Once
+	// gone is closed when nobody can read any more: the terminal or the pipe was closed.
+	gone chan struct{}
 }
 
 func newConsole(out *os.File) *console {
 	fi, err := out.Stat()
-	return &console{out: out, terminal: err == nil && fi.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"}
+	return &console{out: out, gone: make(chan struct{}), terminal: err == nil && fi.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"}
 }
 
 // print writes a line that stays.
@@ -29,7 +35,7 @@ func (c *console) print(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.erase()
-	fmt.Fprintf(c.out, format+"\n", args...)
+	c.write(fmt.Sprintf(format+"\n", args...))
 	c.draw()
 }
 
@@ -45,25 +51,40 @@ func (c *console) status(line string) {
 	if !c.terminal {
 		if time.Since(c.at) >= plainEvery {
 			c.at = time.Now()
-			fmt.Fprintf(c.out, "%s  %s\n", c.at.Format(time.TimeOnly), line)
+			c.write(fmt.Sprintf("%s  %s\n", c.at.Format(time.TimeOnly), line))
 		}
 		return
 	}
 	c.erase()
-	c.line = line
+	c.line = c.fit(line)
 	c.draw()
 }
 
 func (c *console) erase() {
 	if c.terminal && c.line != "" {
-		fmt.Fprint(c.out, "\r\x1b[2K")
+		c.write("\r\x1b[2K")
 	}
 }
 
 func (c *console) draw() {
 	if c.terminal {
-		fmt.Fprint(c.out, c.line)
+		c.write(c.line)
 	}
+}
+
+func (c *console) write(text string) {
+	if _, err := c.out.WriteString(text); err != nil {
+		c.once.Do(func() { close(c.gone) })
+	}
+}
+
+// fit cuts a line to the terminal's width: one that wraps can't be erased.
+func (c *console) fit(line string) string {
+	width := 80
+	if size, err := unix.IoctlGetWinsize(int(c.out.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		width = int(size.Col)
+	}
+	return line[:min(len(line), width-1)]
 }
 
 // end replaces the changing line by the last one.

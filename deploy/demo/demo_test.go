@@ -152,6 +152,25 @@ func TestDemo(t *testing.T) {
 		}
 	})
 
+	t.Run("ends when nobody reads any more", func(t *testing.T) {
+		t.Parallel()
+		cmd := exec.Command("bash", "-c", `set -o pipefail; "$0" -exporter="$1" | head -n 20`,
+			filepath.Join(bin, "demo"), filepath.Join(bin, "pg_reliability_exporter"))
+		out := &output{}
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		r := &running{t: t, cmd: cmd, out: out}
+		if code := r.end(); code != 1 {
+			t.Errorf("exit code %d, want 1", code)
+		}
+		if r.room = roomInOutput.FindString(out.String()); r.room == "" {
+			t.Fatalf("the demo wrote: %s", out)
+		}
+		r.wantNothingLeft()
+	})
+
 	t.Run("fails when the exporter dies", func(t *testing.T) {
 		t.Parallel()
 		r := begin(t, bin)

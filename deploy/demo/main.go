@@ -30,6 +30,8 @@ func run() int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// With nobody left to read, writing fails and the demo ends in order.
+	signal.Ignore(syscall.SIGPIPE)
 	c := newConsole(os.Stdout)
 	if err := show(ctx, o, c); err != nil {
 		c.print("demo: %v", err)

@@ -65,6 +65,8 @@ func show(ctx context.Context, o options, c *console) (err error) {
 		case <-ctx.Done():
 			w.summary()
 			return nil
+		case <-c.gone:
+			return errors.New("nobody reads any more")
 		case <-over:
 			w.summary()
 			return nil
@@ -88,7 +90,7 @@ func interrupted(ctx context.Context, err error) error {
 
 func introduce(c *console, db *database, exporter *exporter, prometheus *prometheus, chaos bool) {
 	url := "http://" + exporter.address
-	c.print("\nPostgreSQL %d under a light load, pg_reliability_exporter and Prometheus are running. Ctrl-C ends them and leaves nothing behind.\n",
+	c.print("\nPostgreSQL %d under a light load, the exporter and Prometheus are running.\nCtrl-C ends them and leaves nothing behind.\n",
 		db.Install.Major)
 	c.print("  Status      %s/", url)
 	c.print("  Metrics     %s/metrics", url)
