@@ -1,0 +1,179 @@
+package schedule
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-kit/log"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+func plan(t *testing.T, expression, zone string) Plan {
+	t.Helper()
+	l, err := time.LoadLocation(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Parse(expression, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestNextAcrossClockChanges(t *testing.T) {
+	for name, tc := range map[string]struct{ expression, zone, after, want string }{
+		"plain":             {"0 2 * * *", "UTC", "2026-11-23T01:00:00Z", "2026-11-23T02:00:00Z"},
+		"strictly after":    {"0 2 * * *", "UTC", "2026-11-23T02:00:00Z", "2026-11-24T02:00:00Z"},
+		"in a zone":         {"0 2 * * *", "Europe/Vienna", "2026-11-23T00:00:00Z", "2026-11-23T01:00:00Z"},
+		"spring, no 02:30":  {"30 2 * * *", "Europe/Vienna", "2026-03-28T23:30:00Z", "2026-03-29T01:30:00Z"},
+		"autumn, one 02:30": {"30 2 * * *", "Europe/Vienna", "2026-10-24T22:30:00Z", "2026-10-25T00:30:00Z"},
+		"seconds":           {"*/5 * * * * *", "UTC", "2026-11-23T01:00:01Z", "2026-11-23T01:00:05Z"},
+		"daily":             {"@daily", "UTC", "2026-11-23T01:00:00Z", "2026-11-24T00:00:00Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			after, err := time.Parse(time.RFC3339, tc.after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := plan(t, tc.expression, tc.zone).Next(after).UTC().Format(time.RFC3339); got != tc.want {
+				t.Errorf("next = %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, e := range []string{"", "61 * * * *", "0 2 * *", "0 0 30 2 *", "@fortnightly"} {
+		if _, err := Parse(e, time.UTC); failure.Of(err) != failure.Config {
+			t.Errorf("%q: %v", e, err)
+		}
+	}
+}
+
+func TestFreshness(t *testing.T) {
+	for interval, want := range map[time.Duration]time.Duration{
+		24 * time.Hour: 26 * time.Hour, time.Hour: 65 * time.Minute, 5 * time.Second: 65 * time.Second, 7 * 24 * time.Hour: 7*24*time.Hour + 2*time.Hour,
+	} {
+		if got := Freshness(interval); got != want {
+			t.Errorf("%s: %s, want %s", interval, got, want)
+		}
+	}
+}
+
+// world is a daemon with a clock that tests own: synctest's time plus a shift.
+type world struct {
+	shift time.Duration
+	runs  []time.Time
+	fail  int // so many runs fail
+	d     *Daemon
+}
+
+func newWorld(t *testing.T, dir, expression string) *world {
+	t.Helper()
+	repo, err := catalog.Init(dir, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{}
+	w.d = &Daemon{
+		Plan: plan(t, expression, "UTC"), Repo: repo, Log: log.NewNopLogger(), Retries: 2, RetryDelay: 5 * time.Minute,
+		Now: func() time.Time { return time.Now().Add(w.shift) },
+		Run: func(context.Context) error {
+			w.runs = append(w.runs, w.d.Now())
+			if w.fail > 0 {
+				w.fail--
+				return errors.New("failed")
+			}
+			return nil
+		},
+	}
+	return w
+}
+
+// live lets the daemon work for a time.
+func (w *world) live(t *testing.T, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	if err := w.d.Serve(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// synctest's clock begins at midnight UTC of 2000-01-01.
+
+func TestDaemonRunsOnTimeAndRetries(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, dir, "0 2 * * *")
+		w.live(t, time.Second) // no backup yet: at once
+		if len(w.runs) != 1 {
+			t.Fatalf("runs at %v, want one at once", w.runs)
+		}
+		publishOne(t, w.d.Repo)
+		w.runs, w.fail = nil, 2
+		w.live(t, 3*time.Hour)
+		if len(w.runs) != 3 || w.runs[0].UTC().Hour() != 2 || w.runs[2].Sub(w.runs[0]) < 10*time.Minute {
+			t.Errorf("runs at %v, want 02:00 and two retries", w.runs)
+		}
+	})
+}
+
+func TestDaemonCatchesUpOnceAndOnlyWhatWasMissed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, dir, "0 2 * * *")
+		publishOne(t, w.d.Repo)
+		w.live(t, 3*time.Hour)
+		if len(w.runs) != 1 {
+			t.Fatalf("runs at %v", w.runs)
+		}
+		time.Sleep(75 * time.Hour) // down for three nights
+		w.live(t, time.Minute)
+		if len(w.runs) != 2 {
+			t.Errorf("runs at %v, want one that catches up", w.runs)
+		}
+		w.live(t, time.Minute)
+		if len(w.runs) != 2 {
+			t.Errorf("runs at %v, want no second one", w.runs)
+		}
+	})
+}
+
+func TestDaemonServesTheNewClockWhenItIsSetBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, dir, "0 2 * * *")
+		publishOne(t, w.d.Repo)
+		w.live(t, 3*time.Hour)
+		w.shift = -2 * time.Hour // it is 01:00 again
+		w.live(t, 90*time.Minute)
+		if len(w.runs) != 2 || w.runs[1].UTC().Hour() != 2 {
+			t.Errorf("runs at %v, want 02:00 by both clocks", w.runs)
+		}
+		w.shift -= 365 * 24 * time.Hour
+		w.live(t, 25*time.Hour)
+		if len(w.runs) != 3 {
+			t.Errorf("runs at %v, want one within a day also after a year back", w.runs)
+		}
+	})
+}
+
+func publishOne(t *testing.T, repo *catalog.Repository) {
+	t.Helper()
+	d, err := repo.Begin(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Manifest.Engine, d.Manifest.External = "x", &catalog.External{Label: "F"}
+	if _, err := d.Publish(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,35 @@
+-- The role of the backup job. Run as a superuser, once per server, on PostgreSQL 14 or newer:
+--
+--   psql -v password="$(cat backup_password)" -f deploy/sql/backup_role.sql
+--
+-- It reads everything and changes nothing. pg_read_all_data covers tables made later, and the
+-- roles' password hashes, so that restored roles can log in. A table with row-level security makes
+-- the dump fail, unless the role may bypass it: that is a choice, see the last statement.
+--
+-- PostgreSQL 13 has no pg_read_all_data: there the job needs a superuser.
+--
+-- Restoring takes more: a superuser (roles, owners, ending sessions), such as the administrator's own.
+\set ON_ERROR_STOP on
+
+SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'reliability_backup') AS missing
+\gset
+\if :missing
+CREATE ROLE reliability_backup LOGIN;
+\endif
+
+ALTER ROLE reliability_backup
+  LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION
+  CONNECTION LIMIT 10;  -- maintenance, snapshot, pg_dump and its jobs
+\if :{?password}
+ALTER ROLE reliability_backup PASSWORD :'password';
+\endif
+
+GRANT pg_read_all_data, pg_monitor TO reliability_backup;
+
+-- Dumps take as long as they take: limits set for everybody must not end them.
+ALTER ROLE reliability_backup SET statement_timeout = 0;
+ALTER ROLE reliability_backup SET idle_in_transaction_session_timeout = 0;
+ALTER ROLE reliability_backup SET default_transaction_read_only = on;
+
+-- Where row-level security applies to tables that must be in the backup, uncomment:
+-- ALTER ROLE reliability_backup BYPASSRLS;
