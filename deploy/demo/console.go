@@ -78,6 +78,17 @@ func (c *console) write(text string) {
 	}
 }
 
+// paint makes good news green and bad news red on a terminal.
+func (c *console) paint(text string, good bool) string {
+	switch {
+	case !c.terminal:
+		return text
+	case good:
+		return "\x1b[32m" + text + "\x1b[0m"
+	}
+	return "\x1b[31m" + text + "\x1b[0m"
+}
+
 // fit cuts a line to the terminal's width: one that wraps can't be erased.
 func (c *console) fit(line string) string {
 	width := 80

@@ -122,7 +122,7 @@ func introduce(c *console, db *database, exporter *exporter, prometheus *prometh
 	c.print("Stop the database, which the demo starts again after %s: an outage and a restart", reviveAfter)
 	c.print("  kill -INT %s", postmaster)
 	c.print("Kill the newest session: the server throws out the others and recovers, a crash")
-	c.print("  pkill -9 -n -P %s -f 'postgres: .*%s'", postmaster, appRole)
+	c.print("  pkill -9 -n -P %s -f %s", postmaster, appRole)
 	c.print("Freeze the postmaster: sessions go on, logins don't; and let it go on")
 	c.print("  kill -STOP %s", postmaster)
 	c.print("  kill -CONT %s\n", postmaster)

@@ -59,7 +59,7 @@ func (w *watch) look(ctx context.Context) {
 		now += ": " + h.Reason
 	}
 	if now != w.was && w.was != "" {
-		w.console.event("%s", now)
+		w.console.event("%s", w.console.paint(now, h.Status == "up"))
 	}
 	w.was = now
 
