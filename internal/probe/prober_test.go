@@ -189,6 +189,26 @@ func TestPromotionAndStandbyFacts(t *testing.T) {
 	})
 }
 
+// The address leads to another server: here the next of a connection string with two.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, old *pgtest.Cluster) {
+		promoted, err := old.Standby(t.Context())
+		must(t, err)
+		t.Cleanup(func() { _ = promoted.Close() })
+		p := start(t, quick(connectTo(t, fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%d,%d user=%s password=%s dbname=postgres sslmode=disable",
+			old.Port, promoted.Port, pgtest.Monitor, pgtest.Password))))
+		was := p.waitFor(t, postgres.OK).Server
+		must(t, promoted.Promote(t.Context()))
+		must(t, old.Stop())
+		s := p.waitAfter(t)
+		assertRestarts(t, s, map[RestartKind]uint64{Failover: 1})
+		if s.Server.Address == was.Address || s.Server.Timeline != was.Timeline+1 || s.Server.SystemIdentifier != was.SystemIdentifier {
+			t.Errorf("server = %+v after %+v, want the promoted one", s.Server, was)
+		}
+	})
+}
+
 func TestFactsAreExact(t *testing.T) {
 	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
