@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	appRole     = "shop_app"
+	appRole     = "shop"
 	appDatabase = "shop"
 )
 
