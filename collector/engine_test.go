@@ -54,7 +54,7 @@ func start(t *testing.T, c *pgtest.Cluster, yaml string, sources ...collector.Sc
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.pool, err = postgres.NewPool(postgres.PoolOptions{Connector: connector, Min: 1, Max: 4, Logger: log.NewNopLogger()}); err != nil {
+	if b.pool, err = postgres.NewPool(postgres.PoolOptions{Connector: connector, Min: 1, Max: 4, Apart: 2, Logger: log.NewNopLogger()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.pool.Close)

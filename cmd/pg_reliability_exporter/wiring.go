@@ -28,6 +28,9 @@ const (
 	containerInterval = 5 * time.Second
 	backupInterval    = 15 * time.Second
 
+	// proberConnections are the one it keeps and a login.
+	proberConnections = 2
+
 	// ownPrefix begins the names of metrics that are ours alone.
 	ownPrefix = "pg_reliability_"
 )
@@ -53,7 +56,11 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 	if e.connector, err = source.connector(f.session); err != nil {
 		return nil, err
 	}
-	if e.pool, err = postgres.NewPool(postgres.PoolOptions{Connector: e.connector, Min: f.poolMin, Max: f.poolMax, Logger: logger}); err != nil {
+	pool := postgres.PoolOptions{Connector: e.connector, Min: f.poolMin, Max: f.poolMax, Apart: proberConnections, Logger: logger}
+	if f.probe.write {
+		pool.Apart++
+	}
+	if e.pool, err = postgres.NewPool(pool); err != nil {
 		return nil, fmt.Errorf("--pool.min-conns, --pool.max-conns: %w", err)
 	}
 	if e.prober, err = newProber(f, e, env); err != nil {

@@ -15,13 +15,6 @@ import (
 )
 
 const (
-	// MinPoolBound is the smallest upper bound a pool can keep: one connection for the prober, one for its
-	// logins, one for scrapes.
-	MinPoolBound = 3
-
-	// apart from the pool: the prober's kept connection and its login.
-	reservedForProber = 2
-
 	firstBackoff = time.Second
 	maxBackoff   = 30 * time.Second
 	// backoffJitter spreads the attempts of many exporters over time.
@@ -37,8 +30,10 @@ type PoolOptions struct {
 	Connector *Connector
 	// Min connections are kept open for scrapes; at least 1.
 	Min int
-	// Max connections exist at once, the prober's two among them; at least MinPoolBound.
-	Max    int
+	// Max connections exist at once, those of the prober among them.
+	Max int
+	// Apart is how many of them are the prober's: the one it keeps, a login, and the write probe's where there is one.
+	Apart  int
 	Logger log.Logger
 }
 
@@ -58,9 +53,9 @@ type Pool struct {
 
 // NewPool starts filling the pool in the background and never waits for the server.
 func NewPool(o PoolOptions) (*Pool, error) {
-	if o.Max < MinPoolBound {
-		return nil, fmt.Errorf("the pool's upper bound is %d: too few. HINT: Allow at least %d: one connection to probe, "+
-			"one to try a login, one for scrapes", o.Max, MinPoolBound)
+	if o.Max <= o.Apart {
+		return nil, fmt.Errorf("the pool's upper bound is %d, too few: the prober needs %d connections for itself. HINT: Allow at least %d",
+			o.Max, o.Apart, o.Apart+1)
 	}
 	if o.Min < 1 || o.Min > o.Max {
 		return nil, fmt.Errorf("the pool's lower bound is %d. HINT: Choose 1 to the upper bound, %d", o.Min, o.Max)
@@ -75,7 +70,7 @@ func NewPool(o PoolOptions) (*Pool, error) {
 	p.wait.Reset()
 	cfg.ConnConfig = o.Connector.config.Load().Copy()
 	cfg.ConnConfig.Tracer = connectTracer{p}
-	cfg.MaxConns = int32(o.Max - reservedForProber)
+	cfg.MaxConns = int32(o.Max - o.Apart)
 	cfg.MinConns = min(int32(o.Min), cfg.MaxConns)
 	cfg.MinIdleConns = 1
 	cfg.MaxConnLifetime = 0 // a kept connection still works when the server takes no new ones

@@ -17,7 +17,7 @@ import (
 
 func newPool(t *testing.T, dsn string, minConns, maxConns int) *postgres.Pool {
 	t.Helper()
-	p, err := postgres.NewPool(postgres.PoolOptions{Connector: connector(t, dsn), Min: minConns, Max: maxConns, Logger: log.NewNopLogger()})
+	p, err := postgres.NewPool(postgres.PoolOptions{Connector: connector(t, dsn), Min: minConns, Max: maxConns, Apart: 2, Logger: log.NewNopLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestPoolKeepsItsBoundAndWaitsForABusyConnection(t *testing.T) {
 func TestPoolBoundsThatCanNotWorkAreRefused(t *testing.T) {
 	c := connector(t, "host=127.0.0.1 user=u")
 	for _, bounds := range [][2]int{{1, 2}, {0, 4}, {5, 4}} {
-		if _, err := postgres.NewPool(postgres.PoolOptions{Connector: c, Min: bounds[0], Max: bounds[1], Logger: log.NewNopLogger()}); err == nil {
+		if _, err := postgres.NewPool(postgres.PoolOptions{Connector: c, Min: bounds[0], Max: bounds[1], Apart: 2, Logger: log.NewNopLogger()}); err == nil {
 			t.Errorf("bounds %v were accepted", bounds)
 		}
 	}
