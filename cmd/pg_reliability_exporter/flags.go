@@ -83,7 +83,7 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 		DurationVar(&f.session.idleInTransactionTimeout)
 
 	app.Flag("pool.min-conns", "Connections kept open for scrapes.").Default("1").IntVar(&f.poolMin)
-	app.Flag("pool.max-conns", "Connections at once at the most, the prober's two among them; at least 3.").Default("4").IntVar(&f.poolMax)
+	app.Flag("pool.max-conns", "Connections at once at the most, the prober's among them; at least 3, with --probe.write 4.").Default("4").IntVar(&f.poolMax)
 
 	app.Flag("probe.interval", "Time between read probes.").Default("1s").DurationVar(&f.probe.interval)
 	app.Flag("probe.timeout", "A read probe without an answer after this time has failed.").Default("2s").DurationVar(&f.probe.timeout)
