@@ -58,6 +58,7 @@ func (p *program) engine(repo *catalog.Repository) (engine.Engine, error) {
 func (p *program) pgdump(repo *catalog.Repository) *pgdump.Engine {
 	return &pgdump.Engine{
 		Finder: p.finder(), Jobs: p.flags.backup.jobs, ParallelAbove: int64(p.flags.backup.parallelAbove), Repository: repo,
+		Compress: &p.flags.backup.compress,
 	}
 }
 
@@ -101,6 +102,9 @@ func (p *program) job(repo *catalog.Repository, trigger string, progress *progre
 	b := p.flags.backup
 	if b.suspectBelow < 0 || b.suspectBelow >= 1 {
 		return nil, failure.New(failure.Config, "--suspect-below=%g is not a share", b.suspectBelow).WithHint("Choose 0 to 0.99.")
+	}
+	if b.compress < 0 || b.compress > 9 {
+		return nil, failure.New(failure.Config, "--compress=%d: 0 to 9", b.compress)
 	}
 	if b.jobs < 1 {
 		return nil, failure.New(failure.Config, "--jobs=%d: at least 1", b.jobs)

@@ -81,6 +81,9 @@ func (e *Engine) snapshot(ctx context.Context, req engine.Request, conn *pgx.Con
 	for _, set := range []string{
 		"SET search_path = pg_catalog", "SET row_security = off", "SET statement_timeout = 0",
 		"SET idle_in_transaction_session_timeout = 0",
+		// Counting costs least beside pg_dump, which reads the whole table into the cache anyway, as a
+		// plain scan: without starting workers, compiling, or walking an index.
+		"SET max_parallel_workers_per_gather = 0", "SET jit = off", "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off",
 		fmt.Sprintf("SET lock_timeout = %d", req.LockWait.Milliseconds()),
 	} {
 		if _, err := conn.Exec(ctx, set); err != nil {
@@ -136,6 +139,9 @@ func (e *Engine) runDump(ctx context.Context, req engine.Request, p clients.Prog
 	}
 	if req.LockWait > 0 {
 		args = append(args, "--lock-wait-timeout="+strconv.FormatInt(req.LockWait.Milliseconds(), 10))
+	}
+	if e.Compress != nil {
+		args = append(args, "--compress="+strconv.Itoa(*e.Compress))
 	}
 	if db.Format == "directory" {
 		args = append(args, "--jobs="+strconv.Itoa(e.jobs()))

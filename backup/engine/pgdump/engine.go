@@ -35,6 +35,8 @@ type Engine struct {
 	// ParallelAbove is the database size in bytes from which the directory format with Jobs is
 	// used instead of one file; 0 means 5 GiB.
 	ParallelAbove int64
+	// Compress is gzip's level, 0 to 9; nil leaves it to pg_dump, which takes 6.
+	Compress *int
 	// Repository is where archives are read from, for Check and Rehearse.
 	Repository *catalog.Repository
 }

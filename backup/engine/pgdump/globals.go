@@ -39,7 +39,15 @@ func (e *Engine) dumpGlobals(ctx context.Context, req engine.Request, conn *pgx.
 			"hint", "GRANT pg_read_all_data to it")
 	}
 	database := req.Target.Database()
+	if tablespaces == 0 { // nearly always: spare the server a session
+		if err := os.WriteFile(filepath.Join(dir, tablespacesFile), []byte("-- The server has no tablespaces of its own.\n"), 0o600); err != nil {
+			return nil, fmt.Errorf("dump the globals: %w", err)
+		}
+	}
 	for _, part := range []struct{ kind, file string }{{"--roles-only", rolesFile}, {"--tablespaces-only", tablespacesFile}} {
+		if part.file == tablespacesFile && tablespaces == 0 {
+			continue
+		}
 		args := append([]string{
 			part.kind, "--file=" + filepath.Join(dir, part.file), "--no-password",
 			"--dbname=" + req.Target.Arg(database), "--database=" + database,
