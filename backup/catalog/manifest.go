@@ -211,17 +211,18 @@ type Encryption struct {
 // External locates a backup that another program stores (pgBackRest).
 type External struct {
 	Stanza     string `json:"stanza"`
-	Label      string `json:"label"`             // e.g. "20261123-020000F"
-	Type       string `json:"type"`              // "full", "diff" or "incr"
-	Prior      string `json:"prior,omitempty"`   // label this one builds upon
-	Repository string `json:"repository"`        // pgBackRest's repository key, e.g. "1"
-	WALStart   string `json:"wal_start"`         // first segment needed
-	WALStop    string `json:"wal_stop"`          // last segment needed for consistency
-	LSNStart   string `json:"lsn_start"`         //
-	LSNStop    string `json:"lsn_stop"`          //
-	DeltaBytes int64  `json:"delta_bytes"`       // what this backup added to the repository
-	Config     string `json:"config,omitempty"`  // path of the pgbackrest.conf used
-	Archive    string `json:"archive,omitempty"` // archive id, e.g. "15-1"
+	Label      string `json:"label"`               // e.g. "20261123-020000F"
+	Type       string `json:"type"`                // "full", "diff" or "incr"
+	Prior      string `json:"prior,omitempty"`     // label this one builds upon
+	Repository string `json:"repository"`          // pgBackRest's repository key, e.g. "1"
+	WALStart   string `json:"wal_start"`           // first segment needed
+	WALStop    string `json:"wal_stop"`            // last segment needed for consistency
+	LSNStart   string `json:"lsn_start"`           //
+	LSNStop    string `json:"lsn_stop"`            //
+	DeltaBytes int64  `json:"delta_bytes"`         // what this backup added to the repository
+	Config     string `json:"config,omitempty"`    // path of the pgbackrest.conf used
+	Archive    string `json:"archive,omitempty"`   // archive id, e.g. "15-1"
+	Superuser  string `json:"superuser,omitempty"` // the server's bootstrap user; "" means unknown
 }
 
 // Rows is the number of rows of all databases.

@@ -98,6 +98,18 @@ type WAL struct {
 	Engine     string    `json:"engine"`
 	ArchivedTo time.Time `json:"archived_to"` // recoverable state is at least of this time
 	At         time.Time `json:"at"`
+	// Segment is the last one in the archive up to which none is missing since the newest backup.
+	Segment string `json:"segment,omitempty"`
+	// Marks are positions of the server that the archive has yet to reach, and the last it reached.
+	Marks []WALMark `json:"marks,omitempty"`
+}
+
+// WALMark notes where the server's WAL stood at a time: what was committed until then lies before it.
+type WALMark struct {
+	At  time.Time `json:"at"`  // by the server's clock
+	LSN string    `json:"lsn"` // e.g. "0/15000028"
+	// Snapshot tells whether anything was committed since; "" when unknown.
+	Snapshot string `json:"snapshot,omitempty"`
 }
 
 // add counts one.

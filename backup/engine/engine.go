@@ -55,6 +55,20 @@ type Importer interface {
 	Reconcile(ctx context.Context, repo *catalog.Repository, log log.Logger) error
 }
 
+// Archiver is an engine with point-in-time recovery: what can be recovered moves on between backups.
+type Archiver interface {
+	// Observe enters in the repository's State up to when archived WAL can recover. It is called now
+	// and then; without it the recovery point is as old as the last look.
+	Observe(ctx context.Context, t server.Target, repo *catalog.Repository) error
+}
+
+// Examiner is an engine whose restored servers are to be checked for more than their contents.
+type Examiner interface {
+	// Examine follows Rehearse, outside of the measured recovery time, and leaves the server in the
+	// room running. Errors as with Engine.Check.
+	Examine(ctx context.Context, b catalog.Backup, room *scratch.Room) error
+}
+
 // Request is one backup that is asked for.
 type Request struct {
 	Target server.Target

@@ -122,6 +122,13 @@ func (j *Job) backup(ctx context.Context) (catalog.Backup, Result, error) {
 	if err := j.Policy.Check(); err != nil {
 		return catalog.Backup{}, Result{}, err
 	}
+	// Before the new backup gets its number: what others made in the meantime is older.
+	if im, ok := j.Engine.(engine.Importer); ok {
+		if err := im.Reconcile(ctx, j.Repo, j.Log); err != nil {
+			res, err := j.failed(ctx, "", err)
+			return catalog.Backup{}, res, err
+		}
+	}
 	d, err := j.Repo.Begin(j.Now())
 	if err != nil {
 		res, err := j.failed(ctx, "", err)
@@ -172,11 +179,6 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 		return catalog.Backup{}, err
 	}
 	defer lock.Release()
-	if im, ok := j.Engine.(engine.Importer); ok {
-		if err := im.Reconcile(ctx, j.Repo, j.Log); err != nil {
-			return catalog.Backup{}, err
-		}
-	}
 	all, err := j.Repo.List()
 	if err != nil {
 		return catalog.Backup{}, err
@@ -199,7 +201,9 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 	if err := context.Cause(ctx); err != nil {
 		return catalog.Backup{}, err
 	}
-	d.Manifest.Suspect = Suspicion(d.Manifest, previous, j.SuspectBelow)
+	if d.Manifest.Suspect == nil { // the engine may know of something itself
+		d.Manifest.Suspect = Suspicion(d.Manifest, previous, j.SuspectBelow)
+	}
 	return d.Publish(j.Now())
 }
 

@@ -57,6 +57,9 @@ type Options struct {
 type Room struct {
 	Dir string
 
+	// Patience is how long Start waits for the server; 0 means 5 minutes.
+	Patience time.Duration
+
 	opts  Options
 	cred  *syscall.Credential
 	owner *os.File // locked while we live
@@ -113,6 +116,10 @@ func (r *Room) claim() error {
 	return nil
 }
 
+// Credential is who runs programs that must be the servers' system user: name, or postgres, or
+// nobody; nil when this process is not root, and so is that user itself.
+func Credential(name string) (*syscall.Credential, error) { return credential(name) }
+
 // credential is nil unless this process is root.
 func credential(name string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
@@ -148,6 +155,9 @@ func (r *Room) Programs() clients.Programs { return r.opts.Programs }
 
 // LogFile is the server's log.
 func (r *Room) LogFile() string { return filepath.Join(r.Dir, "server.log") }
+
+// ActAs makes Target log in as another superuser than Options says: a physical backup brings its own.
+func (r *Room) ActAs(superuser string) { r.opts.Superuser = superuser }
 
 // Target leads to the server in the room as its superuser.
 func (r *Room) Target() server.Target {
@@ -225,7 +235,11 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 }
 
 func (r *Room) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	patience := r.Patience
+	if patience == 0 {
+		patience = startTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		recovering, err := r.recovering(ctx)
@@ -277,6 +291,22 @@ func (r *Room) Running() bool {
 		return false
 	default:
 		return true
+	}
+}
+
+// Shutdown ends the server cleanly, its data complete on disk; Start may follow.
+func (r *Room) Shutdown(ctx context.Context) error {
+	if r.cmd == nil {
+		return nil
+	}
+	_ = r.cmd.Process.Signal(syscall.SIGINT)
+	select {
+	case <-r.exit:
+		r.cmd = nil
+		return nil
+	case <-ctx.Done():
+		r.Stop()
+		return fmt.Errorf("shut a throwaway server down: %w", context.Cause(ctx))
 	}
 }
 

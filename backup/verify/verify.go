@@ -128,6 +128,12 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 		return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
 	}
 	result.RestoreSeconds = v.Now().Sub(began).Seconds()
+	if x, ok := e.(engine.Examiner); ok {
+		v.report("examine", 0, 0)
+		if err := x.Examine(ctx, b, room); err != nil {
+			return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
+		}
+	}
 	v.report("compare", 0, 0)
 	var differences []string
 	for _, db := range b.Manifest.Databases {

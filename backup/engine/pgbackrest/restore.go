@@ -1,0 +1,136 @@
+package pgbackrest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
+)
+
+// RestoreOptions of a restore of the whole server into a directory.
+type RestoreOptions struct {
+	Backup catalog.Backup
+	// DataDir becomes the data directory: missing, or empty.
+	DataDir string
+	// At is the moment to recover to; zero means the end of the archived WAL.
+	At time.Time
+	// Immediate recovers no further than the backup's own end. At must be zero then.
+	Immediate bool
+	// TablespaceDir takes the tablespaces; "" means where they were, which must be empty.
+	TablespaceDir string
+	// KeepArchiving leaves archive_mode as it was. By default it is off: a copy beside the live
+	// server must not write into the live server's archive.
+	KeepArchiving bool
+	// Pause stops at the target for a look, read-only, instead of taking writes.
+	Pause bool
+}
+
+// Report is what a restore came to.
+type Report struct {
+	Backup  string    `json:"backup"`
+	Label   string    `json:"label"`
+	DataDir string    `json:"data_dir"`
+	Target  string    `json:"target"` // "2026-11-23T02:00:00Z", "end of archive" or "end of backup"
+	At      time.Time `json:"at,omitzero"`
+	Seconds float64   `json:"seconds"`
+	// Archiving says whether the restored server will archive WAL.
+	Archiving bool `json:"archiving"`
+}
+
+// RestoreCluster restores the whole server's files into an empty directory. The server recovers to
+// the target at its start, which is left to the caller: so nothing that runs is touched, and a
+// failure leaves a directory that no server ever ran in. Errors of the start ("recovery ended before
+// configured recovery target was reached") are in that server's log.
+func (e *Engine) RestoreCluster(ctx context.Context, o RestoreOptions) (Report, error) {
+	began := e.now()
+	s, _, err := e.present(ctx, o.Backup)
+	if err != nil {
+		return Report{}, err
+	}
+	target, options, err := o.target(s)
+	if err != nil {
+		return Report{}, err
+	}
+	dir, err := filepath.Abs(o.DataDir)
+	if err != nil || o.DataDir == "" {
+		return Report{}, failure.New(failure.Config, "restore: no data directory is named").WithHint("Give --data-dir DIR, an empty directory.")
+	}
+	if err := e.emptyDir(dir); err != nil {
+		return Report{}, err
+	}
+	options = append(options, "--set="+s.Label, "--pg1-path="+dir)
+	if !o.KeepArchiving {
+		options = append(options, "--archive-mode=off")
+	}
+	if o.TablespaceDir != "" {
+		options = append(options, "--tablespace-map-all="+o.TablespaceDir)
+	}
+	if _, err := e.run(ctx, "restore", append(options, e.Options...)...); err != nil {
+		if damaged(err) && ctx.Err() == nil {
+			return Report{}, failure.New(failure.Verify, "%w", err).WithHint("The directory %s is incomplete: empty it, and choose another backup.", dir)
+		}
+		if failure.Of(err) == failure.Other {
+			err = failure.New(failure.Restore, "%w", err)
+		}
+		return Report{}, err
+	}
+	return Report{
+		Backup: o.Backup.ID, Label: s.Label, DataDir: dir, Target: target, At: o.At, Archiving: o.KeepArchiving,
+		Seconds: e.now().Sub(began).Seconds(),
+	}, nil
+}
+
+// target translates the target of recovery.
+func (o RestoreOptions) target(s Set) (string, []string, error) {
+	action := "--target-action=promote"
+	if o.Pause {
+		action = "--target-action=pause"
+	}
+	switch {
+	case o.Immediate && !o.At.IsZero():
+		return "", nil, failure.New(failure.Config, "restore: both a time and the backup's end are asked for").WithHint("Choose one of them.")
+	case o.Immediate:
+		return "end of backup", []string{"--type=immediate", action}, nil
+	case o.At.IsZero():
+		return "end of archive", []string{"--type=default"}, nil
+	case o.At.Before(s.Stopped()):
+		return "", nil, failure.New(failure.Nothing, "restore: backup %s (%s) ended at %s, after %s", o.Backup.ID, s.Label,
+			s.Stopped().Format(time.RFC3339), o.At.UTC().Format(time.RFC3339)).WithHint("Choose an older backup: `list` shows their times.")
+	}
+	return o.At.UTC().Format(time.RFC3339Nano), []string{
+		"--type=time", "--target=" + o.At.UTC().Format("2006-01-02 15:04:05.999999") + "+00", action,
+	}, nil
+}
+
+// emptyDir makes the directory, for the system user that pgBackRest runs as, or finds it empty.
+func (e *Engine) emptyDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 {
+		return failure.New(failure.Refused, "restore: %s is not empty, nothing was changed", dir).
+			WithHint("Choose an empty directory; a server's old one is moved away first, not overwritten.")
+	}
+	if err != nil && !os.IsNotExist(err) {
+		return failure.New(failure.Config, "restore: %w", err)
+	}
+	cred, err := scratch.Credential(e.User)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return failure.New(failure.Config, "restore: %w", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { // PostgreSQL refuses anything wider
+		return failure.New(failure.Config, "restore: %w", err)
+	}
+	if cred != nil {
+		if err := os.Chown(dir, int(cred.Uid), int(cred.Gid)); err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+	}
+	return nil
+}
