@@ -38,7 +38,7 @@ func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Program
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	tx, snapshot, err := e.snapshot(ctx, req, conn, db)
 	if err != nil {
-		return err
+		return withRemedy(err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 
@@ -105,9 +105,10 @@ func (e *Engine) trySnapshot(ctx context.Context, conn *pgx.Conn, db *catalog.Da
 	if err != nil {
 		return nil, "", fmt.Errorf("begin the snapshot: %w", err)
 	}
+	begun := tx
 	defer func() {
 		if err != nil {
-			_ = tx.Rollback(context.WithoutCancel(ctx))
+			_ = begun.Rollback(context.WithoutCancel(ctx))
 		}
 	}()
 	if err = tx.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&id); err != nil {
@@ -162,14 +163,22 @@ func (e *Engine) runDump(ctx context.Context, req engine.Request, p clients.Prog
 func (e *Engine) explain(ctx context.Context, t server.Target, dumpErr, countErr error) error {
 	if countErr != nil && !errors.Is(countErr, context.Canceled) {
 		if failure.Of(countErr) == failure.Permission {
-			return failure.New(failure.Permission, "%w", countErr).
-				WithHint("The role needs pg_read_all_data, and BYPASSRLS where row-level security applies to it.")
+			return withRemedy(countErr)
 		}
 		if dumpErr == nil || errors.Is(dumpErr, context.Canceled) {
 			return countErr
 		}
 	}
 	return explainProgram(ctx, t, dumpErr)
+}
+
+// withRemedy says what a role lacks that may not read everything.
+func withRemedy(err error) error {
+	if failure.Of(err) != failure.Permission {
+		return err
+	}
+	return failure.New(failure.Permission, "%w", err).
+		WithHint("The role needs pg_read_all_data, and BYPASSRLS where row-level security applies to it.")
 }
 
 // explainProgram gives a client program's failure a reason: by the messages of libpq and of the C
