@@ -112,9 +112,18 @@ func exitCode(err error) int {
 	return -1
 }
 
+// oneLine is an error with pgBackRest's indented lines set in one.
+type oneLine struct{ error }
+
+func (o oneLine) Error() string {
+	return strings.Join(strings.Fields(strings.ReplaceAll(o.error.Error(), ";  ", "  ")), " ")
+}
+
+func (o oneLine) Unwrap() error { return o.error }
+
 // explain gives an error of pgBackRest its reason and, beside pgBackRest's own hints, ours.
 func (e *Engine) explain(command string, err error) error {
-	err = fmt.Errorf("stanza %s: %s: %w", e.Stanza, command, err)
+	err = fmt.Errorf("stanza %s: %s: %w", e.Stanza, command, oneLine{err})
 	fail := func(r failure.Reason, hint string, args ...any) error {
 		f := failure.New(r, "%w", err)
 		if hint != "" {

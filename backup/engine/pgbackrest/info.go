@@ -173,7 +173,8 @@ func (i Info) of(key int) (Info, error) {
 			WithHint("Is its disk or bucket there? A new stanza is made with: pgbackrest --stanza=%s stanza-create.", i.Name)
 	default:
 		message := strings.Join(strings.Fields(status.Message), " ")
-		return i, failure.New(failure.Repository, "pgBackRest's repository %d of stanza %s can't be read: %s", key, i.Name, message)
+		return i, failure.New(failure.Repository, "pgBackRest's repository %d of stanza %s can't be read: %s", key, i.Name, message).
+			WithHint("pgBackRest runs as the system user of --scratch-user, or postgres when this program is root: may that user read the repository?")
 	}
 	one := i
 	one.Status = status

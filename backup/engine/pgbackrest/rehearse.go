@@ -24,8 +24,11 @@ const replayPatience = 24 * time.Hour
 // WAL until the backup is consistent. It never touches the archive but to read: its configuration is
 // not the backup's own, whose paths, sizes and archive_command are another server's.
 func (e *Engine) Rehearse(ctx context.Context, b catalog.Backup, room *scratch.Room) error {
-	s, _, err := e.present(ctx, b)
+	s, i, err := e.present(ctx, b)
 	if err != nil {
+		return err
+	}
+	if err := e.checkWAL(ctx, i, s); err != nil { // before hours of restoring files that can't become consistent
 		return err
 	}
 	free, err := catalog.FreeBytes(room.Dir)
