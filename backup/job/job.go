@@ -169,7 +169,8 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, late)
 		defer cancel()
 		defer func() {
-			if err != nil && errors.Is(context.Cause(ctx), late) {
+			// A dialer that sees the deadline first reports a timeout of its own.
+			if at, _ := ctx.Deadline(); err != nil && (errors.Is(context.Cause(ctx), late) || !time.Now().Before(at)) {
 				err = &failure.Error{Reason: failure.Timeout, Err: fmt.Errorf("%w: %w", late, err)}
 			}
 		}()

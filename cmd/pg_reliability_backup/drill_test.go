@@ -189,7 +189,7 @@ func TestBootstrapOfANewRepositoryRunsTheSchema(t *testing.T) {
 // TestCostBesidePlainPgDump compares wall time and CPU, children included, of a run without
 // verification with pg_dump -Fc of the same database.
 func TestCostBesidePlainPgDump(t *testing.T) {
-	b := newBench(t)
+	b := newLoneBench(t)
 	s, rounds := 4, 1
 	if long() {
 		s, rounds = 70, 3

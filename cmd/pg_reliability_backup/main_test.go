@@ -50,7 +50,17 @@ type bench struct {
 	env  []string // for the program, besides the connection
 }
 
+// newBench makes a bench, beside those of other tests.
 func newBench(t *testing.T) *bench {
+	t.Helper()
+	if !long() {
+		t.Parallel()
+	}
+	return newLoneBench(t)
+}
+
+// newLoneBench makes a bench for a test that measures and wants the machine for itself.
+func newLoneBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, pg: pgtest.New(t, pgtest.Options{NoMonitorRole: true}), repo: filepath.Join(t.TempDir(), "repo")}
 	b.exec("postgres", `CREATE ROLE `+role+` LOGIN PASSWORD '`+pgtest.Password+`' IN ROLE pg_read_all_data, pg_monitor`, `CREATE DATABASE shop`)
