@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -262,17 +263,33 @@ func Suspicion(m catalog.Manifest, previous *catalog.Backup, below float64) *cat
 		return nil
 	}
 	p := previous.Manifest
-	size, before := m.Bytes, p.Bytes
-	if m.External != nil { // an incremental backup is small by design
-		size, before = m.ServerBytes(), p.ServerBytes()
-	}
+	rows, size := weight(m)
+	rowsBefore, before := weight(p)
 	switch {
-	case float64(m.Rows()) < below*float64(p.Rows()):
-		return &catalog.Suspect{Reason: "rows", Against: p.ID, Message: fmt.Sprintf("%d rows, the backup before had %d", m.Rows(), p.Rows())}
+	case float64(rows) < below*float64(rowsBefore):
+		return &catalog.Suspect{Reason: "rows", Against: p.ID, Message: fmt.Sprintf("%d rows, the backup before had %d", rows, rowsBefore)}
 	case float64(size) < below*float64(before):
 		return &catalog.Suspect{Reason: "size", Against: p.ID, Message: fmt.Sprintf("%d bytes, the backup before had %d", size, before)}
 	}
 	return nil
+}
+
+// kept are the names restore gives to databases it replaced: dropping one is no collapse.
+var kept = regexp.MustCompile(`_before_\d{8}T\d{6}$`)
+
+// weight is what two backups are compared by. An incremental backup is small by design: there the
+// size of the databases counts.
+func weight(m catalog.Manifest) (rows, bytes int64) {
+	for _, d := range m.Databases {
+		switch {
+		case kept.MatchString(d.Name):
+		case m.External != nil:
+			rows, bytes = rows+d.Contents.Rows(), bytes+d.ServerBytes
+		default:
+			rows, bytes = rows+d.Contents.Rows(), bytes+d.Bytes
+		}
+	}
+	return rows, bytes
 }
 
 // afterwards copies, verifies and prunes. The first failure is the run's error, the rest is logged.

@@ -278,14 +278,11 @@ func (s *session) beside(ctx context.Context, b catalog.Backup, db catalog.Datab
 	return got.Rows(), nil
 }
 
-// marker begins the comment on databases that are being restored.
-const marker = "pg_reliability_backup: unfinished restore of "
-
 func (s *session) create(ctx context.Context, name string, db catalog.Database, id string) error {
 	if err := pgdump.CreateDatabase(ctx, s.conn, name, db, false); err != nil {
 		return err
 	}
-	_, err := s.conn.Exec(ctx, "COMMENT ON DATABASE "+server.Quote(name)+" IS "+server.Literal(marker+id))
+	_, err := s.conn.Exec(ctx, "COMMENT ON DATABASE "+server.Quote(name)+" IS "+server.Literal(server.Unfinished+id))
 	if err != nil {
 		return fmt.Errorf("mark database %s as unfinished: %w", name, err)
 	}
@@ -297,8 +294,8 @@ func (s *session) dropLeftovers(ctx context.Context) error {
 	rows, err := s.conn.Query(ctx, `
 		SELECT d.datname
 		  FROM pg_catalog.pg_database d
-		 WHERE pg_catalog.shobj_description(d.oid, 'pg_database') LIKE $1 || '%'
-		   AND d.datname ~ '_restore_[0-9]{8}T[0-9]{6}$'`, marker)
+		 WHERE pg_catalog.starts_with(pg_catalog.shobj_description(d.oid, 'pg_database'), $1)
+		   AND d.datname ~ '_restore_[0-9]{8}T[0-9]{6}$'`, server.Unfinished)
 	if err != nil {
 		return fmt.Errorf("look for unfinished restores: %w", err)
 	}

@@ -35,13 +35,18 @@ func Facts(ctx context.Context, conn *pgx.Conn) (catalog.Server, error) {
 	return s, nil
 }
 
+// Unfinished begins the comment on databases that are being restored.
+const Unfinished = "pg_reliability_backup: unfinished restore of "
+
 // Databases lists the databases a run backs up: the chosen ones, or all that allow connections,
-// templates aside. A chosen one that is missing is an error.
+// templates and unfinished restores aside. A chosen one that is missing is an error.
 func Databases(ctx context.Context, conn *pgx.Conn, chosen []string) ([]string, error) {
 	rows, err := conn.Query(ctx, `
-		SELECT datname, datallowconn AND NOT datistemplate
+		SELECT datname,
+		       datallowconn AND NOT datistemplate
+		       AND NOT pg_catalog.starts_with(coalesce(pg_catalog.shobj_description(oid, 'pg_database'), ''), $1)
 		  FROM pg_catalog.pg_database
-		 ORDER BY datname`)
+		 ORDER BY datname`, Unfinished)
 	if err != nil {
 		return nil, fmt.Errorf("list the databases: %w", err)
 	}

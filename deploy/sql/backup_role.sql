@@ -24,6 +24,7 @@ ALTER ROLE reliability_backup
 ALTER ROLE reliability_backup PASSWORD :'password';
 \endif
 
+SET client_min_messages = warning;  -- the second time, the grants are there
 GRANT pg_read_all_data, pg_monitor TO reliability_backup;
 
 -- Dumps take as long as they take: limits set for everybody must not end them.
