@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,6 +117,21 @@ func TestRestoreFromTheCommandLine(t *testing.T) {
 	var list []struct{ ID, State string }
 	if err := json.Unmarshal([]byte(b.must("list", "--json")), &list); err != nil || len(list) != 2 || list[1].State != "verified" {
 		t.Errorf("list --json: %v, %v", list, err)
+	}
+}
+
+func TestTheManualHasEveryExitCodeAndCommand(t *testing.T) {
+	manual := string(read(t, filepath.Join("..", "..", "docs", "backup.md")))
+	for _, e := range exits() {
+		row := fmt.Sprintf("| %d | ", e.code)
+		if i := strings.Index(manual, row); i < 0 || len(e.reasons) > 0 && !strings.HasPrefix(manual[i+len(row):], strings.FieldsFunc(e.meaning, func(r rune) bool { return strings.ContainsRune(" :,", r) })[0]) {
+			t.Errorf("the manual lacks exit code %d: %s", e.code, e.meaning)
+		}
+	}
+	for name := range (&program{flags: &flags{}}).commands() {
+		if !strings.Contains(manual, "`"+name) {
+			t.Errorf("the manual lacks the command %s", name)
+		}
 	}
 }
 

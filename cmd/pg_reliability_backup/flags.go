@@ -46,8 +46,8 @@ type backupFlags struct {
 	timeout       time.Duration
 	suspectBelow  float64
 	minFree       units.Base2Bytes
-	noSpaceCheck  bool
-	noPrune       bool
+	spaceCheck    bool
+	prune         bool
 	textfile      string
 	initialise    bool
 }
@@ -76,7 +76,7 @@ type scheduleFlags struct {
 type restoreFlags struct {
 	database, as, keepAs, to, table string
 	at                              string
-	dropOld, list, noOwner          bool
+	dropOld, list, owner            bool
 	drain                           time.Duration
 }
 
@@ -158,7 +158,7 @@ func newApp() (*kingpin.Application, *flags) {
 	r.Flag("keep-as", "Name the old database gets (default: NAME_before_TIME).").StringVar(&f.restore.keepAs)
 	r.Flag("drop-old", "Drop the old database after the swap.").BoolVar(&f.restore.dropOld)
 	r.Flag("drain", "How long transactions of the old database may go on, at most 4s.").Default("2s").DurationVar(&f.restore.drain)
-	r.Flag("no-owner", "Leave everything to the role that restores, without roles and privileges.").BoolVar(&f.restore.noOwner)
+	r.Flag("owner", "Restore roles, owners and privileges; without, everything belongs to the role that restores.").Default("true").BoolVar(&f.restore.owner)
 	r.Flag("jobs", "Tables restored at once.").Default("2").IntVar(&f.backup.jobs)
 
 	b := app.Command("bootstrap", "Fill an empty server from the newest verified backup, or with an initial schema; with data in it, do nothing.")
@@ -203,8 +203,8 @@ func (f *flags) addBackup(c *kingpin.CmdClause) {
 	c.Flag("timeout", "Give up a backup after this time, verification aside.").Default("12h").DurationVar(&b.timeout)
 	c.Flag("suspect-below", "A backup with less than this share of the previous one's rows or size is suspect; 0 turns it off.").Default("0.5").Float64Var(&b.suspectBelow)
 	c.Flag("min-free", "Space that must stay free on the repository's disk.").Default("0B").BytesVar(&b.minFree)
-	c.Flag("no-space-check", "Don't ask for free space first.").BoolVar(&b.noSpaceCheck)
-	c.Flag("no-prune", "Delete no old backups.").BoolVar(&b.noPrune)
+	c.Flag("space-check", "Ask for free space first.").Default("true").BoolVar(&b.spaceCheck)
+	c.Flag("prune", "Delete the old backups that retention does not keep, after a success.").Default("true").BoolVar(&b.prune)
 	c.Flag("init", "Make the repository if its directory is empty. Only where the directory can't be an unmounted disk.").BoolVar(&b.initialise)
 }
 

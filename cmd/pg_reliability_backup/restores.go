@@ -21,9 +21,11 @@ func (p *program) restorer(repo *catalog.Repository, progress *progress) (*resto
 	if err != nil {
 		return nil, err
 	}
+	// Bootstrap has no such flag: the whole server comes back.
+	owner := p.flags.restore.owner || p.flags.restore.drain == 0
 	return &restore.Restorer{
 		Repo: repo, Engine: p.pgdump(repo), Target: target, Jobs: p.flags.backup.jobs, Drain: p.flags.restore.drain,
-		NoOwner: p.flags.restore.noOwner, Log: p.log, Now: time.Now, Progress: progress.report,
+		NoOwner: !owner, Log: p.log, Now: time.Now, Progress: progress.report,
 	}, nil
 }
 

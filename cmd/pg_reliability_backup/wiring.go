@@ -116,7 +116,7 @@ func (p *program) job(repo *catalog.Repository, trigger string, progress *progre
 		},
 		Verifier: p.verifier(repo, progress), Verify: p.flags.verify.after, VerifyTimeout: p.flags.verify.timeout,
 		Timeout: b.timeout, SuspectBelow: b.suspectBelow, MinFree: int64(b.minFree),
-		NoSpaceCheck: b.noSpaceCheck, NoPrune: b.noPrune, Trigger: trigger, Tool: version.Version, Log: p.log, Now: time.Now,
+		NoSpaceCheck: !b.spaceCheck, NoPrune: !b.prune, Trigger: trigger, Tool: version.Version, Log: p.log, Now: time.Now,
 	}, nil
 }
 
