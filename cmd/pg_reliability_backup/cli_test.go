@@ -114,6 +114,14 @@ func TestRestoreFromTheCommandLine(t *testing.T) {
 	if got, err := other.Query(t.Context(), "shop", "SELECT count(*) FROM item"); err != nil || got != "2000" {
 		t.Errorf("the other server has %s rows (%v)", got, err)
 	}
+	// Without a superuser: everything belongs to the role that restores.
+	b.exec("postgres", "CREATE ROLE plain LOGIN CREATEDB PASSWORD '"+pgtest.Password+"'")
+	plain := *b
+	plain.env = []string{"DATA_SOURCE_NAME=" + b.pg.DSN("plain", "postgres")}
+	plain.must("restore", first, "--as", "plain_copy", "--no-owner")
+	if got, err := b.pg.Query(t.Context(), "plain_copy", "SELECT relowner::regrole || ' ' || (SELECT count(*) FROM item) FROM pg_class WHERE relname = 'item'"); err != nil || got != "plain 2000" {
+		t.Errorf("plain_copy: %s, %v", got, err)
+	}
 	var list []struct{ ID, State string }
 	if err := json.Unmarshal([]byte(b.must("list", "--json")), &list); err != nil || len(list) != 2 || list[1].State != "verified" {
 		t.Errorf("list --json: %v, %v", list, err)

@@ -16,13 +16,11 @@ import (
 )
 
 // restorer puts a restore together.
-func (p *program) restorer(repo *catalog.Repository, progress *progress) (*restore.Restorer, error) {
+func (p *program) restorer(repo *catalog.Repository, progress *progress, owner bool) (*restore.Restorer, error) {
 	target, err := p.destination()
 	if err != nil {
 		return nil, err
 	}
-	// Bootstrap has no such flag: the whole server comes back.
-	owner := p.flags.restore.owner || p.flags.restore.drain == 0
 	return &restore.Restorer{
 		Repo: repo, Engine: p.pgdump(repo), Target: target, Jobs: p.flags.backup.jobs, Drain: p.flags.restore.drain,
 		NoOwner: !owner, Log: p.log, Now: time.Now, Progress: progress.report,
@@ -51,7 +49,7 @@ func (p *program) restore(ctx context.Context) error {
 	}
 	bar := newProgress(p.err, p.log)
 	defer bar.done()
-	r, err := p.restorer(repo, bar)
+	r, err := p.restorer(repo, bar, p.flags.restore.owner)
 	if err != nil {
 		return err
 	}
@@ -173,7 +171,7 @@ func (p *program) bootstrap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := p.restorer(repo, bar)
+	r, err := p.restorer(repo, bar, true)
 	if err != nil {
 		return err
 	}
