@@ -48,13 +48,16 @@ func sequenceOf(id string) (uint64, bool) {
 	return n, err == nil
 }
 
-// timeOf reads the time from an id.
-func timeOf(id string) (time.Time, bool) {
+// timeOf reads the time from an id; zero when it has none.
+func timeOf(id string) time.Time {
 	if len(id) < 16 {
-		return time.Time{}, false
+		return time.Time{}
 	}
 	t, err := time.Parse("20060102T150405Z", id[:16])
-	return t, err == nil
+	if err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // Path is the directory of a published backup.

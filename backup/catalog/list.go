@@ -96,7 +96,7 @@ func (r *Repository) Get(id string) (Backup, error) {
 // read reads one backup, whatever its state.
 func (r *Repository) read(id string) Backup {
 	n, _ := sequenceOf(id)
-	at, _ := timeOf(id)
+	at := timeOf(id)
 	b := Backup{ID: id, Sequence: n, Dir: r.Path(id)}
 	m, err := r.cache.manifest(b.Dir, id)
 	if err != nil {

@@ -26,7 +26,7 @@ func (r *Repository) Sweep(ctx context.Context) ([]string, error) {
 		*s = r.Settled(*s)
 		for _, d := range drafts {
 			if n, ok := sequenceOf(d.Name()); ok && n > s.LastSequence {
-				at, _ := timeOf(d.Name())
+				at := timeOf(d.Name())
 				*s = s.Failed(Failure{ID: d.Name(), At: at, Reason: failure.Killed, Message: "the run vanished at its beginning"})
 				s.LastSequence = n
 			}

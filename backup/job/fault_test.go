@@ -15,6 +15,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
 )
 
@@ -350,5 +351,26 @@ func TestRestoreWaitsForATransactionThenEndsIt(t *testing.T) {
 	}
 	if rep.SwapSeconds < 0.5 || rep.SwapSeconds > 5 {
 		t.Errorf("the swap took %.2f s, want the grace of 0.5 s and little more", rep.SwapSeconds)
+	}
+}
+
+func TestBackupOfAStandby(t *testing.T) {
+	b := newBench(t)
+	standby, err := b.pg.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Close() })
+	if b.job.Request.Target, err = server.Parse(standby.DSN(backupRole, "postgres"), nil); err != nil {
+		t.Fatal(err)
+	}
+	b.job.Verify = true
+	backup := b.run(t)
+	if !backup.Manifest.Server.InRecovery || backup.Manifest.Rows() != 4100 || backup.Health != catalog.Verified {
+		t.Errorf("%s (%s), in recovery: %t, %d rows", backup.Health, backup.Problem, backup.Manifest.Server.InRecovery, backup.Manifest.Rows())
+	}
+	_, err = b.restorer(t, standby).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
+	if failure.Of(err) != failure.Refused {
+		t.Errorf("restore into a standby: %v", err)
 	}
 }

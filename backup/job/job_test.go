@@ -75,7 +75,7 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &pgdump.Engine{Repository: repo}
+	e := &pgdump.Engine{}
 	logger := log.NewLogfmtLogger(testWriter{t})
 	return &bench{pg: pg, repo: repo, job: &job.Job{
 		Repo: repo, Engine: e, Policy: retention.Policy{Keep: 7}, SuspectBelow: 0.5, Trigger: "run", Tool: "test",

@@ -33,7 +33,7 @@ func (b *bench) restorer(t *testing.T, pg *pgtest.Cluster) *restore.Restorer {
 		t.Fatal(err)
 	}
 	return &restore.Restorer{
-		Repo: b.repo, Engine: &pgdump.Engine{Repository: b.repo}, Target: target, Log: b.job.Log, Now: time.Now,
+		Repo: b.repo, Engine: &pgdump.Engine{}, Target: target, Log: b.job.Log, Now: time.Now,
 	}
 }
 

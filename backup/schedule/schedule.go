@@ -92,13 +92,13 @@ func (d *Daemon) Serve(ctx context.Context) error {
 			next = due
 		}
 		if !now.Before(next) {
-			err := d.Run(ctx)
+			ok := d.Run(ctx) == nil
 			if ctx.Err() != nil {
 				return nil
 			}
 			ended := d.Now().Round(0)
 			next = d.Plan.Next(ended)
-			if err == nil {
+			if ok {
 				left = d.Retries
 			} else if retry := ended.Add(d.RetryDelay); left > 0 && retry.Before(next) {
 				left--

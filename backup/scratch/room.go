@@ -29,6 +29,7 @@ const (
 	ownerFile    = "owner"
 	startTimeout = 5 * time.Minute // a physical backup replays WAL first
 	stopTimeout  = 30 * time.Second
+	sweepAge     = 10 * time.Second
 	port         = 5432 // the name of the socket; nothing listens on TCP
 	// socketBytes is what a unix socket's path may have.
 	socketBytes = 107
@@ -343,9 +344,13 @@ func (r *Room) Close() error {
 func Sweep(base string) {
 	rooms, _ := filepath.Glob(filepath.Join(base, prefix+"*"))
 	for _, dir := range rooms {
+		// One that is being made this moment is not locked yet.
+		if fi, err := os.Lstat(filepath.Join(dir, ownerFile)); err != nil || time.Since(fi.ModTime()) < sweepAge {
+			continue
+		}
 		f, err := os.OpenFile(filepath.Join(dir, ownerFile), os.O_RDWR, 0)
 		if err != nil {
-			continue // another user's, or being made this moment
+			continue // another user's
 		}
 		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			endServer(filepath.Join(dir, "data"))

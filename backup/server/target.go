@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -303,6 +302,3 @@ func Literal(s string) string {
 	}
 	return q
 }
-
-// interval renders a duration as milliseconds for a setting.
-func interval(d time.Duration) string { return fmt.Sprintf("'%dms'", d.Milliseconds()) }

@@ -388,3 +388,23 @@ func TestCollapsedBackupPausesPruning(t *testing.T) {
 		t.Errorf("%d backups are left after accepting, want 2", len(all))
 	}
 }
+
+func TestTerminatedRunEndsInOrder(t *testing.T) {
+	b := newBench(t)
+	b.fill(15)
+	cmd := b.cmd("run")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.waitForDraft(0)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupt {
+		t.Errorf("exit code %d, want %d", code, exitInterrupt)
+	}
+	if left := drafts(b); len(left) > 0 {
+		t.Errorf("drafts are left: %v", left)
+	}
+	b.gather().expect(t, "runs_total{reason=interrupted,result=failure}", 1)
+	b.run()
+}

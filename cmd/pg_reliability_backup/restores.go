@@ -22,7 +22,7 @@ func (p *program) restorer(repo *catalog.Repository, progress *progress, owner b
 		return nil, err
 	}
 	return &restore.Restorer{
-		Repo: repo, Engine: p.pgdump(repo), Target: target, Jobs: p.flags.backup.jobs, Drain: p.flags.restore.drain,
+		Repo: repo, Engine: p.pgdump(), Target: target, Jobs: p.flags.backup.jobs, Drain: p.flags.restore.drain,
 		NoOwner: !owner, Log: p.log, Now: time.Now, Progress: progress.report,
 	}, nil
 }
@@ -45,7 +45,7 @@ func (p *program) restore(ctx context.Context) error {
 		return err
 	}
 	if p.flags.restore.list {
-		return p.listContents(ctx, repo, b, database)
+		return p.listContents(ctx, b, database)
 	}
 	bar := newProgress(p.err, p.log)
 	defer bar.done()
@@ -144,7 +144,7 @@ func (p *program) plan(b catalog.Backup, database string, r *restore.Restorer) e
 	return nil
 }
 
-func (p *program) listContents(ctx context.Context, repo *catalog.Repository, b catalog.Backup, database string) error {
+func (p *program) listContents(ctx context.Context, b catalog.Backup, database string) error {
 	db, ok := b.Manifest.Database(database)
 	if !ok {
 		return failure.New(failure.Nothing, "backup %s has no database %q", b.ID, database)
@@ -155,7 +155,7 @@ func (p *program) listContents(ctx context.Context, repo *catalog.Repository, b 
 	if p.flags.json {
 		return p.printJSON(db.Contents)
 	}
-	e := p.pgdump(repo)
+	e := p.pgdump()
 	programs, err := e.Programs(ctx, b.Manifest.Server.Major())
 	if err != nil {
 		return err

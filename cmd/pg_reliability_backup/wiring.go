@@ -42,7 +42,7 @@ func engineNames() []string { return []string{pgdump.Name} }
 
 // engines are all engines this program reads backups of.
 func (p *program) engines(repo *catalog.Repository) []engine.Engine {
-	return []engine.Engine{p.pgdump(repo)}
+	return []engine.Engine{p.pgdump()}
 }
 
 // engine is the one that --engine names.
@@ -55,9 +55,9 @@ func (p *program) engine(repo *catalog.Repository) (engine.Engine, error) {
 	return nil, failure.New(failure.Config, "--engine=%s is not known", p.flags.backup.engine)
 }
 
-func (p *program) pgdump(repo *catalog.Repository) *pgdump.Engine {
+func (p *program) pgdump() *pgdump.Engine {
 	return &pgdump.Engine{
-		Finder: p.finder(), Jobs: p.flags.backup.jobs, ParallelAbove: int64(p.flags.backup.parallelAbove), Repository: repo,
+		Finder: p.finder(), Jobs: p.flags.backup.jobs, ParallelAbove: int64(p.flags.backup.parallelAbove),
 		Compress: &p.flags.backup.compress,
 	}
 }

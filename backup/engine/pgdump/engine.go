@@ -37,8 +37,6 @@ type Engine struct {
 	ParallelAbove int64
 	// Compress is gzip's level, 0 to 9; nil leaves it to pg_dump, which takes 6.
 	Compress *int
-	// Repository is where archives are read from, for Check and Rehearse.
-	Repository *catalog.Repository
 }
 
 const (
