@@ -26,6 +26,8 @@ TEST_PARALLEL ?= 2
 PACKAGES ?= ./...
 TESTFLAGS ?=
 
+# What the tests talk to.
+parts := server prometheus alertmanager pgbouncer pgbackrest
 install := internal/pgtest/install.sh
 lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -48,21 +50,21 @@ demo: ## Run PostgreSQL under a light load, the exporter and Prometheus until Ct
 	@exec bin/demo
 
 .PHONY: test
-test: ## Test everything; installs PostgreSQL, Prometheus and PgBouncer where missing
-	@$(install) server prometheus pgbouncer
+test: ## Test everything; installs the servers it needs where missing
+	@$(install) $(parts)
 	$(GO) vet ./...
 	@if $(install) docker; then export PG_RELIABILITY_DOCKER=1; fi; set -x; \
 	$(GO) test -p $(TEST_PARALLEL) -timeout 9m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: test-versions
 test-versions: ## Test what depends on the server's version on PostgreSQL 13 to 18
-	@$(install) versions pgbouncer
+	@$(install) versions $(parts)
 	PGTEST_VERSIONS=all $(GO) test -p $(TEST_PARALLEL) -timeout 9m $(TESTFLAGS) \
 		$$(grep -rlF --include='*_test.go' 'pgtest.EachVersion(' . | xargs -n1 dirname | sort -u)
 
 .PHONY: test-race
 test-race: ## Test everything with the race detector (needs a C compiler)
-	@$(install) server prometheus pgbouncer
+	@$(install) $(parts)
 	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: lint

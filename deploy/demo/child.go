@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,16 +20,54 @@ const (
 	stopWithin = 5 * time.Second
 )
 
-// child is a program that lives no longer than the demo.
+// child is a program that serves HTTP and lives no longer than the demo.
 type child struct {
-	name    string
+	name string
+	// port it is usually found on.
+	port int
+	// ready is the path that answers with status 200 once it works.
+	ready string
+	// command to run it on an address.
+	command func(address string) *exec.Cmd
+
 	address string
-	// moved says why it is not on its usual port; empty when it is.
-	moved  string
-	cmd    *exec.Cmd
-	log    string        // path of what it writes
-	exited chan struct{} // closed when it is gone; nil when it was never started
-	err    error         // of its end; read it after exited
+	cmd     *exec.Cmd
+	log     string        // path of what it writes
+	exited  chan struct{} // closed when it is gone; nil when it was never started
+	err     error         // of its end; read it after exited
+}
+
+// launch starts the program on its usual port, or on a free one where that is taken, and waits until it works. Somebody
+// may have been faster to take the port, so a program that dies at once has a second chance.
+func (c *child) launch(ctx context.Context, r *room) error {
+	var err error
+	for _, port := range []int{c.port, 0} {
+		if c.address, err = address(ctx, port); err != nil {
+			return err
+		}
+		c.cmd = c.command(c.address)
+		if err = c.start(r); err != nil {
+			return err
+		}
+		if err = c.wait(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-c.exited:
+		default:
+			c.stop()
+			return err
+		}
+	}
+	return err
+}
+
+// moved says so when it is not on its usual port.
+func (c *child) moved() string {
+	if c.exited == nil || strings.HasSuffix(c.address, ":"+strconv.Itoa(c.port)) {
+		return ""
+	}
+	return fmt.Sprintf("The %s is not on its usual port, %d, because that is in use.", c.name, c.port)
 }
 
 // start runs the program; call it on the main thread only, see run.
@@ -51,12 +90,12 @@ func (c *child) start(r *room) error {
 	return nil
 }
 
-// waitFor waits until the path answers with status 200.
-func (c *child) waitFor(ctx context.Context, path string) error {
+// wait waits until the program works.
+func (c *child) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	for {
-		err := get(ctx, "http://"+c.address+path, nil)
+		err := get(ctx, "http://"+c.address+c.ready, nil)
 		if err == nil {
 			return nil
 		}

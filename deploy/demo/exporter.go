@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
@@ -19,29 +20,20 @@ func startExporter(ctx context.Context, program string, r *room, db *database) (
 	if err != nil {
 		return nil, fmt.Errorf("copy the exporter: %w", err)
 	}
-	addr, moved, err := address(ctx, exporterPort, "The exporter")
-	if err != nil {
-		return nil, err
-	}
-	cmd := pgtest.Command(program,
-		"--web.listen-address="+addr,
-		"--state.dir="+filepath.Join(db.Dir, "exporter"),
-		"--volume=data="+db.DataDir(),
-	)
-	// Nothing of the user's environment may lead the exporter to another server.
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"),
-		fmt.Sprintf("DATA_SOURCE_URI=127.0.0.1:%d/%s?sslmode=disable", db.Port, appDatabase),
-		"DATA_SOURCE_USER=" + pgtest.Monitor,
-		"DATA_SOURCE_PASS=" + db.password,
-	}
-	e := &exporter{child{name: "exporter", address: addr, moved: moved, cmd: cmd}}
-	if err := e.start(r); err != nil {
-		return nil, err
-	}
-	if err := e.waitFor(ctx, "/api/health/ready"); err != nil {
-		e.stop()
-		return nil, err
-	}
-	return e, nil
+	e := &exporter{child{name: "exporter", port: exporterPort, ready: "/api/health/ready", command: func(address string) *exec.Cmd {
+		cmd := pgtest.Command(program,
+			"--web.listen-address="+address,
+			"--state.dir="+filepath.Join(db.Dir, "exporter"),
+			"--volume=data="+db.DataDir(),
+		)
+		// Nothing of the user's environment may lead the exporter to another server.
+		cmd.Env = []string{
+			"PATH=" + os.Getenv("PATH"),
+			fmt.Sprintf("DATA_SOURCE_URI=127.0.0.1:%d/%s?sslmode=disable", db.Port, appDatabase),
+			"DATA_SOURCE_USER=" + pgtest.Monitor,
+			"DATA_SOURCE_PASS=" + db.password,
+		}
+		return cmd
+	}}}
+	return e, e.launch(ctx, r)
 }

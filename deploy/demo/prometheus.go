@@ -39,24 +39,15 @@ func startPrometheus(ctx context.Context, r *room, target string) (*prometheus, 
 	if err := os.WriteFile(config, fmt.Appendf(nil, prometheusConfig, target), 0o644); err != nil {
 		return nil, fmt.Errorf("write Prometheus' configuration: %w", err)
 	}
-	addr, moved, err := address(ctx, prometheusPort, "Prometheus")
-	if err != nil {
-		return nil, err
-	}
-	p := &prometheus{child: child{name: "prometheus", address: addr, moved: moved, cmd: pgtest.Command(program,
-		"--config.file="+config,
-		"--storage.tsdb.path="+filepath.Join(r.dir, "server", "prometheus"),
-		"--web.listen-address="+addr,
-		"--log.level=warn",
-	)}}
-	if err := p.start(r); err != nil {
-		return nil, err
-	}
-	if err := p.waitFor(ctx, "/-/ready"); err != nil {
-		p.stop()
-		return nil, err
-	}
-	return p, nil
+	p := &prometheus{child: child{name: "prometheus", port: prometheusPort, ready: "/-/ready", command: func(address string) *exec.Cmd {
+		return pgtest.Command(program,
+			"--config.file="+config,
+			"--storage.tsdb.path="+filepath.Join(r.dir, "server", "prometheus"),
+			"--web.listen-address="+address,
+			"--log.level=warn",
+		)
+	}}}
+	return p, p.launch(ctx, r)
 }
 
 // scrape is what Prometheus says of its newest scrape of the exporter: up, down, or unknown before the first.

