@@ -5,7 +5,6 @@
 #   install.sh prometheus         Prometheus and promtool
 #   install.sh alertmanager       Alertmanager and amtool
 #   install.sh pgbouncer          PgBouncer
-#   install.sh pgbackrest         pgBackRest
 #   install.sh postgres_exporter  what `make bench` compares with
 #   install.sh pgbackrest         pgBackRest
 #   install.sh s3                 a server that speaks S3 (versitygw), built by Go
@@ -155,8 +154,6 @@ for what in "$@"; do
       { command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && command -v amtool >/dev/null ||
         packages prometheus-alertmanager golang-github-prometheus-alertmanager alertmanager alertmanager ||
         die "Alertmanager is not installed. Install the package prometheus-alertmanager." ;;
-    pgbackrest)
-      command -v pgbackrest >/dev/null || packages pgbackrest || die "pgBackRest is not installed. Install the package pgbackrest." ;;
     pgbouncer)
       [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || packages pgbouncer pgbouncer pgbouncer pgbouncer ||
         die "PgBouncer is not installed. Install the package pgbouncer." ;;
@@ -175,6 +172,6 @@ for what in "$@"; do
       } ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
     docker) engine_that_runs ;;
-    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, versions or docker" ;;
+    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, versions or docker" ;;
   esac
 done
