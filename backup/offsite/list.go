@@ -1,0 +1,71 @@
+package offsite
+
+import (
+	"context"
+	"regexp"
+	"sort"
+	"strings"
+
+	"github.com/go-kit/log/level"
+	"github.com/minio/minio-go/v7"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// Object names below the prefix: repository id, backup id, file.
+var namePattern = regexp.MustCompile(`^([0-9a-f]{16})/(\d{8}T\d{6}Z-\d{1,19})/(.+)$`)
+
+// List lists the complete copies under the prefix, of all repositories, newest first. An index that
+// can't be read is left out, and logged: one damaged copy must not hide the others.
+func (s *Store) List(ctx context.Context) ([]Copy, error) {
+	objects, err := s.list(ctx, s.prefix)
+	if err != nil {
+		return nil, err
+	}
+	var copies []Copy
+	for name := range objects {
+		m := namePattern.FindStringSubmatch(strings.TrimPrefix(name, s.prefix))
+		if m == nil || m[3] != indexFile {
+			continue
+		}
+		x, err := s.index(ctx, m[1], m[2], objects)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		if err != nil {
+			_ = level.Error(s.o.Log).Log("msg", "an off-site copy can't be used", "id", m[2], "err", err)
+			continue
+		}
+		copies = append(copies, Copy{Index: x, Target: s.Target(m[1])})
+	}
+	sort.Slice(copies, func(a, b int) bool {
+		if copies[a].Sequence != copies[b].Sequence && copies[a].RepositoryID == copies[b].RepositoryID {
+			return copies[a].Sequence > copies[b].Sequence
+		}
+		return copies[a].Finished.After(copies[b].Finished)
+	})
+	return copies, nil
+}
+
+// index reads a copy's index and finds its objects in the listing.
+func (s *Store) index(ctx context.Context, repositoryID, id string, objects map[string]minio.ObjectInfo) (Index, error) {
+	dir := s.dir(repositoryID, id)
+	text, err := s.get(ctx, dir+indexFile, maxIndex)
+	if err != nil {
+		return Index{}, err
+	}
+	x, err := parseIndex(text, repositoryID, id)
+	if err != nil {
+		return Index{}, failure.New(failure.Offsite, "off-site: %s: %w", dir, err)
+	}
+	for _, f := range x.Files {
+		o, ok := objects[dir+f.Path]
+		switch {
+		case !ok:
+			return Index{}, failure.New(failure.Offsite, "off-site: %s%s is missing", dir, f.Path)
+		case o.Size != f.Bytes:
+			return Index{}, failure.New(failure.Offsite, "off-site: %s%s has %d bytes, the index says %d", dir, f.Path, o.Size, f.Bytes)
+		}
+	}
+	return x, nil
+}
