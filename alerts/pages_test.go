@@ -141,7 +141,7 @@ func metricTypes(t *testing.T) map[string]string {
 func (p *pages) programs(t *testing.T) {
 	dir := t.TempDir()
 	am, prom := freeAddress(t), freeAddress(t)
-	alertmanager := startAlertmanager(t, dir, am, "http://127.0.0.1:1")
+	alertmanager := startAlertmanager(t, dir, am, "http://127.0.0.1:1", func(config string) string { return config })
 	prometheus := startPrometheus(t, dir, prom, prometheusConfig(prom, am, filepath.Join(absolute(t), "*.rules.yml"), nil, time.Second))
 	p.scrape(t, prometheus.url, "prometheus_rule_evaluation_failures_total", "prometheus_notifications_errors_total")
 	p.scrape(t, alertmanager.url, "alertmanager_notifications_failed_total")

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -178,10 +177,10 @@ func startPrometheus(t testing.TB, dir, address, config string) *process {
 }
 
 // startAlertmanager runs Alertmanager on our configuration with its webhooks sent to another address.
-func startAlertmanager(t testing.TB, dir, address, webhook string) *process {
+func startAlertmanager(t testing.TB, dir, address, webhook string, change func(string) string) *process {
 	t.Helper()
 	const shippedWebhook = "http://127.0.0.1:9095/"
-	config := configuration(t)
+	config := change(configuration(t))
 	if !strings.Contains(config, shippedWebhook) {
 		t.Fatalf("alertmanager.yml has no receiver at %s", shippedWebhook)
 	}
@@ -195,5 +194,3 @@ func startAlertmanager(t testing.TB, dir, address, webhook string) *process {
 			"--web.listen-address="+address, "--cluster.listen-address=")
 	})
 }
-
-func signal(pid int, s syscall.Signal) error { return syscall.Kill(pid, s) }

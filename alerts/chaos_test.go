@@ -1,0 +1,286 @@
+package alerts_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+// run modes: the normal test injects a few faults and shortens durations; PG_RELIABILITY_CHAOS=1 injects all with
+// shortened durations; PG_RELIABILITY_CHAOS=real injects all with the rules, routes and scrape interval as shipped,
+// which takes half an hour. The last two write docs/chaos.md.
+type mode struct {
+	name     string
+	compress float64       // the one parameter; 1 is what is shipped
+	scrape   time.Duration // Prometheus' scrape interval
+	all      bool
+}
+
+func chaosMode() mode {
+	switch os.Getenv("PG_RELIABILITY_CHAOS") {
+	case "":
+		return mode{name: "short", compress: 60, scrape: time.Second}
+	case "real":
+		return mode{name: "real", compress: 1, scrape: 15 * time.Second, all: true}
+	default:
+		return mode{name: "compressed", compress: 60, scrape: time.Second, all: true}
+	}
+}
+
+// scaled is a duration of the shipped rules as this run has it.
+func (m mode) scaled(d time.Duration) time.Duration { return time.Duration(float64(d) / m.compress) }
+
+// alarm is what a fault must lead to. The instance is the fault's when it is empty.
+type alarm struct{ name, severity, instance string }
+
+// noInstance is of alarms about a whole cluster.
+const noInstance = "-"
+
+func (a alarm) receiver() string {
+	if a.severity == "critical" {
+		return "page"
+	}
+	return "ticket"
+}
+
+// fault is one thing that happens to a server, and what people are told of it.
+type fault struct {
+	name  string // also the cluster's label
+	about string
+	short bool // part of the normal test
+	// settings of the server; build is what else the scene needs before it is watched.
+	settings map[string]string
+	build    func(*scene)
+	inject   func(*scene)
+	heal     func(*scene)
+	// want is all that people hear, may what they may hear besides, with the reason in a comment. No wants: nobody
+	// hears anything.
+	want []alarm
+	may  []string
+}
+
+// The whole way: real PostgreSQL, our exporter, real Prometheus with our rules, real Alertmanager with our routes, and
+// a webhook that hears what people would. Each fault has a cluster of its own, so that all happen at once.
+func TestChaos(t *testing.T) {
+	m := chaosMode()
+	w := newWatch(t, m)
+	table := &chaosTable{mode: m}
+	t.Run("faults", func(t *testing.T) {
+		for _, f := range faults() {
+			if !f.short && !m.all {
+				continue
+			}
+			t.Run(f.name, func(t *testing.T) {
+				t.Parallel()
+				w.play(t, f, table)
+			})
+		}
+	})
+	// After all others, because it silences them.
+	t.Run("alertmanager-killed", func(t *testing.T) { w.deadMan(t, table) })
+	if m.all && !t.Failed() {
+		table.write(t)
+	}
+}
+
+// scene is one server under watch.
+type scene struct {
+	*testing.T
+	mode     mode
+	fault    fault
+	pg       *pgtest.Cluster
+	standby  *pgtest.Cluster
+	exporter *process
+	proxy    *pgtest.Proxy
+	volume   string // a small file system of its own; empty without
+	quit     func() // ends what inject began
+}
+
+// play sets a scene, waits until all is well, injects the fault, times what people hear, heals it, times that too.
+func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
+	s := &scene{T: t, mode: w.mode, fault: f, quit: func() {}}
+	if f.build == nil {
+		s.pg = pgtest.New(t, pgtest.Options{Settings: f.settings})
+	} else {
+		f.build(s)
+	}
+	if t.Failed() || t.Skipped() {
+		return
+	}
+	targets := []target{{cluster: f.name, instance: f.name}}
+	var args []string
+	if s.volume != "" {
+		args = append(args, "--volume=data="+s.volume)
+	}
+	s.exporter = startExporter(t, s.pg.MonitorDSN(), args...)
+	targets[0].address = strings.TrimPrefix(s.exporter.url, "http://")
+	if s.standby != nil {
+		second := startExporter(t, s.standby.MonitorDSN())
+		targets = append(targets, target{strings.TrimPrefix(second.url, "http://"), f.name, f.name + "-standby"})
+	}
+	w.watch(t, targets)
+	defer w.unwatch(f.name)
+	w.waitCalm(t, f.name, len(targets))
+
+	began := time.Now()
+	f.inject(s)
+	heard := map[alarm]time.Duration{}
+	patience := w.mode.scaled(40*time.Minute) + 90*time.Second
+	for _, a := range f.want {
+		heard[a] = w.waitFor(t, f.name, a, false, began, patience)
+	}
+	healed := time.Now()
+	if f.heal != nil {
+		f.heal(s)
+	}
+	s.quit()
+	ended := map[alarm]time.Duration{}
+	for _, a := range f.want {
+		ended[a] = w.waitFor(t, f.name, a, true, healed, patience)
+	}
+	if len(f.want) == 0 {
+		w.waitWell(t, f.name)
+	}
+	if strings.HasPrefix(f.name, "server-killed") && w.mode.compress == 1 && heard[f.want[0]] > time.Minute {
+		t.Errorf("the page came %s after the fault", heard[f.want[0]])
+	}
+	w.nothingElse(t, f, began)
+	table.add(f, heard, ended)
+}
+
+// deadMan kills Alertmanager: what alarms then is the silence of Watchdog.
+func (w *watch) deadMan(t *testing.T, table *chaosTable) {
+	// Three intervals of Watchdog's route without a word are the alarm.
+	silence := max(w.mode.scaled(3*time.Minute), 5*time.Second)
+	pgtest.Eventually(t, silence, func() error { return w.heardWithin(silence) })
+	w.alertmanager.kill()
+	killed := time.Now()
+	pgtest.Eventually(t, 2*silence+30*time.Second, func() error {
+		if w.heardWithin(silence) == nil {
+			return fmt.Errorf("Watchdog is still heard")
+		}
+		return nil
+	})
+	alarmed := time.Since(killed)
+	w.alertmanager.start(t)
+	back := time.Now()
+	pgtest.Eventually(t, 2*silence+30*time.Second, func() error { return w.heardWithin(silence) })
+	a := alarm{"Watchdog", "silence", ""}
+	table.add(fault{name: "alertmanager-killed", about: "SIGKILL of Alertmanager; the dead man's switch alarms on the silence", want: []alarm{a}},
+		map[alarm]time.Duration{a: alarmed}, map[alarm]time.Duration{a: time.Since(back)})
+}
+
+// chaosTable is docs/chaos.md, one section a mode.
+type chaosTable struct {
+	mode mode
+	mu   sync.Mutex
+	rows map[string]string
+}
+
+func (c *chaosTable) add(f fault, heard, ended map[alarm]time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rows == nil {
+		c.rows = map[string]string{}
+	}
+	if len(f.want) == 0 {
+		c.rows[f.name] = fmt.Sprintf("| %s | %s | nobody is told | | |\n", f.name, f.about)
+		return
+	}
+	for i, a := range f.want {
+		name, about := f.name, f.about
+		if i > 0 {
+			name, about = "", ""
+		}
+		c.rows[f.name] += fmt.Sprintf("| %s | %s | %s (%s) | %.0f | %.0f |\n", name, about, a.name, a.severity, heard[a].Seconds(), ended[a].Seconds())
+	}
+}
+
+const chaosFile = "../docs/chaos.md"
+
+const chaosHead = `# What happens when
+
+Written by ` + "`PG_RELIABILITY_CHAOS=1 go test ./alerts -run Chaos`" + ` and ` + "`PG_RELIABILITY_CHAOS=real`" + `, which inject each fault into a
+real PostgreSQL server watched by our exporter, a real Prometheus with the rules of alerts/, a real Alertmanager with
+its routes, and a webhook that receives what people would. ` + "*To hear*" + ` is from the fault to the notification, ` + "*to end*" + ` from
+the repair to the notification that it is over, in seconds. critical pages, warning is a ticket. In each row nothing
+else was sent, but for what the test's list of faults allows with its reason.
+`
+
+func (m mode) heading() string {
+	if m.compress == 1 {
+		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/.\n"
+	}
+	return fmt.Sprintf("## Compressed\n\nScrapes every second; how long a state must last before it is an alert, the windows that look back, and\n"+
+		"Alertmanager's intervals are divided by %.0f. The 30 s after which a server that is down pages are not.\n", m.compress)
+}
+
+func (c *chaosTable) write(t *testing.T) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(c.mode.heading() + "\n| Fault | | Alert | To hear | To end |\n|---|---|---|--:|--:|\n")
+	for _, f := range faults() {
+		b.WriteString(c.rows[f.name])
+	}
+	b.WriteString(c.rows["alertmanager-killed"])
+	// The other mode's section stays.
+	other := mode{compress: 1}
+	if c.mode.compress == 1 {
+		other = mode{compress: 60}
+	}
+	sections := map[float64]string{c.mode.compress: b.String()}
+	if old, err := os.ReadFile(chaosFile); err == nil {
+		if _, section, found := strings.Cut(string(old), other.heading()); found {
+			section, _, _ = strings.Cut(section, "\n## ")
+			sections[other.compress] = other.heading() + strings.TrimRight(section, "\n") + "\n"
+		}
+	}
+	text := chaosHead
+	for _, compress := range []float64{1, 60} {
+		if s := sections[compress]; s != "" {
+			text += "\n" + s
+		}
+	}
+	if err := os.WriteFile(chaosFile, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The table is of these faults, all of them.
+func TestChaosTableListsEveryFault(t *testing.T) {
+	b, err := os.ReadFile(chaosFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range faults() {
+		if !strings.Contains(string(b), "| "+f.name+" |") {
+			t.Errorf("docs/chaos.md does not have %s. HINT: Run PG_RELIABILITY_CHAOS=1 go test ./alerts -run Chaos", f.name)
+		}
+		for _, a := range f.want {
+			if !strings.Contains(string(b), fmt.Sprintf("| %s (%s) |", a.name, a.severity)) {
+				t.Errorf("docs/chaos.md does not have %s for %s", a.name, f.name)
+			}
+		}
+	}
+}
+
+func writeRules(t testing.TB, dir string, compress float64) string {
+	t.Helper()
+	config, _, _ := shipped(t)
+	files, err := config.Rules(compress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "*.rules.yml")
+}

@@ -1,0 +1,309 @@
+package alerts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+// An outage that lasts until its page has come is longer than the recovery objective, which is a ticket; and it may
+// burn the hour's share of the error budget, which is never muted.
+var longOutage = []string{"PostgresRecoverySlow", "PostgresErrorBudgetBurn"}
+
+func faults() []fault {
+	return []fault{
+		{
+			name: "server-killed", about: "SIGKILL of the postmaster and its children, started again after the page", short: true,
+			inject: func(s *scene) { s.pg.KillServer() },
+			heal:   func(s *scene) { s.must(s.pg.Launch(context.Background())) },
+			want:   []alarm{{name: "PostgresDown", severity: "critical"}}, may: longOutage,
+		},
+		{
+			name: "server-frozen", about: "SIGSTOP of all processes, SIGCONT after the page",
+			inject: func(s *scene) { s.pg.Pause() },
+			heal:   func(s *scene) { s.pg.Resume() },
+			want:   []alarm{{name: "PostgresDown", severity: "critical"}}, may: longOutage,
+		},
+		{
+			name: "server-away", about: "stopped for 22 s, less than the recovery objective", short: true,
+			inject: func(s *scene) {
+				s.must(s.pg.Stop())
+				s.metric("pg_reliability_outage_in_progress_seconds", 22)
+				s.must(s.pg.Launch(context.Background()))
+			},
+		},
+		{
+			name: "server-restarted", about: "a fast restart",
+			inject: func(s *scene) {
+				s.must(s.pg.Restart(context.Background()))
+				s.metric(`pg_reliability_restarts_total{kind="restart"}`, 1)
+			},
+		},
+		{
+			name: "restart-loop", about: "three restarts in a row",
+			inject: func(s *scene) {
+				for n := 1; n <= 3; n++ {
+					s.must(s.pg.Restart(context.Background()))
+					s.metric(`pg_reliability_restarts_total{kind="restart"}`, float64(n))
+				}
+			},
+			want: []alarm{{name: "PostgresRestartLoop", severity: "critical"}},
+		},
+		{
+			name: "backend-killed", about: "SIGKILL of one session's process: the server cuts all sessions and recovers", short: true,
+			inject: func(s *scene) { s.must(s.pg.KillBackend(context.Background())) },
+			want:   []alarm{{name: "PostgresCrashRecovery", severity: "warning"}},
+		},
+		{
+			name: "connections-exhausted", about: "a client takes every slot that is not reserved", short: true,
+			settings: map[string]string{"max_connections": "14"},
+			inject:   exhaust,
+			want:     []alarm{{name: "PostgresConnectionsExhausted", severity: "critical"}},
+			may:      longOutage, // logins failed
+		},
+		{
+			name: "lock-with-waiters", about: "a transaction locks a table, another waits", short: true,
+			inject: block,
+			want:   []alarm{{name: "PostgresBlockedSessions", severity: "warning"}, {name: "PostgresBlockedSessions", severity: "critical"}},
+		},
+		{
+			name: "idle-in-transaction", about: "a client begins a transaction and goes to lunch",
+			inject: func(s *scene) { s.session("BEGIN", "SELECT 1") },
+			want:   []alarm{{name: "PostgresIdleInTransaction", severity: "warning"}},
+		},
+		{
+			name: "volume-fills", about: "a volume fills by 1 % a minute, from 62 % to 97 %",
+			build: smallVolume, inject: fill,
+			heal: func(s *scene) { s.must(os.Remove(filepath.Join(s.volume, "filler"))) },
+			want: []alarm{{name: "PostgresDiskFillsSoon", severity: "critical"}, {name: "PostgresDiskFull", severity: "warning"},
+				{name: "PostgresDiskFull", severity: "critical"}},
+		},
+		{
+			name: "volume-read-only", about: "a volume is remounted read-only",
+			build:  smallVolume,
+			inject: func(s *scene) { s.must(mount("-o", "remount,ro", s.volume)) },
+			heal:   func(s *scene) { s.must(mount("-o", "remount,rw", s.volume)) },
+			want:   []alarm{{name: "PostgresVolumeReadOnly", severity: "critical"}},
+		},
+		{
+			name: "archive-broken", about: "archive_command fails",
+			settings: map[string]string{"archive_mode": "on", "archive_command": "'/bin/true'"},
+			inject:   func(s *scene) { s.archive("/bin/false") },
+			heal:     func(s *scene) { s.archive("/bin/true") },
+			want:     []alarm{{name: "PostgresArchiveFailing", severity: "warning"}, {name: "PostgresArchiveFailing", severity: "critical"}},
+		},
+		{
+			name: "slot-retains-wal", about: "a replication slot that nobody reads, and 64 MB of WAL",
+			settings: map[string]string{"max_slot_wal_keep_size": "'64MB'"},
+			inject:   retain,
+			heal: func(s *scene) {
+				s.must(s.pg.Exec(context.Background(), "SELECT pg_drop_replication_slot('forgotten')"))
+			},
+			want: []alarm{{name: "PostgresSlotRetention", severity: "critical"}},
+		},
+		{
+			name: "replica-cut-off", about: "the network between a standby and its primary breaks",
+			build:  replicaBehindProxy,
+			inject: func(s *scene) { s.proxy.Refuse(true); s.proxy.Cut() },
+			heal:   func(s *scene) { s.proxy.Refuse(false) },
+			want:   []alarm{{name: "PostgresReplicaNotStreaming", severity: "critical", instance: "replica-cut-off-standby"}},
+		},
+		{
+			name: "two-primaries", about: "the standby is promoted while the primary lives; the old primary is stopped after the page",
+			build:  replica,
+			inject: func(s *scene) { s.must(s.standby.Promote(context.Background())) },
+			heal:   func(s *scene) { s.must(s.pg.Stop()) },
+			want:   []alarm{{name: "PostgresSplitBrain", severity: "critical", instance: noInstance}},
+			may:    append([]string{"PostgresDown"}, longOutage...), // of the one that was stopped
+		},
+		{
+			name: "exporter-killed", about: "SIGKILL of the exporter, started again after the page",
+			inject: func(s *scene) { s.exporter.kill() },
+			heal:   func(s *scene) { s.exporter.start(s) },
+			want:   []alarm{{name: "PostgresExporterDown", severity: "critical"}},
+		},
+	}
+}
+
+func (s *scene) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// metric waits until the exporter shows at least a value.
+func (s *scene) metric(series string, least float64) {
+	s.Helper()
+	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`)
+	pgtest.Eventually(s, time.Minute, func() error {
+		time.Sleep(100 * time.Millisecond) // one page costs the server a few queries
+		page, err := get(s.exporter.url + "/metrics")
+		if err != nil {
+			return err
+		}
+		found := line.FindStringSubmatch(page)
+		if found == nil {
+			return fmt.Errorf("no %s on the page", series)
+		}
+		v, err := strconv.ParseFloat(found[1], 64)
+		if err == nil && v < least {
+			err = fmt.Errorf("%s is %v, want %v", series, v, least)
+		}
+		return err
+	})
+}
+
+// session runs statements in a session that stays open until the fault is healed. The last may run until then.
+func (s *scene) session(statements ...string) {
+	s.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	conn, err := s.pg.Connect(ctx, "postgres")
+	s.must(err)
+	done := make(chan struct{})
+	before := s.quit
+	s.quit = func() {
+		before()
+		cancel()
+		<-done
+		_ = conn.Close(context.Background())
+	}
+	last := len(statements) - 1
+	for _, statement := range statements[:last] {
+		_, err := conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol)
+		s.must(err)
+	}
+	go func() {
+		defer close(done)
+		_, _ = conn.Exec(ctx, statements[last], pgx.QueryExecModeSimpleProtocol)
+		<-ctx.Done()
+	}()
+}
+
+func block(s *scene) {
+	s.must(s.pg.Exec(context.Background(), "CREATE TABLE orders (id int)"))
+	s.session("BEGIN", "LOCK TABLE orders", "SELECT pg_sleep(3600)")
+	s.session("SET application_name = 'waiter'", "SELECT count(*) FROM orders")
+}
+
+func exhaust(s *scene) {
+	ctx := context.Background()
+	var open []*pgx.Conn
+	s.quit = func() {
+		for _, c := range open {
+			_ = c.Close(ctx)
+		}
+	}
+	for {
+		c, err := pgx.Connect(ctx, s.pg.MonitorDSN())
+		if err != nil {
+			break // too many clients already
+		}
+		open = append(open, c)
+	}
+	if len(open) == 0 {
+		s.Fatal("not one connection could be opened")
+	}
+}
+
+func mount(args ...string) error {
+	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("mount: %w: %s. HINT: This fault needs root on Linux", err, out)
+	}
+	return nil
+}
+
+// smallVolume is 62 % full.
+func smallVolume(s *scene) {
+	s.volume = s.TempDir()
+	s.must(mount("-t", "tmpfs", "-o", "size=100m", "tmpfs", s.volume))
+	s.Cleanup(func() { _ = exec.Command("umount", s.volume).Run() })
+	s.must(os.WriteFile(filepath.Join(s.volume, "data"), make([]byte, 62<<20), 0o600))
+	s.pg = pgtest.New(s, pgtest.Options{})
+}
+
+func fill(s *scene) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	s.quit = func() { close(stop); <-done }
+	f, err := os.Create(filepath.Join(s.volume, "filler"))
+	s.must(err)
+	go func() {
+		defer close(done)
+		defer f.Close()
+		tick := time.NewTicker(s.mode.scaled(time.Minute))
+		defer tick.Stop()
+		for n := 62; n < 97; n++ {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if _, err := f.Write(make([]byte, 1<<20)); err != nil {
+				s.Errorf("fill the volume: %v", err)
+			}
+		}
+	}()
+}
+
+func (s *scene) archive(command string) {
+	s.must(errors.Join(
+		s.pg.Configure(map[string]string{"archive_command": "'" + command + "'"}),
+		s.pg.Reload(),
+	))
+	pgtest.Eventually(s, 10*time.Second, func() error {
+		now, err := s.pg.Query(context.Background(), "postgres", "current_setting('archive_command')")
+		if err == nil && now != command {
+			err = fmt.Errorf("archive_command is %s", now)
+		}
+		return err
+	})
+	s.must(s.pg.Exec(context.Background(), "SELECT pg_logical_emit_message(false, 'x', 'x')", "SELECT pg_switch_wal()"))
+}
+
+func retain(s *scene) {
+	ctx := context.Background()
+	s.must(s.pg.Exec(ctx, "SELECT pg_create_physical_replication_slot('forgotten', true)"))
+	for range 200 {
+		s.must(s.pg.Exec(ctx, "SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000))"))
+		low, err := s.pg.Query(ctx, "postgres", "SELECT safe_wal_size < 5000000 FROM pg_replication_slots")
+		s.must(err)
+		if low == "true" {
+			return
+		}
+	}
+	s.Fatal("the slot's reserve does not shrink")
+}
+
+func replica(s *scene) {
+	s.pg = pgtest.New(s, pgtest.Options{})
+	standby, err := s.pg.Standby(context.Background())
+	s.must(err)
+	s.standby = standby
+	s.Cleanup(func() { _ = standby.Close() })
+}
+
+func replicaBehindProxy(s *scene) {
+	replica(s)
+	s.proxy = pgtest.NewProxy(s, s.pg)
+	s.must(errors.Join(
+		s.standby.Configure(map[string]string{"primary_conninfo": fmt.Sprintf("'host=127.0.0.1 port=%d user=%s'", s.proxy.Port(), pgtest.Superuser)}),
+		s.standby.Reload(),
+	))
+	pgtest.Eventually(s, 30*time.Second, func() error {
+		port, err := s.standby.Query(context.Background(), "postgres", "SELECT sender_port FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+		if err == nil && port != strconv.Itoa(s.proxy.Port()) {
+			err = fmt.Errorf("the standby streams from port %s", port)
+		}
+		return err
+	})
+}
