@@ -66,7 +66,7 @@ type descs struct {
 	up, catalogError, info                                              *prometheus.Desc
 	lastSuccess, lastFailure, lastAttempt, lastVerified                 *prometheus.Desc
 	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration    *prometheus.Desc
-	restoreDuration, count, retentionTarget, runningSince               *prometheus.Desc
+	restoreDuration, count, bytes, retentionTarget, runningSince        *prometheus.Desc
 	nextRun, scheduleInterval, runs, verifications, lastFailureInfo     *prometheus.Desc
 	repositorySize, repositoryFree, rpo, rto                            *prometheus.Desc
 	autoRestores, autoRestoreLast, autoRestoreFellBack                  *prometheus.Desc
@@ -98,8 +98,8 @@ func makeDescs() descs {
 		lastDuration: desc(n+"last_duration_seconds", "Seconds the newest good backup took, without its verification."),
 		restoreDuration: desc(n+"restore_duration_seconds",
 			"Seconds the last verification that passed took from an empty directory to a restored server."),
-		// A summary, because only those may have a name that ends in _count.
-		count:            desc("pg_reliability_backup", "Backups in the repository, by state: _count is how many there are, _sum their bytes.", "state"),
+		count:            desc(n+"count", "Backups in the repository, by state.", "state"),
+		bytes:            desc(n+"bytes", "Bytes of the backups in the repository, by state.", "state"),
 		retentionTarget:  desc(n+"retention_target", "Newest good backups the job keeps."),
 		runningSince:     desc(n+"running_since_timestamp_seconds", "When the run that is in progress began; absent while there is none."),
 		nextRun:          desc(n+"next_run_timestamp_seconds", "When the daemon begins its next run."),
@@ -119,7 +119,7 @@ func makeDescs() descs {
 		offsiteLast:         desc(n+"offsite_last_success_timestamp_seconds", "When the newest backup that has a complete off-site copy was copied."),
 		offsiteAge:          desc(n+"offsite_age_seconds", "Seconds since the newest backup with a complete off-site copy was made."),
 		offsiteLastFailure:  desc(n+"offsite_failing", "1 if the last attempt to copy the newest good backup off-site failed."),
-		offsiteCopies:       desc(n+"offsite_count", "Backups in the repository that have a complete off-site copy."),
+		offsiteCopies:       desc(n+"offsite_copies", "Backups in the repository that have a complete off-site copy."),
 		walTime:             desc(n+"wal_archived_timestamp_seconds", "Up to when archived WAL can recover, as last seen by the job."),
 	}
 	d.all = all
@@ -330,7 +330,9 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 		}
 	}
 	for h, n := range count {
-		e.ch <- prometheus.MustNewConstSummary(d.count, uint64(n), float64(bytes[h]), nil, string(h))
+		// Untyped, because the rules for names leave _count to histograms.
+		e.ch <- prometheus.MustNewConstMetric(d.count, prometheus.UntypedValue, float64(n), string(h))
+		e.gauge(d.bytes, float64(bytes[h]), string(h))
 	}
 	e.gauge(d.repositorySize, float64(size))
 	if newest != nil {

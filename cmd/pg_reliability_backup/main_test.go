@@ -189,10 +189,6 @@ func flatten(families []*dto.MetricFamily) samples {
 	for _, f := range families {
 		for _, m := range f.Metric {
 			name := strings.TrimPrefix(f.GetName(), "pg_reliability_backup_")
-			if m.Summary != nil {
-				name += "_count"
-				name = strings.TrimPrefix(name, "pg_reliability_backup_")
-			}
 			var labels []string
 			for _, l := range m.Label {
 				labels = append(labels, l.GetName()+"="+l.GetValue())
@@ -204,8 +200,8 @@ func flatten(families []*dto.MetricFamily) samples {
 			if m.Counter != nil {
 				v = m.Counter.GetValue()
 			}
-			if m.Summary != nil {
-				v = float64(m.Summary.GetSampleCount())
+			if m.Untyped != nil {
+				v = m.Untyped.GetValue()
 			}
 			s[name] = v
 		}
