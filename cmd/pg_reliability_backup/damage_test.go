@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
@@ -263,7 +265,15 @@ func lastLine(text, word string) string {
 
 func TestTwoJobsAtOnce(t *testing.T) {
 	b := newBench(t)
-	b.fill(15)
+	conn, err := b.pg.Connect(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	// The first job waits for this lock, with a part of its backup written.
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
 	cmd := b.cmd("run")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -279,6 +289,9 @@ func TestTwoJobsAtOnce(t *testing.T) {
 	other.repo = filepath.Join(t.TempDir(), "other")
 	other.must("init")
 	other.want(exitLocked, "run")
+	if _, err := conn.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the first job: %v", err)
 	}
