@@ -171,14 +171,16 @@ func TestDamagedJournalIsBegunAnewAndKeptAside(t *testing.T) {
 	r := newRepo(t)
 	b := publish(t, r, noon, "a")
 	path := filepath.Join(r.Dir(), stateFile)
-	if err := os.WriteFile(path, []byte(`{"format": 1, "runs"`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.UpdateState(t.Context(), func(s *State) { *s = s.Succeeded(b.Manifest) }); err != nil {
-		t.Fatal(err)
-	}
-	if s, err := r.State(); err != nil || len(s.Runs) != 1 {
-		t.Errorf("state = %+v, %v", s, err)
+	for _, text := range []string{`{"format": 1, "runs"`, `{"format": "x"}`, `{"last_success": "2026-11-23T0x:00:00Z"}`, ``, "\x00\x00"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.UpdateState(t.Context(), func(s *State) { *s = s.Succeeded(b.Manifest) }); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		if s, err := r.State(); err != nil || len(s.Runs) != 1 {
+			t.Errorf("%q: state = %+v, %v", text, s, err)
+		}
 	}
 	if _, err := os.Stat(path + ".damaged"); err != nil {
 		t.Error(err)

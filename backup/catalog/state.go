@@ -142,10 +142,12 @@ func (r *Repository) State() (State, error) {
 		return s, fmt.Errorf("read the journal: %w", err)
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
-		return State{}, fmt.Errorf("read %s: %w", stateFile, err)
+		return State{}, fmt.Errorf("read %s: %w: %w", stateFile, errDamagedJournal, err)
 	}
 	return s, nil
 }
+
+var errDamagedJournal = errors.New("the journal is damaged")
 
 // UpdateState changes state.json atomically; concurrent updates are serialised. A damaged journal
 // is kept beside under another name and begun anew: counters restart, as after a reset.
@@ -160,9 +162,7 @@ func (r *Repository) UpdateState(ctx context.Context, change func(*State)) error
 	defer unlock()
 	path := filepath.Join(r.dir, stateFile)
 	s, err := r.State()
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	if errors.As(err, &syntax) || errors.As(err, &kind) {
+	if errors.Is(err, errDamagedJournal) {
 		err = os.Rename(path, path+".damaged")
 	}
 	if err != nil {

@@ -76,6 +76,8 @@ type Request struct {
 	Databases []string
 	// LockWait bounds how long the dump may wait for any table's lock, and queue others behind it.
 	LockWait time.Duration
+	// Previous is the last good backup of the same engine and set, nil when there is none.
+	Previous *catalog.Backup
 	// Progress is called now and then, if not nil; total is an estimate, 0 when there is none.
 	Progress func(phase string, done, total int64)
 	Log      log.Logger

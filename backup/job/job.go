@@ -193,7 +193,9 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 		_ = level.Warn(j.Log).Log("msg", "the clock was set back: the last backup ends in the future",
 			"last", previous.Manifest.Finished.Format(time.RFC3339), "now", j.Now().Format(time.RFC3339))
 	}
-	if err := j.Engine.Backup(ctx, j.Request, d); err != nil {
+	req := j.Request
+	req.Previous = previous
+	if err := j.Engine.Backup(ctx, req, d); err != nil {
 		return catalog.Backup{}, err
 	}
 	j.Request.Report("seal", 0, 0)

@@ -255,7 +255,10 @@ func (s *session) beside(ctx context.Context, b catalog.Backup, db catalog.Datab
 		return 0, err
 	}
 	o := pgdump.LoadOptions{Programs: s.programs, Jobs: s.Jobs, NoTablespaces: noTablespaces, NoOwner: s.NoOwner}
-	if err := s.Engine.Load(ctx, b, db, s.Target, name, o); err != nil {
+	stop := s.watch(ctx, name, db)
+	err = s.Engine.Load(ctx, b, db, s.Target, name, o)
+	stop()
+	if err != nil {
 		return 0, err
 	}
 	s.report("compare " + db.Name)
@@ -375,6 +378,36 @@ func (r *Restorer) report(phase string) {
 	if r.Progress != nil {
 		r.Progress(phase, 0, 0)
 	}
+}
+
+// watch reports once a second how large the new database is, until stop is called. The old one's
+// size is where it ends, more or less.
+func (s *session) watch(ctx context.Context, name string, db catalog.Database) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := s.Target.Connect(ctx, s.maintenance)
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+			var size int64
+			if conn.QueryRow(ctx, `SELECT pg_catalog.pg_database_size($1::name)`, name).Scan(&size) != nil {
+				return
+			}
+			if s.Progress != nil {
+				s.Progress("load "+db.Name, size, max(size, db.ServerBytes))
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 func exists(ctx context.Context, conn *pgx.Conn, name string) (bool, error) {

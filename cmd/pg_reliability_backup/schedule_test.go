@@ -284,3 +284,25 @@ func TestDaemonWithoutBackupsIsUnhealthyAndKeepsTrying(t *testing.T) {
 	})
 	d.stop()
 }
+
+func TestVerificationOnAScheduleOfItsOwn(t *testing.T) {
+	b := newBench(t)
+	id := b.run()
+	d := b.daemon("--cron", "0 3 1 1 *", "--verify-schedule", "@every 1s", "--max-verified-age", "1h")
+	pgtest.Eventually(t, 30*time.Second, func() error {
+		all := b.list()
+		if len(all) != 1 || all[0].ID != id || all[0].Health != catalog.Verified {
+			return fmt.Errorf("%d backups, %s\n%s", len(all), all[0].Health, d.logs)
+		}
+		return nil
+	})
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		code, text, err := d.get("/-/healthy")
+		if err == nil && code != http.StatusOK {
+			err = fmt.Errorf("%d %s", code, text)
+		}
+		return err
+	})
+	b.gather().expect(t, "verifications_total{reason=,result=success}", 1)
+	d.stop()
+}

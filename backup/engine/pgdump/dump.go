@@ -149,9 +149,14 @@ func (e *Engine) runDump(ctx context.Context, req engine.Request, p clients.Prog
 	}
 	cmd := exec.Command(p.Path("pg_dump"), args...)
 	cmd.Env = req.Target.Environ()
+	var expected int64 // what it was last time
+	if req.Previous != nil {
+		last, _ := req.Previous.Manifest.Database(db.Name)
+		expected = last.Bytes
+	}
 	stop := watch(func() {
 		if n, err := sizeOf(path); err == nil {
-			req.Report("dump "+db.Name, n, 0)
+			req.Report("dump "+db.Name, n, atLeast(n, expected))
 		}
 	})
 	defer stop()
@@ -227,6 +232,14 @@ func checkTOC(ctx context.Context, p clients.Programs, path string, db *catalog.
 		return failure.New(failure.Dump, "the archive has the data of %d tables, the database has %d", n, len(db.Contents.Tables))
 	}
 	return nil
+}
+
+// atLeast is an estimate that was not exceeded; 0 when there is none, or it was.
+func atLeast(done, expected int64) int64 {
+	if done > expected {
+		return 0
+	}
+	return expected
 }
 
 // sizeOf is the size of a file, or of all files in a directory.
