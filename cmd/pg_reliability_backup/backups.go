@@ -107,7 +107,7 @@ func (p *program) list(context.Context) error {
 		if note == "" && b.Status.Verified != nil {
 			note = fmt.Sprintf("restored in %s", roundSeconds(b.Status.Verified.RestoreSeconds))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", b.ID, b.Health, ago(m.Finished), bytesText(m.Bytes), m.Rows(),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), m.Rows(),
 			roundSeconds(m.Duration().Seconds()), m.Engine, strings.Join(names, ","), note)
 	}
 	if err := w.Flush(); err != nil {
@@ -369,7 +369,7 @@ func roundSeconds(s float64) string {
 	return d.Round(time.Second).String()
 }
 
-func ago(t time.Time) string {
+func age(t time.Time) string {
 	d := time.Since(t).Round(time.Second)
 	if d > 48*time.Hour {
 		return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
