@@ -82,6 +82,7 @@ type daemon struct {
 	progress      *progress
 	rehearsals    *schedule.Plan
 	nextRehearsal time.Time
+	archive       archive
 }
 
 // run makes one backup. A failure that the repository could not take is kept until it can.
@@ -129,8 +130,9 @@ func (d *daemon) flush(ctx context.Context) {
 	}
 }
 
-// tick does the daemon's other work: verification on a schedule of its own.
+// tick does the daemon's other work: the recovery point, and verification on a schedule of its own.
 func (d *daemon) tick(ctx context.Context) {
+	d.look(ctx)
 	now := time.Now()
 	if d.rehearsals == nil || now.Before(d.nextRehearsal) {
 		return

@@ -32,6 +32,10 @@ type flags struct {
 	bootstrap bootstrapFlags
 	health    healthFlags
 
+	pgbackrest pgbackrestFlags
+	cluster    clusterFlags
+	offsite    offsiteFlags
+
 	// which names a backup: an id, latest, latest-verified, or a time.
 	which string
 }
@@ -108,6 +112,8 @@ func newApp() (*kingpin.Application, *flags) {
 
 	run := app.Command("run", "Make one backup now.")
 	f.addBackup(run)
+	f.addPgBackRestBackup(run)
+	f.addOffsiteCopy(run)
 	f.addRetention(run)
 	f.addScratch(run)
 	f.addJSON(run)
@@ -116,6 +122,8 @@ func newApp() (*kingpin.Application, *flags) {
 
 	s := app.Command("schedule", "Make backups on time, until stopped; serves /metrics and /-/healthy.")
 	f.addBackup(s)
+	f.addPgBackRestBackup(s)
+	f.addOffsiteCopy(s)
 	f.addRetention(s)
 	f.addScratch(s)
 	s.Flag("cron", "When: five cron fields, six with seconds first, @daily, or @every 6h.").Default(defaultSchedule).StringVar(&f.schedule.expression)
@@ -138,6 +146,7 @@ func newApp() (*kingpin.Application, *flags) {
 	f.addWhich(v)
 	f.addJSON(v)
 	f.addScratch(v)
+	f.addPgBackRest(v)
 	v.Flag("level", "1: checksums; 2: full read; 3: restore into a throwaway server and compare.").Default("3").IntVar(&f.verify.level)
 	v.Flag("all", "Check every backup.").BoolVar(&f.verify.all)
 	v.Flag("jobs", "Tables restored at once.").Default("2").IntVar(&f.backup.jobs)
@@ -149,7 +158,9 @@ func newApp() (*kingpin.Application, *flags) {
 	f.addWhich(r)
 	f.addJSON(r)
 	f.addDryRun(r)
-	r.Flag("at", "Restore the newest backup whose state is not later than this time (RFC 3339).").StringVar(&f.restore.at)
+	f.addPgBackRest(r)
+	f.addCluster(r)
+	r.Flag("at", "Restore the newest backup whose state is not later than this time (RFC 3339); with --data-dir, that very moment.").StringVar(&f.restore.at)
 	r.Flag("database", "Database to restore; needed when the backup has several.").Short('d').StringVar(&f.restore.database)
 	r.Flag("as", "Name it gets (default: its own).").StringVar(&f.restore.as)
 	r.Flag("to", "Another server to restore into, as a connection string; better as PG_RELIABILITY_BACKUP_TO.").StringVar(&f.restore.to)
@@ -164,6 +175,7 @@ func newApp() (*kingpin.Application, *flags) {
 	b := app.Command("bootstrap", "Fill an empty server from the newest verified backup, or with an initial schema; with data in it, do nothing.")
 	f.addJSON(b)
 	f.addDryRun(b)
+	f.addOffsiteFetch(b)
 	b.Flag("schema", "SQL file for a server that never had a backup. Repeatable, in order.").StringsVar(&f.bootstrap.schema)
 	b.Flag("database", "Database the schema makes (default: the connection string's).").Short('d').StringVar(&f.restore.database)
 	b.Flag("wait", "How long to wait for the server.").Default("1m").DurationVar(&f.bootstrap.wait)
@@ -172,8 +184,17 @@ func newApp() (*kingpin.Application, *flags) {
 
 	p := app.Command("prune", "Delete the backups that retention does not keep.")
 	f.addRetention(p)
+	f.addPgBackRest(p)
+	f.addOffsite(p)
+	f.addOffsiteKeep(p)
 	f.addJSON(p)
 	f.addDryRun(p)
+
+	x := app.Command("refresh", "Enter backups that pgBackRest made or expired without us, and how far archived WAL reaches.")
+	f.addPgBackRest(x)
+	f.addJSON(x)
+
+	f.addOffsiteCommands(app)
 
 	h := app.Command("healthcheck", "Exit with 0 if the newest good backup is fresh, 1 if not.")
 	f.addHealth(h)

@@ -10,6 +10,7 @@ import (
 	"github.com/go-kit/log/level"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgbackrest"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
@@ -39,6 +40,9 @@ func (p *program) restore(ctx context.Context) error {
 	}
 	if err := p.examine(b); err != nil {
 		return err
+	}
+	if b.Manifest.Engine == pgbackrest.Name || p.flags.cluster.dataDir != "" {
+		return p.restoreCluster(ctx, repo, b)
 	}
 	database, err := p.database(b)
 	if err != nil {
@@ -179,9 +183,13 @@ func (p *program) bootstrap(ctx context.Context) error {
 	if database == "" {
 		database = r.Target.Database()
 	}
-	out, err := r.Bootstrap(ctx, restore.BootstrapOptions{
+	o := restore.BootstrapOptions{
 		Schema: p.flags.bootstrap.schema, Database: database, Wait: p.flags.bootstrap.wait, DryRun: p.flags.dryRun,
-	})
+	}
+	if err := p.bringBack(ctx, r, repo, o, bar); err != nil {
+		return err
+	}
+	out, err := r.Bootstrap(ctx, o)
 	bar.done()
 	if err != nil {
 		return err

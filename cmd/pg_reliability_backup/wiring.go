@@ -12,6 +12,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgbackrest"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/job"
@@ -34,15 +35,17 @@ func (p *program) commands() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"init": p.init, "run": p.run, "schedule": p.schedule, "list": p.list, "show": p.show, "verify": p.verify,
 		"accept": p.accept, "restore": p.restore, "bootstrap": p.bootstrap, "prune": p.prune, "healthcheck": p.healthcheck,
+		"refresh": p.refresh, "offsite list": p.offsiteList, "offsite copy": p.offsiteCopy, "offsite fetch": p.offsiteFetch,
+		"offsite prune": p.offsitePrune,
 	}
 }
 
 // engineNames are what --engine takes.
-func engineNames() []string { return []string{pgdump.Name} }
+func engineNames() []string { return []string{pgdump.Name, pgbackrest.Name} }
 
 // engines are all engines this program reads backups of.
 func (p *program) engines(repo *catalog.Repository) []engine.Engine {
-	return []engine.Engine{p.pgdump()}
+	return []engine.Engine{p.pgdump(), p.pgbackrest(repo)}
 }
 
 // engine is the one that --engine names.
@@ -109,8 +112,13 @@ func (p *program) job(repo *catalog.Repository, trigger string, progress *progre
 	if b.jobs < 1 {
 		return nil, failure.New(failure.Config, "--jobs=%d: at least 1", b.jobs)
 	}
+	copier, err := p.copier(repo, progress)
+	if err != nil {
+		return nil, err
+	}
 	return &job.Job{
-		Repo: repo, Engine: e, Engines: p.engines(repo), Policy: policy,
+		Copier: copier,
+		Repo:   repo, Engine: e, Engines: p.engines(repo), Policy: policy,
 		Request: engine.Request{
 			Target: target, Databases: b.databases, LockWait: b.lockWait, Progress: progress.report, Log: p.log,
 		},
@@ -159,7 +167,11 @@ func (p *program) choose(repo *catalog.Repository) (catalog.Backup, error) {
 		}
 		name = p.flags.restore.at
 	}
-	b, err := catalog.Choose(all, catalog.Wanted{Name: name, Database: p.flags.restore.database})
+	wanted := catalog.Wanted{Name: name, Database: p.flags.restore.database}
+	if p.flags.cluster.dataDir != "" { // only a physical backup becomes a data directory
+		wanted.Engine = pgbackrest.Name
+	}
+	b, err := catalog.Choose(all, wanted)
 	if err == nil && b.Health == catalog.Unverified && len(all) > 1 {
 		_ = level.Debug(p.log).Log("msg", "the chosen backup was never verified", "id", b.ID)
 	}
