@@ -24,12 +24,23 @@ func (e *Engine) Programs(ctx context.Context, major int, more ...string) (clien
 	return e.Finder.Find(ctx, major, append([]string{"pg_restore", "psql"}, more...)...)
 }
 
-// CreateDatabase makes an empty database with the encoding and locale another one had. With
-// anyLocale, a locale that this machine lacks is replaced by C.
-func CreateDatabase(ctx context.Context, conn *pgx.Conn, name string, db catalog.Database, anyLocale bool) error {
+// CreateDatabase makes an empty database with the encoding and locale another one had, and its
+// tablespace where the server has one of that name. On a throwaway server the tablespace is the
+// default one, and a locale that the machine lacks is replaced by C.
+func CreateDatabase(ctx context.Context, conn *pgx.Conn, name string, db catalog.Database, throwaway bool) error {
 	create := "CREATE DATABASE " + server.Quote(name) + " TEMPLATE template0 ENCODING " + server.Literal(db.Properties.Encoding)
+	if !throwaway && db.Properties.Tablespace != "" {
+		var there bool
+		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $1)`, db.Properties.Tablespace).Scan(&there)
+		if err != nil {
+			return fmt.Errorf("create database %s: look for its tablespace: %w", name, err)
+		}
+		if there {
+			create += " TABLESPACE " + server.Quote(db.Properties.Tablespace)
+		}
+	}
 	_, err := conn.Exec(ctx, create+locale(db.Properties))
-	if err != nil && anyLocale && ctx.Err() == nil {
+	if err != nil && throwaway && ctx.Err() == nil {
 		if _, again := conn.Exec(ctx, create+" LC_COLLATE 'C' LC_CTYPE 'C'"); again == nil {
 			return nil
 		}
