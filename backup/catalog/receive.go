@@ -45,7 +45,8 @@ func (r *Repository) Receive(id string) (*Incoming, error) {
 	if err := r.makeDirs(); err != nil {
 		return nil, fmt.Errorf("receive backup %s: %w", id, err)
 	}
-	in := &Incoming{Dir: filepath.Join(r.dir, tmpDir, id), id: id, repo: r}
+	// Not named as a draft: what is left of a killed download is no killed run.
+	in := &Incoming{Dir: filepath.Join(r.dir, tmpDir, "incoming-"+id), id: id, repo: r}
 	if err := os.Mkdir(in.Dir, dirMode); err != nil {
 		return nil, fmt.Errorf("receive backup %s: %w", id, err)
 	}
