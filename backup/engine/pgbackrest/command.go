@@ -162,7 +162,10 @@ func (e *Engine) explain(command string, err error) error {
 	case codeStopped:
 		return fail(failure.Locked, "Somebody ran `pgbackrest stop`; `pgbackrest --stanza=%s start` allows it again.", e.Stanza)
 	case codeFileOpen, codePathOpen:
-		return fail(failure.Repository, "May the system user that pgBackRest runs as read its repository?")
+		if command == "restore" {
+			return fail(failure.Config, "May the system user that pgBackRest runs as (--pgbackrest-user) reach the target directory, and its repository?")
+		}
+		return fail(failure.Repository, "May the system user that pgBackRest runs as (--pgbackrest-user) read its repository?")
 	case codePostgresRuns, codePathNotEmpty:
 		return fail(failure.Refused, "Nothing was changed: choose an empty directory.")
 	case codeTerminated:

@@ -174,7 +174,7 @@ func (i Info) of(key int) (Info, error) {
 	default:
 		message := strings.Join(strings.Fields(status.Message), " ")
 		return i, failure.New(failure.Repository, "pgBackRest's repository %d of stanza %s can't be read: %s", key, i.Name, message).
-			WithHint("pgBackRest runs as the system user of --scratch-user, or postgres when this program is root: may that user read the repository?")
+			WithHint("May the system user that pgBackRest runs as (--pgbackrest-user) read its repository?")
 	}
 	one := i
 	one.Status = status

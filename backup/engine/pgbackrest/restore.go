@@ -2,6 +2,7 @@ package pgbackrest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -121,7 +122,8 @@ func (e *Engine) emptyDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	// The other system user must be able to enter what is above.
+	if err := errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.MkdirAll(dir, 0o700)); err != nil {
 		return failure.New(failure.Config, "restore: %w", err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil { // PostgreSQL refuses anything wider
