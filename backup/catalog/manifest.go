@@ -234,6 +234,18 @@ func (m Manifest) Rows() int64 {
 	return n
 }
 
+// OwnBytes is what the backup adds where it is stored: an incremental one shares the rest with those
+// it builds upon.
+func (m Manifest) OwnBytes() int64 {
+	if m.External != nil && m.External.DeltaBytes > 0 {
+		return m.External.DeltaBytes
+	}
+	return m.Bytes
+}
+
+// Counted says whether rows were counted: those of a physical backup are not known from outside.
+func (m Manifest) Counted() bool { return m.External == nil }
+
 // ServerBytes is the size of all databases on the server at the backup.
 func (m Manifest) ServerBytes() int64 {
 	var n int64

@@ -309,8 +309,8 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 	for i := range all {
 		b := &all[i]
 		count[b.Health]++
-		bytes[b.Health] += b.Manifest.Bytes
-		size += b.Manifest.Bytes
+		bytes[b.Health] += b.Manifest.OwnBytes()
+		size += b.Manifest.OwnBytes()
 		if o := b.Status.Offsite; o != nil && o.Completed != nil {
 			if copies++; copies == 1 {
 				e.time(d.offsiteLast, *o.Completed)
@@ -338,7 +338,9 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 	if newest != nil {
 		m := newest.Manifest
 		e.gauge(d.lastSize, float64(m.Bytes))
-		e.gauge(d.lastRows, float64(m.Rows()))
+		if m.Counted() {
+			e.gauge(d.lastRows, float64(m.Rows()))
+		}
 		e.gauge(d.info, 1, repo.ID(), m.Engine, m.Server.Version, m.Server.SystemIdentifier, m.Tool)
 	}
 	if previous != nil {

@@ -103,11 +103,15 @@ func (p *program) list(context.Context) error {
 		for _, d := range m.Databases {
 			names = append(names, d.Name)
 		}
+		rows := "-"
+		if m.Counted() {
+			rows = fmt.Sprint(m.Rows())
+		}
 		note := b.Problem
 		if note == "" && b.Status.Verified != nil {
 			note = fmt.Sprintf("restored in %s", roundSeconds(b.Status.Verified.RestoreSeconds))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), m.Rows(),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), rows,
 			roundSeconds(m.Duration().Seconds()), m.Engine, strings.Join(names, ","), note)
 	}
 	if err := w.Flush(); err != nil {
@@ -164,6 +168,10 @@ func (p *program) show(context.Context) error {
 	}
 	if g := m.Globals; g != nil {
 		fmt.Fprintf(w, "globals\t%d roles (passwords: %t), %d tablespaces\n", g.Roles, g.Passwords, g.Tablespaces)
+	}
+	if x := m.External; x != nil {
+		fmt.Fprintf(w, "pgBackRest\t%s, stanza %s, repository %s\nWAL needed\t%s to %s\n", x.Label, x.Stanza, x.Repository, x.WALStart, x.WALStop)
+		return w.Flush()
 	}
 	for _, d := range m.Databases {
 		fmt.Fprintf(w, "\ndatabase %s\towner %s, %s, %d rows in %d tables\n", d.Name, d.Owner, bytesText(d.Bytes), d.Contents.Rows(), len(d.Contents.Tables))
