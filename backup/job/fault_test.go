@@ -374,3 +374,15 @@ func TestBackupOfAStandby(t *testing.T) {
 		t.Errorf("restore into a standby: %v", err)
 	}
 }
+
+func TestRestoreThatWouldFillTheServersDiskIsRefused(t *testing.T) {
+	b := newBench(t)
+	backup := b.run(t)
+	for i := range backup.Manifest.Databases { // as if it had been of a server with a larger disk
+		backup.Manifest.Databases[i].ServerBytes = 1 << 60
+	}
+	_, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
+	if failure.Of(err) != failure.Space {
+		t.Errorf("restore: %v", err)
+	}
+}

@@ -234,6 +234,9 @@ func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, name
 	if from := b.Manifest.Server.Major(); s.facts.Major() < from {
 		return 0, nil, failure.New(failure.Version, "backup %s is of PostgreSQL %d, the server is %d", b.ID, from, s.facts.Major())
 	}
+	if err := s.checkSpace(ctx, b.Manifest.Databases...); err != nil {
+		return 0, nil, err
+	}
 	if err := s.roles(ctx, b); err != nil {
 		return 0, nil, err
 	}

@@ -163,6 +163,9 @@ func (r *Restorer) Restore(ctx context.Context, o Options) (Report, error) {
 	if err := s.checkTarget(ctx, o); err != nil {
 		return Report{}, err
 	}
+	if err := s.checkSpace(ctx, db); err != nil {
+		return Report{}, err
+	}
 	stamp := began.UTC().Format("20060102T150405")
 	swap := Swap{New: trimName(o.As, "_restore_"+stamp), Name: o.As, KeepAs: o.KeepAs}
 	if swap.KeepAs == "" {

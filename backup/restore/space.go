@@ -1,0 +1,54 @@
+package restore
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// checkSpace refuses a restore that would fill the server's disk, on which the original lives too. It
+// can tell only when the server's data directory is on this machine and readable; else it says nothing.
+func (s *session) checkSpace(ctx context.Context, databases ...catalog.Database) error {
+	var dir string
+	var started int64
+	err := s.conn.QueryRow(ctx, `
+		SELECT coalesce(pg_catalog.current_setting('data_directory', true), ''),
+		       extract(epoch FROM pg_catalog.pg_postmaster_start_time())::bigint`).Scan(&dir, &started)
+	if err != nil || !isDataDirectory(dir, started) {
+		return nil //nolint:nilerr // a role that may not know the directory: nothing can be told
+	}
+	free, err := catalog.FreeBytes(dir)
+	if err != nil {
+		return err
+	}
+	var need int64
+	for _, db := range databases {
+		need += db.ServerBytes
+	}
+	need += need / 10 // WAL, sorting
+	if free < need {
+		return failure.New(failure.Space, "the server's disk (%s) has %d MB free, the restore needs about %d MB beside the original; nothing was changed",
+			dir, free>>20, need>>20).WithHint("Free space there, or restore into another server with --to.")
+	}
+	return nil
+}
+
+// isDataDirectory says whether a path here is the server's own and not one of the same name in
+// another container: postmaster.pid holds the time it was started, within a second or two.
+func isDataDirectory(dir string, started int64) bool {
+	b, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	if dir == "" || err != nil {
+		return false
+	}
+	lines := strings.Split(string(b), "\n")
+	if len(lines) < 3 {
+		return false
+	}
+	at, err := strconv.ParseInt(strings.TrimSpace(lines[2]), 10, 64)
+	return err == nil && at-started <= 2 && started-at <= 2
+}
