@@ -127,7 +127,8 @@ func (s *Store) parse() error {
 		s.prefix = p + "/"
 	}
 	if (s.o.AccessKey == "") != (s.o.SecretKey == "") {
-		return failure.New(failure.Config, "off-site: only one of access key and secret key is given")
+		return failure.New(failure.Config, "off-site: only one of access key and secret key is given").
+			WithHint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, each perhaps as NAME_FILE.")
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func (m masked) Unwrap() error { return m.cause }
 
 // mask keeps keys out of a text that the store or a library wrote.
 func (s *Store) mask(err error) string {
-	return server.Mask(server.Mask(err.Error(), s.o.SecretKey), s.o.SessionToken)
+	return server.Mask(server.Mask(strings.TrimSuffix(err.Error(), "."), s.o.SecretKey), s.o.SessionToken)
 }
 
 // send stores one file and returns what is stored. want is the file's digest in the manifest; "" where

@@ -333,49 +333,49 @@ func (p *program) copies(ctx context.Context, s *offsite.Store, repo *catalog.Re
 }
 
 // bringBack fetches the newest usable copy for a bootstrap of an empty server whose repository has
-// nothing to restore. It does nothing without --offsite-url.
-func (p *program) bringBack(ctx context.Context, r *restore.Restorer, repo *catalog.Repository, o restore.BootstrapOptions, progress *progress) error {
+// nothing to restore. It does nothing without --offsite-url. True: a dry run has said all there is to say.
+func (p *program) bringBack(ctx context.Context, r *restore.Restorer, repo *catalog.Repository, o restore.BootstrapOptions, progress *progress) (bool, error) {
 	s, err := p.store(repo, progress)
 	if s == nil || err != nil {
-		return err
+		return false, err
 	}
 	o.DryRun = true
 	out, err := r.Bootstrap(ctx, o)
 	switch reason := failure.Of(err); {
 	case err == nil && (out.Result == restore.HadData || out.Result == restore.Restored):
-		return nil
+		return false, nil
 	case err != nil && reason != failure.Nothing && reason != failure.Repository:
-		return err
+		return false, err
 	}
 	copies, err := p.copies(ctx, s, repo)
 	if err != nil || len(copies) == 0 {
-		return err
+		return false, err
 	}
 	if p.flags.dryRun {
-		fmt.Fprintf(p.out, "would fetch %s from %s first\n", copies[0].ID, copies[0].Target)
-		return nil
+		fmt.Fprintf(p.out, "would fetch %s from %s and restore it\n", copies[0].ID, copies[0].Target)
+		return true, nil
 	}
 	keys, err := p.identities()
 	if err != nil {
-		return err
+		return false, err
 	}
 	release, err := repo.Lock()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer release()
 	if _, err := repo.Sweep(ctx); err != nil {
-		return err
+		return false, err
 	}
 	for _, c := range copies {
 		_ = level.Info(p.log).Log("msg", "the repository has nothing to restore: fetching the off-site copy", "id", c.ID, "target", c.Target, "bytes", c.Bytes)
 		if _, err = s.Fetch(ctx, c, keys); err == nil {
-			return nil
+			return false, nil
 		}
 		_ = level.Error(p.log).Log("msg", "the off-site copy could not be fetched", "id", c.ID, "err", err)
 		if failure.Of(err) != failure.Verify {
-			return err
+			return false, err
 		}
 	}
-	return failure.New(failure.Nothing, "bootstrap: none of %d off-site copies could be fetched, nothing is served: %w", len(copies), err)
+	return false, failure.New(failure.Nothing, "bootstrap: none of %d off-site copies could be fetched, nothing is served: %w", len(copies), err)
 }

@@ -186,7 +186,7 @@ func (p *program) bootstrap(ctx context.Context) error {
 	o := restore.BootstrapOptions{
 		Schema: p.flags.bootstrap.schema, Database: database, Wait: p.flags.bootstrap.wait, DryRun: p.flags.dryRun,
 	}
-	if err := p.bringBack(ctx, r, repo, o, bar); err != nil {
+	if done, err := p.bringBack(ctx, r, repo, o, bar); done || err != nil {
 		return err
 	}
 	out, err := r.Bootstrap(ctx, o)
