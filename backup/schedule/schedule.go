@@ -93,7 +93,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		}
 		if !now.Before(next) {
 			ok := d.Run(ctx) == nil
-			if ctx.Err() != nil {
+			if stopped(ctx) {
 				return nil
 			}
 			ended := d.Now().Round(0)
@@ -120,6 +120,9 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		}
 	}
 }
+
+// stopped says whether the daemon shall end, which is no error.
+func stopped(ctx context.Context) bool { return ctx.Err() != nil }
 
 // first is when the first run is due, and why.
 func (d *Daemon) first() (time.Time, string) {
