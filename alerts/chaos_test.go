@@ -106,7 +106,7 @@ type scene struct {
 func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	s := &scene{T: t, mode: w.mode, fault: f, quit: func() {}}
 	if f.build == nil {
-		s.pg = pgtest.New(t, pgtest.Options{Settings: f.settings})
+		s.pg = newCluster(t, f.settings)
 	} else {
 		f.build(s)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -82,9 +83,12 @@ func faults() []fault {
 			want:   []alarm{{name: "PostgresIdleInTransaction", severity: "warning"}},
 		},
 		{
-			name: "volume-fills", about: "a volume fills by 1 % a minute, from 62 % to 97 %",
+			name: "volume-fills", about: "a volume fills by 1 % every 45 s, from 70 % to 97 %",
 			build: smallVolume, inject: fill,
-			heal: func(s *scene) { s.must(os.Remove(filepath.Join(s.volume, "filler"))) },
+			heal: func(s *scene) {
+				s.quit()
+				s.must(errors.Join(os.Remove(filepath.Join(s.volume, "filler")), os.Remove(filepath.Join(s.volume, "data"))))
+			},
 			want: []alarm{{name: "PostgresDiskFillsSoon", severity: "critical"}, {name: "PostgresDiskFull", severity: "warning"},
 				{name: "PostgresDiskFull", severity: "critical"}},
 		},
@@ -110,6 +114,7 @@ func faults() []fault {
 				s.must(s.pg.Exec(context.Background(), "SELECT pg_drop_replication_slot('forgotten')"))
 			},
 			want: []alarm{{name: "PostgresSlotRetention", severity: "critical"}},
+			may:  []string{"PostgresSlotRetention"}, // the ticket, when a quarter of the limit was left for long enough
 		},
 		{
 			name: "replica-cut-off", about: "the network between a standby and its primary breaks",
@@ -223,26 +228,26 @@ func mount(args ...string) error {
 	return nil
 }
 
-// smallVolume is 62 % full.
+// smallVolume is 70 % full.
 func smallVolume(s *scene) {
 	s.volume = s.TempDir()
 	s.must(mount("-t", "tmpfs", "-o", "size=100m", "tmpfs", s.volume))
 	s.Cleanup(func() { _ = exec.Command("umount", s.volume).Run() })
-	s.must(os.WriteFile(filepath.Join(s.volume, "data"), make([]byte, 62<<20), 0o600))
-	s.pg = pgtest.New(s, pgtest.Options{})
+	s.must(os.WriteFile(filepath.Join(s.volume, "data"), make([]byte, 70<<20), 0o600))
+	s.pg = newCluster(s, nil)
 }
 
 func fill(s *scene) {
 	stop, done := make(chan struct{}), make(chan struct{})
-	s.quit = func() { close(stop); <-done }
+	s.quit = sync.OnceFunc(func() { close(stop); <-done })
 	f, err := os.Create(filepath.Join(s.volume, "filler"))
 	s.must(err)
 	go func() {
 		defer close(done)
 		defer f.Close()
-		tick := time.NewTicker(s.mode.scaled(time.Minute))
+		tick := time.NewTicker(s.mode.scaled(45 * time.Second))
 		defer tick.Stop()
-		for n := 62; n < 97; n++ {
+		for n := 70; n < 97; n++ {
 			select {
 			case <-stop:
 				return
@@ -285,7 +290,7 @@ func retain(s *scene) {
 }
 
 func replica(s *scene) {
-	s.pg = pgtest.New(s, pgtest.Options{})
+	s.pg = newCluster(s, nil)
 	standby, err := s.pg.Standby(context.Background())
 	s.must(err)
 	s.standby = standby

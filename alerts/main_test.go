@@ -2,6 +2,7 @@ package alerts_test
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,11 @@ func TestMain(m *testing.M) {
 	programs = dir
 	// Servers of the tests run as another user, who must be able to start what is here.
 	_ = os.Chmod(dir, 0o755)
+	// Tests here wait for what others do: the number of cores says nothing about how many can wait at once.
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)

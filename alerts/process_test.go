@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -142,13 +143,42 @@ func get(url string) (string, error) {
 	return string(b), err
 }
 
+// ports hands out each port once, from below those the kernel gives to clients: many programs start at once here, and
+// one that finds another's port taken would look like the other.
+var ports struct {
+	sync.Mutex
+	next int
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.next == 0 {
+		ports.next = 20000 + os.Getpid()%1000*10
+	}
+	for ; ports.next < 32000; ports.next++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		ports.next++
+		return ports.next - 1
+	}
+	t.Fatal("no port is free between 20000 and 32000")
+	return 0
+}
+
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	port, err := pgtest.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("127.0.0.1:%d", port)
+	return fmt.Sprintf("127.0.0.1:%d", freePort(t))
+}
+
+// newCluster is a server on a port of its own.
+func newCluster(t testing.TB, settings map[string]string) *pgtest.Cluster {
+	t.Helper()
+	return pgtest.New(t, pgtest.Options{Port: freePort(t), Settings: settings})
 }
 
 // startExporter runs our exporter with the role that users give it.
@@ -164,7 +194,7 @@ func startExporter(t testing.TB, dsn string, args ...string) *process {
 }
 
 // startPrometheus runs Prometheus on a configuration.
-func startPrometheus(t testing.TB, dir, address, config string) *process {
+func startPrometheus(t testing.TB, dir, address, config string, args ...string) *process {
 	t.Helper()
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
@@ -172,7 +202,8 @@ func startPrometheus(t testing.TB, dir, address, config string) *process {
 	}
 	path := tool(t, "prometheus")
 	return run(t, "prometheus", "http://"+address, "/-/ready", func() *exec.Cmd {
-		return exec.Command(path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "prometheus"), "--web.listen-address="+address)
+		return exec.Command(path, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(dir, "prometheus"),
+			"--web.listen-address=" + address}, args...)...)
 	})
 }
 

@@ -64,7 +64,8 @@ func newWatch(t *testing.T, m mode) *watch {
 	w.publish(t)
 	config := prometheusConfig(prom, am, writeRules(t, dir, m.compress), nil, m.scrape)
 	config = strings.Replace(config, "static_configs:\n      []\n", fmt.Sprintf("file_sd_configs: [{files: [%q], refresh_interval: 1s}]\n", w.file), 1)
-	w.prometheus = startPrometheus(t, dir, prom, config)
+	// An Alertmanager that was killed knows nothing until Prometheus tells it again, which is every minute.
+	w.prometheus = startPrometheus(t, dir, prom, config, "--rules.alert.resend-delay="+max(m.scaled(time.Minute), 5*time.Second).String())
 	return w
 }
 
