@@ -27,7 +27,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # What the tests talk to.
-parts := server prometheus alertmanager pgbouncer pgbackrest
+parts := server prometheus alertmanager pgbouncer pgbackrest s3
 install := internal/pgtest/install.sh
 lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -43,10 +43,10 @@ build: ## Build the programs of cmd/ into bin/ (static)
 	$(go_build) ./cmd/...
 
 .PHONY: demo
-demo: ## Run PostgreSQL under a light load, the exporter and Prometheus until Ctrl-C
+demo: ## Run PostgreSQL under a light load, the exporter, backups and Prometheus until Ctrl-C
 	@$(install) server prometheus
-	@echo "Building the exporter and the demo ..."
-	@$(go_build) ./cmd/pg_reliability_exporter ./deploy/demo
+	@echo "Building the exporter, the backup job and the demo ..."
+	@$(go_build) ./cmd/pg_reliability_exporter ./cmd/pg_reliability_backup ./deploy/demo
 	@exec bin/demo
 
 .PHONY: test

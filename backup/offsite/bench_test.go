@@ -2,14 +2,10 @@ package offsite_test
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,74 +19,23 @@ import (
 )
 
 const (
-	accessKey = "AKIATESTTESTTEST"
-	secretKey = "very/secret+key=of-the-test"
+	accessKey = pgtest.S3AccessKey
+	secretKey = pgtest.S3SecretKey
 	bucket    = "backups"
 )
 
-// s3 is a server that speaks S3, a process of its own on a directory.
-type s3 struct {
-	dir  string // objects are files below dir/bucket
-	port int
-	cmd  *exec.Cmd
-}
+// s3 is a server that speaks S3.
+type s3 struct{ *pgtest.S3 }
 
 func startS3(t *testing.T) *s3 {
 	t.Helper()
-	port, err := pgtest.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &s3{dir: t.TempDir(), port: port}
-	for _, d := range []string{"root", "meta"} {
-		if err := os.Mkdir(filepath.Join(s.dir, d), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.start(t)
-	t.Cleanup(s.kill)
-	if err := s.client(t).MakeBucket(context.Background(), bucket, minio.MakeBucketOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func (s *s3) start(t *testing.T) {
-	t.Helper()
-	path, err := pgtest.Tool("versitygw", "s3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Metadata beside the objects: not every file system has extended attributes.
-	s.cmd = exec.Command(path, "--port", s.addr(), "--quiet", "posix", "--sidecar", filepath.Join(s.dir, "meta"), filepath.Join(s.dir, "root"))
-	s.cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pgtest.Eventually(t, 20*time.Second, func() error {
-		c, err := net.Dial("tcp", s.addr())
-		if err == nil {
-			err = c.Close()
-		}
-		return err
-	})
-}
-
-func (s *s3) addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
-
-func (s *s3) kill() {
-	if s.cmd != nil {
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
-		s.cmd = nil
-	}
+	return &s3{pgtest.NewS3(t, bucket)}
 }
 
 // client is a plain client, for what a test does behind the back of ours.
 func (s *s3) client(t *testing.T) *minio.Client {
 	t.Helper()
-	c, err := minio.New(s.addr(), &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, "")})
+	c, err := minio.New(s.Addr, &minio.Options{Creds: credentials.NewStaticV4(accessKey, secretKey, "")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +64,7 @@ type bench struct {
 
 func (s *s3) options(t *testing.T, repo *catalog.Repository) offsite.Options {
 	return offsite.Options{
-		URL: "s3://" + bucket + "/some/prefix", Endpoint: "http://" + s.addr(), Region: "us-east-1", AccessKey: accessKey, SecretKey: secretKey,
+		URL: "s3://" + bucket + "/some/prefix", Endpoint: "http://" + s.Addr, Region: "us-east-1", AccessKey: accessKey, SecretKey: secretKey,
 		Repository: repo, Log: log.NewLogfmtLogger(testWriter{t}), Stall: 20 * time.Second, Retries: -1,
 	}
 }
@@ -237,9 +182,3 @@ func (f *faulty) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return resp, err
 }
-
-// Signals that freeze the server and let it go on.
-const (
-	stop = syscall.SIGSTOP
-	cont = syscall.SIGCONT
-)

@@ -114,7 +114,7 @@ func TestServerCutMidUpload(t *testing.T) {
 			backup := b.backup(t, map[string][]byte{"a-small": noise(1000), "b-large": noise(40 << 20)})
 			kill := func(r *http.Request, body io.ReadCloser) io.ReadCloser {
 				if strings.Contains(r.URL.Path, "b-large") && r.URL.Query().Get("partNumber") == "2" {
-					return &cutBody{ReadCloser: body, after: 1 << 20, cut: b.s3.kill}
+					return &cutBody{ReadCloser: body, after: 1 << 20, cut: b.s3.Kill}
 				}
 				return body
 			}
@@ -122,7 +122,7 @@ func TestServerCutMidUpload(t *testing.T) {
 			err := store.Copy(ctx, backup)
 			t.Log(err)
 			wantFailure(t, err, failure.Offsite, "reachable")
-			b.s3.start(t)
+			b.s3.Start(t)
 			b.wantNone(t)
 			st := b.fresh(t, backup.ID).Status.Offsite
 			if st == nil || len(st.Files) != 1 || st.Completed != nil {
@@ -223,7 +223,7 @@ func TestCorruptedInTheStore(t *testing.T) {
 	backup := b.backup(t, usual())
 	flip := func(name string) {
 		t.Helper()
-		paths, err := filepath.Glob(filepath.Join(b.s3.dir, "root", bucket, "some/prefix", b.repo.ID(), backup.ID, name))
+		paths, err := filepath.Glob(filepath.Join(b.s3.Dir, bucket, "some/prefix", b.repo.ID(), backup.ID, name))
 		if err != nil || len(paths) != 1 {
 			t.Fatal(name, paths, err)
 		}
@@ -308,15 +308,10 @@ func TestStalledStore(t *testing.T) {
 	b := newBench(t, nil)
 	backup := b.backup(t, usual())
 	store := b.newStore(t, func(o *offsite.Options) { o.Stall = 500 * time.Millisecond })
-	pause := func(s os.Signal) {
-		if err := b.s3.cmd.Process.Signal(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pause(stop)
+	b.s3.Freeze()
 	began := time.Now()
 	err := store.Copy(context.Background(), backup)
-	pause(cont)
+	b.s3.Thaw()
 	t.Log(err)
 	if wantFailure(t, err, failure.Offsite, ""); time.Since(began) > 10*time.Second {
 		t.Errorf("it took %s", time.Since(began))

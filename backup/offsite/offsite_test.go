@@ -90,7 +90,7 @@ func TestCopyComesBackEqual(t *testing.T) {
 // wantNoPlaintext looks for what the backup holds in everything that is stored.
 func (b *bench) wantNoPlaintext(t *testing.T) {
 	t.Helper()
-	err := filepath.Walk(b.s3.dir, func(path string, fi os.FileInfo, err error) error {
+	err := filepath.Walk(b.s3.Dir, func(path string, fi os.FileInfo, err error) error {
 		if err != nil || fi.IsDir() {
 			return err
 		}
