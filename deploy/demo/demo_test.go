@@ -47,7 +47,8 @@ type running struct {
 
 func begin(t *testing.T, bin string, env ...string) *running {
 	t.Helper()
-	r := &running{t: t, cmd: exec.Command(filepath.Join(bin, "demo"), "-exporter="+filepath.Join(bin, "pg_reliability_exporter")), out: &output{}}
+	r := &running{t: t, cmd: exec.Command(filepath.Join(bin, "demo"), "-exporter="+filepath.Join(bin, "pg_reliability_exporter"),
+		"-backup="+filepath.Join(bin, "pg_reliability_backup")), out: &output{}}
 	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
 	if err := r.cmd.Start(); err != nil {
@@ -117,7 +118,7 @@ func (r *running) wantNothingLeft() {
 
 func TestDemo(t *testing.T) {
 	bin := t.TempDir()
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", "../../cmd/pg_reliability_exporter", ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", "../../cmd/pg_reliability_exporter", "../../cmd/pg_reliability_backup", ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
 
@@ -130,7 +131,7 @@ func TestDemo(t *testing.T) {
 		if code := r.end(); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
-		for _, want := range []string{"/metrics | promtool check metrics", "  up | read ", "Ran 12s: outages 0 (0.0 s) | restarts 0, Prometheus' newest scrape up"} {
+		for _, want := range []string{"/metrics | promtool check metrics", "  up | read ", "Ran 12s: outages 0 (0.0 s) | restarts 0 | backups ", ", Prometheus' newest scrape up"} {
 			if !strings.Contains(r.out.String(), want) {
 				t.Errorf("the demo did not write %q", want)
 			}
@@ -154,7 +155,7 @@ func TestDemo(t *testing.T) {
 
 	t.Run("ends when nobody reads any more", func(t *testing.T) {
 		t.Parallel()
-		cmd := exec.Command("bash", "-c", `set -o pipefail; "$0" -exporter="$1" | head -n 20`,
+		cmd := exec.Command("bash", "-c", `set -o pipefail; "$0" -exporter="$1" -backup= | head -n 20`,
 			filepath.Join(bin, "demo"), filepath.Join(bin, "pg_reliability_exporter"))
 		out := &output{}
 		cmd.Stdout, cmd.Stderr = out, out

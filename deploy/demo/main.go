@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -43,9 +44,12 @@ func run() int {
 func parseOptions() (options, error) {
 	var o options
 	flag.StringVar(&o.exporter, "exporter", "bin/pg_reliability_exporter", "the exporter's program")
+	flag.StringVar(&o.backup, "backup", "bin/pg_reliability_backup", "the backup job's program; empty for a demo without backups")
 	flag.Parse()
-	if _, err := os.Stat(o.exporter); err != nil {
-		return o, fmt.Errorf("the exporter is not built: %w. HINT: Run make demo, or make build first", err)
+	for _, program := range []string{o.exporter, o.backup} {
+		if _, err := os.Stat(program); err != nil && program != "" {
+			return o, fmt.Errorf("%s is not built: %w. HINT: Run make demo, or make build first", filepath.Base(program), err)
+		}
 	}
 	if s := os.Getenv("DEMO_SECONDS"); s != "" {
 		seconds, err := strconv.Atoi(s)

@@ -11,6 +11,8 @@ import (
 type options struct {
 	// exporter is the path of its program.
 	exporter string
+	// backup is the path of the backup job's program; without one there are no backups.
+	backup string
 	// duration until the show ends by itself; 0 means never.
 	duration time.Duration
 	// chaos restarts, crashes and freezes the server now and then.
@@ -36,7 +38,12 @@ func show(ctx context.Context, o options, c *console) (err error) {
 	load := startLoad(background, db.SocketDSN(appRole, appDatabase))
 	defer func() { stop(); load.Wait() }()
 
-	exporter, err := startExporter(ctx, o.exporter, r, db)
+	backups, err := startBackups(ctx, o.backup, r, db)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer backups.stop()
+	exporter, err := startExporter(ctx, o.exporter, r, db, backups)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -47,7 +54,7 @@ func show(ctx context.Context, o options, c *console) (err error) {
 	}
 	defer prometheus.stop()
 
-	introduce(c, db, exporter, prometheus, o.chaos)
+	introduce(c, db, backups, exporter, prometheus, o.chaos)
 	keeper := startKeeper(background, db, c, o.chaos)
 	defer func() { stop(); keeper.Wait() }()
 
@@ -76,6 +83,9 @@ func show(ctx context.Context, o options, c *console) (err error) {
 		case <-prometheus.exited:
 			w.summary()
 			return prometheus.died()
+		case <-backups.exited:
+			w.summary()
+			return backups.died()
 		}
 	}
 }
@@ -88,9 +98,9 @@ func interrupted(ctx context.Context, err error) error {
 	return nil
 }
 
-func introduce(c *console, db *database, exporter *exporter, prometheus *prometheus, chaos bool) {
+func introduce(c *console, db *database, backups *backups, exporter *exporter, prometheus *prometheus, chaos bool) {
 	url := "http://" + exporter.address
-	c.print("\nPostgreSQL %d under a light load, the exporter and Prometheus are running.\nCtrl-C ends them and leaves nothing behind.\n",
+	c.print("\nPostgreSQL %d under a light load, the exporter, backups and Prometheus are running.\nCtrl-C ends them and leaves nothing behind.\n",
 		db.Install.Major)
 	c.print("  Status      %s/", url)
 	c.print("  Metrics     %s/metrics", url)
@@ -102,7 +112,8 @@ func introduce(c *console, db *database, exporter *exporter, prometheus *prometh
 		c.print("  Prometheus  http://%s/targets", prometheus.address)
 		c.print("              http://%s/graph?g0.expr=pg_up&g0.range_input=5m&g0.tab=0", prometheus.address)
 	}
-	for _, moved := range []string{exporter.moved(), prometheus.moved()} {
+	backups.introduce(c)
+	for _, moved := range []string{exporter.moved(), prometheus.moved(), backups.moved()} {
 		if moved != "" {
 			c.print("  %s", moved)
 		}
@@ -114,6 +125,9 @@ func introduce(c *console, db *database, exporter *exporter, prometheus *prometh
 		c.print("  curl -s %s/metrics | promtool check metrics", url)
 	} else {
 		c.print("  curl -s %s/metrics | grep ^pg_reliability", url)
+	}
+	if backups.missing == "" {
+		c.print("  %s --repository=%s list", backups.program, backups.repository)
 	}
 	if chaos {
 		c.print("\nThe server is restarted, crashed or frozen every %s (DEMO_CHAOS=1).\n", chaosInterval)

@@ -27,10 +27,12 @@ type watch struct {
 // counts are read from the exporter's metrics.
 type counts struct {
 	outages, restarts, downtime float64
+	// good and verified backups; negative while there is no repository.
+	good, verified float64
 }
 
 func newWatch(c *console, e *exporter, p *prometheus) *watch {
-	return &watch{console: c, exporter: e, prometheus: p, started: time.Now(), scrape: "unknown"}
+	return &watch{console: c, exporter: e, prometheus: p, started: time.Now(), scrape: "unknown", counted: counts{good: -1}}
 }
 
 // health is what the demo needs of /api/health/detailed.
@@ -80,7 +82,11 @@ func (w *watch) look(ctx context.Context) {
 }
 
 func (c counts) String() string {
-	return fmt.Sprintf("outages %.0f (%.1f s) | restarts %.0f", c.outages, c.downtime, c.restarts)
+	text := fmt.Sprintf("outages %.0f (%.1f s) | restarts %.0f", c.outages, c.downtime, c.restarts)
+	if c.good >= 0 {
+		text += fmt.Sprintf(" | backups %.0f, verified %.0f", c.good, c.verified)
+	}
+	return text
 }
 
 func (w *watch) count(ctx context.Context) counts {
@@ -101,6 +107,17 @@ func (w *watch) count(ctx context.Context) counts {
 			outages:  sum("pg_reliability_outages_total"),
 			restarts: sum("pg_reliability_restarts_total"),
 			downtime: sum("pg_reliability_downtime_seconds_total"),
+			good:     -1,
+		}
+		for _, m := range families["pg_reliability_backup_count"].GetMetric() {
+			c.good = max(c.good, 0)
+			switch state := m.GetLabel()[0].GetValue(); state {
+			case "verified":
+				c.good += m.GetUntyped().GetValue()
+				c.verified = m.GetUntyped().GetValue()
+			case "unverified":
+				c.good += m.GetUntyped().GetValue()
+			}
 		}
 		return nil
 	})
