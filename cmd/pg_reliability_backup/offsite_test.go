@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	agefile "filippo.io/age"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+// TestEmptyMachineComesBackFromTheOffsiteCopy: server and repository are lost, the bucket is left.
+func TestEmptyMachineComesBackFromTheOffsiteCopy(t *testing.T) {
+	b := newBench(t)
+	store := pgtest.NewS3(t, "backups")
+	key, err := agefile.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := t.TempDir()
+	keyFile, secretFile := filepath.Join(secrets, "key"), filepath.Join(secrets, "secret")
+	write(t, keyFile, []byte(key.String()+"\n"))
+	write(t, secretFile, []byte(pgtest.S3SecretKey+"\n"))
+	b.env = []string{
+		"PG_RELIABILITY_BACKUP_OFFSITE_URL=s3://backups/db1", "AWS_ENDPOINT_URL=http://" + store.Addr, "AWS_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=" + pgtest.S3AccessKey, "AWS_SECRET_ACCESS_KEY_FILE=" + secretFile,
+	}
+	recipient := "--offsite-recipient=" + key.Recipient().String()
+	b.run(recipient)
+	b.exec("shop", "INSERT INTO item (v) VALUES ('later')")
+	newest := b.run(recipient)
+	if st := b.list()[0].Status.Offsite; st == nil || st.Completed == nil || st.Encryption == nil {
+		t.Fatalf("status = %+v, want a complete, encrypted copy", st)
+	}
+	s := b.gather()
+	s.expect(t, "offsite_failing", 0)
+	if out := b.must("offsite", "prune", "--dry-run"); strings.Contains(out, "delete") {
+		t.Errorf("prune: %s", out)
+	}
+	// A store that is down fails the run with its own exit code; the backup is there.
+	store.Kill()
+	if out := b.want(exitOffsite, "run", recipient); strings.Contains(out, pgtest.S3SecretKey) {
+		t.Errorf("the secret key is in the output: %s", out)
+	}
+	if all := b.list(); len(all) != 3 || all[0].Health != catalog.Unverified || all[0].Status.Offsite == nil || all[0].Status.Offsite.Error == "" {
+		t.Errorf("newest = %+v, want a good backup whose copy failed", all[0])
+	}
+	b.gather().expect(t, "offsite_failing", 1)
+	store.Start(t)
+
+	lost := *b
+	lost.pg = pgtest.New(t, pgtest.Options{NoMonitorRole: true})
+	lost.repo = filepath.Join(t.TempDir(), "repo")
+	r := lost.super()
+	r.want(exitRepository, "bootstrap") // a disk that is not mounted is not made up for
+	r.want(exitConfig, "bootstrap", "--init")
+	out := r.must("bootstrap", "--init", "--offsite-identity", keyFile, "--json")
+	var outcome struct {
+		Result, Backup string
+		Rows           int64
+	}
+	if err := json.Unmarshal([]byte(out[strings.Index(out, "\n{"):]), &outcome); err != nil || outcome.Backup != newest || outcome.Rows != 2001 {
+		t.Errorf("outcome = %+v, %v: %s", outcome, err, out)
+	}
+	if out := r.must("bootstrap", "--offsite-identity", keyFile); !strings.Contains(out, "nothing to do") {
+		t.Errorf("second bootstrap: %s", out)
+	}
+}
