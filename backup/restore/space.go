@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,10 +18,14 @@ func (s *session) checkSpace(ctx context.Context, databases ...catalog.Database)
 	var dir string
 	var started int64
 	err := s.conn.QueryRow(ctx, `
-		SELECT coalesce(pg_catalog.current_setting('data_directory', true), ''),
+		SELECT CASE WHEN pg_catalog.pg_has_role('pg_read_all_settings', 'USAGE')
+		            THEN pg_catalog.current_setting('data_directory') ELSE '' END,
 		       extract(epoch FROM pg_catalog.pg_postmaster_start_time())::bigint`).Scan(&dir, &started)
-	if err != nil || !isDataDirectory(dir, started) {
-		return nil //nolint:nilerr // a role that may not know the directory: nothing can be told
+	if err != nil {
+		return fmt.Errorf("ask the server for its data directory: %w", err)
+	}
+	if !isDataDirectory(dir, started) {
+		return nil
 	}
 	free, err := catalog.FreeBytes(dir)
 	if err != nil {

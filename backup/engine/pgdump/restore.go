@@ -29,7 +29,8 @@ func (e *Engine) Programs(ctx context.Context, major int, more ...string) (clien
 // default one, and a locale that the machine lacks is replaced by C.
 func CreateDatabase(ctx context.Context, conn *pgx.Conn, name string, db catalog.Database, throwaway bool) error {
 	create := "CREATE DATABASE " + server.Quote(name) + " TEMPLATE template0 ENCODING " + server.Literal(db.Properties.Encoding)
-	if !throwaway && db.Properties.Tablespace != "" {
+	// Naming the default one takes a privilege; leaving it out does not.
+	if ts := db.Properties.Tablespace; !throwaway && ts != "" && ts != "pg_default" {
 		var there bool
 		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $1)`, db.Properties.Tablespace).Scan(&there)
 		if err != nil {
