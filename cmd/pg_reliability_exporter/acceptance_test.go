@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -199,9 +200,29 @@ func ourConnections(t *testing.T, c *pgtest.Cluster) int {
 const (
 	detect  = 2*time.Second + 2*time.Second + time.Second // two probe intervals and the timeout, and a second for a busy machine
 	bound   = 4                                           // --pool.max-conns
-	quick   = 100 * time.Millisecond
 	alwaysN = 20
+	// quick is how fast a page is when nothing is waited for. One of many may meet a busy machine, and is still far
+	// from any timeout that could have been waited for.
+	quick  = 100 * time.Millisecond
+	noWait = 700 * time.Millisecond
 )
+
+// quickScrapes takes many pages in a row and fails if one of them waited for something.
+func (r *running) quickScrapes(t *testing.T) []page {
+	t.Helper()
+	var pages []page
+	var times []time.Duration
+	for range alwaysN {
+		start := time.Now()
+		pages = append(pages, r.scrape(t))
+		times = append(times, time.Since(start))
+	}
+	slices.Sort(times)
+	if median, longest := times[len(times)/2], times[len(times)-1]; median > quick || longest > noWait {
+		t.Errorf("scrapes took %s, the longest %s", median, longest)
+	}
+	return pages
+}
 
 func TestAFrozenServer(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
@@ -215,12 +236,7 @@ func TestAFrozenServer(t *testing.T) {
 	c.Pause()
 	defer c.Resume()
 	pgtest.Eventually(t, detect, func() error { return r.reason(t, "timeout") })
-	for range alwaysN {
-		start := time.Now()
-		p := r.scrape(t)
-		if took := time.Since(start); took > quick {
-			t.Errorf("a scrape of a frozen server took %s", took)
-		}
+	for _, p := range r.quickScrapes(t) {
 		for _, name := range []string{
 			`pg_reliability_restarts_total{kind="crash"}`, `pg_reliability_volume_size_bytes{volume="data"}`,
 			`pg_reliability_outages_total{reason="timeout"}`, "pg_reliability_outage_in_progress_seconds",
@@ -271,13 +287,9 @@ func TestReasonsAndReadiness(t *testing.T) {
 	t.Run("blackholed", func(t *testing.T) {
 		proxy.Blackhole(true)
 		expect(t, "timeout")
-		for range alwaysN {
-			start := time.Now()
-			if p := r.scrape(t); p["pg_up"] != 0 {
+		for _, p := range r.quickScrapes(t) {
+			if p["pg_up"] != 0 {
 				t.Error("pg_up is not 0")
-			}
-			if took := time.Since(start); took > quick {
-				t.Errorf("a scrape of a silent server took %s", took)
 			}
 		}
 		proxy.Blackhole(false)
@@ -318,7 +330,7 @@ func TestStartedBeforeItsServer(t *testing.T) {
 	r := launch(t, c.MonitorDSN())
 	start := time.Now()
 	p := r.scrape(t)
-	if took := time.Since(start); took > quick {
+	if took := time.Since(start); took > noWait {
 		t.Errorf("the first scrape took %s", took)
 	}
 	for _, name := range []string{"pg_up", `pg_reliability_collector_success{collector="settings"}`, `pg_reliability_collector_data_age_seconds{collector="settings"}`} {
@@ -383,7 +395,7 @@ func TestUsersLocksCostNothing(t *testing.T) {
 	for range alwaysN {
 		start := time.Now()
 		n := len(r.scrape(t))
-		if took := time.Since(start); took > 5*quick {
+		if took := time.Since(start); took > noWait {
 			t.Errorf("a scrape beside the locks took %s", took)
 		}
 		if float64(n) < 0.95*float64(before) {

@@ -27,11 +27,11 @@ type exporter struct {
 	name    string
 	command []string
 
-	wall                           []time.Duration // of each scrape
-	serverCPU, ownCPU              []time.Duration // a scrape, one figure a round
-	idleServerCPU, idleOwnCPU      []time.Duration // a second without a scrape, one figure a round
-	resident                       []int64         // bytes, one figure a round
-	samples, connections, statuses int
+	wall                      []time.Duration // of each scrape
+	serverCPU, ownCPU         []time.Duration // a scrape, one figure a round
+	idleServerCPU, idleOwnCPU []time.Duration // a second without a scrape, one figure a round
+	resident                  []int64         // bytes, one figure a round
+	samples, connections      int
 }
 
 // measure starts the exporter, scrapes it, and stops it: the other one must not disturb.
