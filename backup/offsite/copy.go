@@ -258,9 +258,13 @@ func (s *Store) seal(ctx context.Context, b catalog.Backup, state catalog.Offsit
 // never seen. A store that can't list them is not asked again.
 func (s *Store) abortUploads(ctx context.Context, prefix string) error {
 	for u := range s.client.ListIncompleteUploads(ctx, s.bucket, prefix, true) {
-		if u.Err != nil {
+		switch minio.ToErrorResponse(u.Err).Code {
+		case "NotImplemented", "MethodNotAllowed", "AccessDenied":
 			_ = level.Debug(s.o.Log).Log("msg", "unfinished uploads can't be listed", "err", s.mask(u.Err))
 			return nil
+		}
+		if u.Err != nil {
+			return s.explain(ctx, "list unfinished uploads", u.Err)
 		}
 		if err := s.client.RemoveIncompleteUpload(ctx, s.bucket, u.Key); err != nil {
 			return s.explain(ctx, "end an unfinished upload of "+u.Key, err)
