@@ -155,6 +155,7 @@ func (s *Store) connect() error {
 		}
 		transport = t
 	}
+	transport = quickAbort{transport, min(s.o.Stall, abortPatience)}
 	var err error
 	s.client, err = minio.New(endpoint, &minio.Options{
 		Creds: s.credentials(), Secure: secure, Region: s.o.Region, Transport: transport, MaxRetries: 1, // ours are visible
