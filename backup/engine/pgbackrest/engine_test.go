@@ -53,6 +53,8 @@ func TestRestoreToAMomentBetweenTwoInserts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pgtest.Options{})
 	ctx := context.Background()
+	mustRun(t, "mkdir", filepath.Join(b.pg.Dir, "fast"))
+	b.exec(t, `CREATE TABLESPACE fast LOCATION '`+filepath.Join(b.pg.Dir, "fast")+`'`)
 	backup := b.run(t, pgbackrest.Full)
 	insert := func(name string) {
 		if err := b.pg.ExecIn(ctx, "shop", "INSERT INTO customer (name) VALUES ('"+name+"')"); err != nil {
@@ -76,7 +78,9 @@ func TestRestoreToAMomentBetweenTwoInserts(t *testing.T) {
 	awaitArchived(t, b)
 	dir := filepath.Join(b.pg.Dir, "restored", "data")
 	mustRun(t, "mkdir", filepath.Join(b.pg.Dir, "restored"))
-	rep, err := b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, At: moment})
+	rep, err := b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{
+		Backup: backup, DataDir: dir, At: moment, TablespaceDir: filepath.Join(b.pg.Dir, "restored", "tablespaces"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +97,9 @@ func TestRestoreToAMomentBetweenTwoInserts(t *testing.T) {
 	_, err = b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, At: backup.Manifest.RecoveryPoint.Add(-time.Hour)})
 	wantFailure(t, err, failure.Nothing, "Choose an older backup")
 
-	dir = filepath.Join(b.pg.Dir, "whole")
-	if _, err := b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{Backup: backup, DataDir: dir}); err != nil {
+	dir = filepath.Join(b.pg.Dir, "whole", "data")
+	o := pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, TablespaceDir: filepath.Join(b.pg.Dir, "whole", "tablespaces")}
+	if _, err := b.engine.RestoreCluster(ctx, o); err != nil {
 		t.Fatal(err)
 	}
 	if got := startRestored(t, b, dir, "SELECT count(*) FROM customer"); got != "1002" {

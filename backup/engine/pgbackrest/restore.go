@@ -69,7 +69,14 @@ func (e *Engine) RestoreCluster(ctx context.Context, o RestoreOptions) (Report, 
 		options = append(options, "--archive-mode=off")
 	}
 	if o.TablespaceDir != "" {
-		options = append(options, "--tablespace-map-all="+o.TablespaceDir)
+		tablespaces, err := filepath.Abs(o.TablespaceDir)
+		if err == nil {
+			err = e.emptyDir(tablespaces)
+		}
+		if err != nil {
+			return Report{}, err
+		}
+		options = append(options, "--tablespace-map-all="+tablespaces)
 	}
 	if _, err := e.run(ctx, "restore", append(options, e.Options...)...); err != nil {
 		if damaged(err) && ctx.Err() == nil {
