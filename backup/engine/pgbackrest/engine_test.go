@@ -97,6 +97,7 @@ func TestRestoreToAMomentBetweenTwoInserts(t *testing.T) {
 	_, err = b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, At: backup.Manifest.RecoveryPoint.Add(-time.Hour)})
 	wantFailure(t, err, failure.Nothing, "Choose an older backup")
 
+	mustRun(t, "mkdir", filepath.Join(b.pg.Dir, "whole"))
 	dir = filepath.Join(b.pg.Dir, "whole", "data")
 	o := pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, TablespaceDir: filepath.Join(b.pg.Dir, "whole", "tablespaces")}
 	if _, err := b.engine.RestoreCluster(ctx, o); err != nil {
