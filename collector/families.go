@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -12,12 +13,13 @@ import (
 // its family, is left out and reported: it must not cost the page.
 type families struct {
 	byName map[string]*family
+	seed   maphash.Seed
+	seen   map[uint64]struct{} // hashes of the names and labels so far
 }
 
 type family struct {
 	dto    *dto.MetricFamily
 	labels []string
-	seen   map[string]struct{}
 }
 
 // errorReason is what can be wrong with a sample; it becomes a reason beside postgres.Reasons().
@@ -28,7 +30,10 @@ const (
 	malformedSample errorReason = "malformed"
 )
 
-func newFamilies() *families { return &families{byName: map[string]*family{}} }
+func newFamilies() *families {
+	const many = 2048 // samples of a usual page
+	return &families{byName: map[string]*family{}, seed: maphash.MakeSeed(), seen: make(map[uint64]struct{}, many)}
+}
 
 // add takes a sample and says what is wrong with it, if anything.
 func (f *families) add(s sample) errorReason {
@@ -39,21 +44,24 @@ func (f *families) add(s sample) errorReason {
 				Name: proto.String(s.desc.Name), Help: proto.String(s.desc.Help), Type: exposedType(s.desc).Enum(),
 			},
 			labels: s.desc.Labels,
-			seen:   map[string]struct{}{},
 		}
 		f.byName[s.desc.Name] = fam
 	}
 	if len(s.labels) != len(s.desc.Labels) || *fam.dto.Type != exposedType(s.desc) || !slices.Equal(fam.labels, s.desc.Labels) {
 		return malformedSample
 	}
-	for i, v := range s.labels {
-		s.labels[i] = strings.ToValidUTF8(v, "\uFFFD") // a database may have any bytes in its names
+	var h maphash.Hash
+	h.SetSeed(f.seed)
+	_, _ = h.WriteString(s.desc.Name)
+	for _, v := range s.labels {
+		_ = h.WriteByte(0xff) // in no text
+		_, _ = h.WriteString(v)
 	}
-	key := strings.Join(s.labels, "\xff")
-	if _, ok := fam.seen[key]; ok {
+	key := h.Sum64()
+	if _, ok := f.seen[key]; ok {
 		return duplicateSample
 	}
-	fam.seen[key] = struct{}{}
+	f.seen[key] = struct{}{}
 	fam.dto.Metric = append(fam.dto.Metric, dtoMetric(s))
 	return ""
 }
@@ -88,25 +96,34 @@ func exposedType(d *Desc) dto.MetricType {
 	return dto.MetricType_GAUGE
 }
 
+// metric is a sample as the library wants it, in one piece of memory.
+type metric struct {
+	dto     dto.Metric
+	gauge   dto.Gauge
+	counter dto.Counter
+	untyped dto.Untyped
+	value   float64
+}
+
 func dtoMetric(s sample) *dto.Metric {
-	m := &dto.Metric{}
+	m := &metric{value: s.value}
 	if len(s.labels) > 0 {
 		pairs := make([]dto.LabelPair, len(s.labels))
-		m.Label = make([]*dto.LabelPair, len(s.labels))
-		for i, v := range s.labels {
-			pairs[i].Name, pairs[i].Value = &s.desc.Labels[i], proto.String(v)
-			m.Label[i] = &pairs[i]
+		m.dto.Label = make([]*dto.LabelPair, len(s.labels))
+		for i := range s.labels {
+			pairs[i].Name, pairs[i].Value = &s.desc.Labels[i], &s.labels[i]
+			m.dto.Label[i] = &pairs[i]
 		}
 		// The text and protobuf formats both want labels sorted by name.
-		slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+		slices.SortFunc(m.dto.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
 	}
 	switch exposedType(s.desc) {
 	case dto.MetricType_COUNTER:
-		m.Counter = &dto.Counter{Value: proto.Float64(s.value)}
+		m.counter.Value, m.dto.Counter = &m.value, &m.counter
 	case dto.MetricType_UNTYPED:
-		m.Untyped = &dto.Untyped{Value: proto.Float64(s.value)}
+		m.untyped.Value, m.dto.Untyped = &m.value, &m.untyped
 	default:
-		m.Gauge = &dto.Gauge{Value: proto.Float64(s.value)}
+		m.gauge.Value, m.dto.Gauge = &m.value, &m.gauge
 	}
-	return m
+	return &m.dto
 }

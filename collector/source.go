@@ -1,6 +1,10 @@
 package collector
 
-import "context"
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+)
 
 // MetricType is a sample's Prometheus type.
 type MetricType string
@@ -44,5 +48,10 @@ type sample struct {
 
 // Add takes one sample. labelValues are in the order of d.Labels.
 func (s *Sink) Add(d *Desc, value float64, labelValues ...string) {
+	for i, v := range labelValues {
+		if !utf8.ValidString(v) {
+			labelValues[i] = strings.ToValidUTF8(v, "\uFFFD") // a database may have any bytes in its names
+		}
+	}
 	s.samples = append(s.samples, sample{desc: d, labels: labelValues, value: value})
 }

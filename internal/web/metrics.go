@@ -1,11 +1,9 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/go-kit/log"
@@ -17,8 +15,8 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
 )
 
-// encodersAtOnce bounds how many pages are encoded at the same time. It takes the CPU milliseconds, and about 1 MB
-// while it lasts: clients that come all at once must not each cost that.
+// encodersAtOnce bounds how many pages are encoded at the same time: clients that come all at once must not each cost
+// the memory of a compressor.
 const encodersAtOnce = 2
 
 // Engine collects what a scrape asks for; *collector.Engine is one.
@@ -35,7 +33,7 @@ type metricsHandler struct {
 	gatherer prometheus.Gatherer
 	offset   time.Duration
 	logger   log.Logger
-	encoders chan struct{}
+	encoders *encoders
 	errors   *prometheus.CounterVec
 }
 
@@ -45,7 +43,7 @@ func newMetricsHandler(o Options) http.Handler {
 		gatherer: o.Gatherer,
 		offset:   o.TimeoutOffset,
 		logger:   o.Logger,
-		encoders: make(chan struct{}, encodersAtOnce),
+		encoders: newEncoders(encodersAtOnce),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "promhttp_metric_handler_errors_total",
 			Help: "Total number of internal errors encountered by the promhttp metric handler.",
@@ -77,30 +75,13 @@ func (h *metricsHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	families, err = mergeFamilies(families, always)
 	h.note("gathering", err)
 
-	select {
-	case h.encoders <- struct{}{}:
-	case <-r.Context().Done(): // the client has left
+	e := h.encoders.take(r.Context())
+	if e == nil { // the client has left
 		return
 	}
-	page := h.encode(r, families)
-	<-h.encoders
+	page := e.encode(h, r, families)
+	h.encoders.giveBack(e)
 	page.writeTo(w) // outside: a slow reader holds its own page, and no encoder
-}
-
-// encode negotiates the format (text, OpenMetrics, protobuf with native histograms) and gzip. zstd is left out: the
-// library's encoder takes 9.6 MB for each page, gzip's 0.9 MB, and Prometheus asks for gzip alone.
-func (h *metricsHandler) encode(r *http.Request, families []*dto.MetricFamily) *bufferedPage {
-	page := &bufferedPage{header: http.Header{}, status: http.StatusOK}
-	promhttp.HandlerFor(
-		prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil }),
-		promhttp.HandlerOpts{
-			ErrorHandling:       promhttp.ContinueOnError,
-			ErrorLog:            encodingErrors{h},
-			EnableOpenMetrics:   true,
-			OfferedCompressions: []promhttp.Compression{promhttp.Identity, promhttp.Gzip},
-		},
-	).ServeHTTP(page, r)
-	return page
 }
 
 // note counts and logs what did not make it to the page; the page is served without it.
@@ -123,24 +104,4 @@ func (e encodingErrors) Println(v ...any) {
 		}
 	}
 	e.h.note("encoding", errors.New("unknown"))
-}
-
-// bufferedPage is a response that is kept until it is complete.
-type bufferedPage struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (p *bufferedPage) Header() http.Header         { return p.header }
-func (p *bufferedPage) WriteHeader(status int)      { p.status = status }
-func (p *bufferedPage) Write(b []byte) (int, error) { return p.body.Write(b) }
-
-func (p *bufferedPage) writeTo(w http.ResponseWriter) {
-	for name, values := range p.header {
-		w.Header()[name] = values
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(p.body.Len()))
-	w.WriteHeader(p.status)
-	_, _ = p.body.WriteTo(w) // the client may have left; there is nobody to tell
 }

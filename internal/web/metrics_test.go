@@ -191,8 +191,8 @@ func TestMetricsClientsThatDoNotReadHoldNobodyUp(t *testing.T) {
 
 func TestMetricsAreEncodedFewAtATime(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	h := &metricsHandler{engine: &engineStub{}, gatherer: registry, encoders: make(chan struct{}, 1)}
-	h.encoders <- struct{}{} // somebody else's page
+	h := &metricsHandler{engine: &engineStub{}, gatherer: registry, encoders: newEncoders(1)}
+	busy := h.encoders.take(t.Context()) // somebody else's page
 	ctx, leave := context.WithCancel(t.Context())
 	served := make(chan *httptest.ResponseRecorder)
 	serve := func(ctx context.Context) {
@@ -211,7 +211,7 @@ func TestMetricsAreEncodedFewAtATime(t *testing.T) {
 		t.Error("a page was made without a turn")
 	case <-time.After(50 * time.Millisecond):
 	}
-	<-h.encoders
+	h.encoders.giveBack(busy)
 	<-served
 }
 
@@ -241,5 +241,16 @@ func BenchmarkMetrics(b *testing.B) {
 				h.ServeHTTP(httptest.NewRecorder(), r)
 			}
 		})
+	}
+}
+
+func TestAcceptEncoding(t *testing.T) {
+	for header, want := range map[string]bool{
+		"": false, "gzip": true, "GZIP": true, "identity": false, "deflate, gzip;q=1.0, *;q=0.5": true, "gzip;q=0": false,
+		"gzip; q=0.0, *": false, "*": true, "br, zstd": false, "gzip;q=nonsense": false,
+	} {
+		if got := acceptsGzip(http.Header{"Accept-Encoding": {header}}); got != want {
+			t.Errorf("Accept-Encoding %q: gzip is %t, want %t", header, got, want)
+		}
 	}
 }
