@@ -68,6 +68,7 @@ type fault struct {
 // The whole way: real PostgreSQL, our exporter, real Prometheus with our rules, real Alertmanager with our routes, and
 // a webhook that hears what people would. Each fault has a cluster of its own, so that all happen at once.
 func TestChaos(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	m := chaosMode()
 	w := newWatch(t, m)
 	table := &chaosTable{mode: m}

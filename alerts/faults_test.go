@@ -36,10 +36,10 @@ func faults() []fault {
 			want:   []alarm{{name: "PostgresDown", severity: "critical"}}, may: longOutage,
 		},
 		{
-			name: "server-away", about: "stopped for 22 s, less than the recovery objective", short: true,
+			name: "server-away", about: "stopped for 20 s, less than the recovery objective", short: true,
 			inject: func(s *scene) {
 				s.must(s.pg.Stop())
-				s.metric("pg_reliability_outage_in_progress_seconds", 22)
+				s.metric("pg_reliability_outage_in_progress_seconds", 20)
 				s.must(s.pg.Launch(context.Background()))
 			},
 		},

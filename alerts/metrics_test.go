@@ -30,6 +30,7 @@ var targetLabels = []string{"job", "instance", "cluster", "alertname"}
 
 // A rule that reads a metric or a label nobody exports can never fire: each is looked up on the real pages.
 func TestEveryMetricAndLabelIsOnARealPage(t *testing.T) {
+	t.Parallel()
 	p := realPages(t)
 	catalogue, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
@@ -92,6 +93,7 @@ func TestEveryMetricAndLabelIsOnARealPage(t *testing.T) {
 
 // What a runbook or an alert's text names exists as well.
 func TestEveryMetricInARunbookIsOnARealPage(t *testing.T) {
+	t.Parallel()
 	p := realPages(t)
 	_, _, rules := shipped(t)
 	records := map[string]bool{}
