@@ -237,7 +237,7 @@ func (p *Pool) whyNone() error {
 
 // isAlive turns away a connection that the server has closed meanwhile; it sends nothing.
 func isAlive(_ context.Context, conn *pgx.Conn) (bool, error) {
-	return conn.PgConn().CheckConn() == nil, nil
+	return silent(conn.PgConn().Conn()) || conn.PgConn().CheckConn() == nil, nil
 }
 
 // connectTracer tells the pool of attempts that fail before there is a connection.
