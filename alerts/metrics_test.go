@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 // needsEngine is what a page shows only beside a container engine, which not every machine that runs the tests has.
@@ -31,7 +33,16 @@ var targetLabels = []string{"job", "instance", "cluster", "alertname"}
 // A rule that reads a metric or a label nobody exports can never fire: each is looked up on the real pages.
 func TestEveryMetricAndLabelIsOnARealPage(t *testing.T) {
 	t.Parallel()
-	p := realPages(t)
+	programs := programPages(t)
+	pgtest.EachVersion(t, pageServer(), func(t *testing.T, c *pgtest.Cluster) {
+		p := programs.clone()
+		p.servers(t, c)
+		checkRules(t, p)
+	})
+}
+
+func checkRules(t *testing.T, p *pages) {
+	t.Helper()
 	catalogue, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)

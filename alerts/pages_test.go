@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,26 +96,49 @@ func (p *pages) scrape(t testing.TB, url string, wanted ...string) {
 	})
 }
 
-var real struct {
-	once sync.Once
-	p    *pages
+var (
+	common = sync.OnceValue(func() *pages { return &pages{types: map[string]string{}, series: map[string][]map[string]string{}} })
+	shared struct {
+		sync.Mutex
+		programs, servers bool
+	}
+)
+
+// programPages are those of Prometheus, Alertmanager and the backup job, made once for all tests that ask.
+func programPages(t *testing.T) *pages {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	p := common()
+	if !shared.programs {
+		p.programs(t)
+		p.backups(t)
+		shared.programs = true
+	}
+	return p
 }
 
-// realPages are made once for all tests that ask.
+// realPages are all, of the one version that most tests take.
 func realPages(t *testing.T) *pages {
 	t.Helper()
-	real.once.Do(func() {
-		p := &pages{types: map[string]string{}, series: map[string][]map[string]string{}}
-		p.programs(t)
-		p.servers(t)
-		if !t.Failed() {
-			real.p = p
-		}
-	})
-	if real.p == nil {
-		t.Fatal("the real pages could not be made: see the first test that asked for them")
+	p := programPages(t)
+	shared.Lock()
+	defer shared.Unlock()
+	if !shared.servers {
+		p.servers(t, pgtest.New(t, pageServer()))
+		shared.servers = true
 	}
-	return real.p
+	return p
+}
+
+func (p *pages) clone() *pages {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &pages{types: maps.Clone(p.types), series: map[string][]map[string]string{}}
+	for name, series := range p.series {
+		c.series[name] = slices.Clip(series)
+	}
+	return c
 }
 
 var described = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\|")
@@ -145,13 +169,18 @@ func (p *pages) programs(t *testing.T) {
 	p.scrape(t, alertmanager.url, "alertmanager_notifications_failed_total")
 }
 
-// servers are a primary on which something of everything has happened, its standby, and their backups.
-func (p *pages) servers(t *testing.T) {
-	ctx := context.Background()
-	primary := pgtest.New(t, pgtest.Options{
+// pageServer is a server on which everything that alerts look at can happen.
+func pageServer() pgtest.Options {
+	return pgtest.Options{
 		InitArgs: []string{"--data-checksums"},
 		Settings: map[string]string{"archive_mode": "on", "archive_command": "'/bin/true'", "max_slot_wal_keep_size": "'1GB'"},
-	})
+	}
+}
+
+// servers are a primary on which something of everything has happened, and its standby.
+func (p *pages) servers(t *testing.T, primary *pgtest.Cluster) {
+	t.Helper()
+	ctx := context.Background()
 	damage(t, primary)
 	if err := primary.Exec(ctx, "CREATE TABLE orders AS SELECT g FROM generate_series(1, 100) AS g",
 		"SELECT pg_create_physical_replication_slot('standby1', true)", "SELECT pg_switch_wal()"); err != nil {
@@ -164,7 +193,6 @@ func (p *pages) servers(t *testing.T) {
 	t.Cleanup(func() { _ = standby.Close() })
 	first := startExporter(t, primary.MonitorDSN(), "--volume=data="+primary.DataDir())
 	second := startExporter(t, standby.MonitorDSN(), "--volume=data="+standby.DataDir())
-	p.backups(t, primary)
 	p.scrape(t, first.url, `kind="crash"`, `pg_stat_user_tables_n_dead_tup{`, "pg_reliability_archiver_failing ", "pg_settings_max_slot_wal_keep_size_bytes",
 		"pg_reliability_server_info{", "pg_reliability_archiver_ready_files", "pg_reliability_settings_pending_restart ")
 	p.scrape(t, second.url, "pg_reliability_replication_streaming 1", "pg_reliability_replication_behind_bytes")
@@ -206,8 +234,13 @@ func damage(t testing.TB, c *pgtest.Cluster) {
 }
 
 // backups are two good ones, a failed run, one that is under way, a daemon, and a restore of an empty server.
-func (p *pages) backups(t *testing.T, primary *pgtest.Cluster) {
+func (p *pages) backups(t *testing.T) {
+	t.Helper()
 	ctx := context.Background()
+	primary := newCluster(t, nil)
+	if err := primary.Exec(ctx, "CREATE TABLE orders AS SELECT g FROM generate_series(1, 100) AS g"); err != nil {
+		t.Fatal(err)
+	}
 	repository := filepath.Join(t.TempDir(), "repository")
 	if err := os.Mkdir(repository, 0o755); err != nil {
 		t.Fatal(err)
