@@ -176,7 +176,7 @@ func newServer(f *flags, e *exporter, registry *prometheus.Registry) (*web.Serve
 			probe.Login: 3*f.probe.loginInterval + f.probe.loginTimeout,
 			probe.Write: 3*f.probe.writeInterval + f.probe.writeTimeout,
 		},
-		Reload: e.reloader.Reload, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset, PProf: f.pprof, Version: version.Info(),
+		Reload: e.reloader.Reload, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset, PProf: f.pprof, Version: version.Version,
 	})
 }
 
