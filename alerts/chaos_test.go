@@ -134,7 +134,7 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	heard := map[alarm]time.Duration{}
 	patience := w.mode.scaled(40*time.Minute) + 90*time.Second
 	for _, a := range f.want {
-		heard[a] = w.waitFor(t, f.name, a, false, began, patience)
+		heard[a] = w.waitFor(s, a, false, began, patience)
 	}
 	healed := time.Now()
 	if f.heal != nil {
@@ -143,7 +143,7 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	s.quit()
 	ended := map[alarm]time.Duration{}
 	for _, a := range f.want {
-		ended[a] = w.waitFor(t, f.name, a, true, healed, patience)
+		ended[a] = w.waitFor(s, a, true, healed, patience)
 	}
 	if len(f.want) == 0 {
 		w.waitWell(t, f.name)
@@ -216,7 +216,7 @@ else was sent, but for what the test's list of faults allows with its reason.
 
 func (m mode) heading() string {
 	if m.compress == 1 {
-		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/.\n"
+		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/. A fault that is missing here was not part of that run.\n"
 	}
 	return fmt.Sprintf("## Compressed\n\nScrapes every second; how long a state must last before it is an alert, the windows that look back, and\n"+
 		"Alertmanager's intervals are divided by %.0f. The 30 s after which a server that is down pages are not.\n", m.compress)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -42,7 +43,7 @@ func program(t testing.TB, name string) string {
 	t.Helper()
 	building.Lock()
 	defer building.Unlock()
-	path := filepath.Join(programs, name)
+	path := filepath.Join(programs, strings.TrimPrefix(name, "pg_reliability_"))
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type process struct {
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited chan struct{}
+	killed atomic.Bool
 	log    logBuffer
 }
 
@@ -80,6 +82,7 @@ func (p *process) start(t testing.TB) {
 	}
 	exited := make(chan struct{})
 	p.exited = exited
+	p.killed.Store(false)
 	cmd := p.cmd
 	go func() { _ = cmd.Wait(); close(exited) }()
 }
@@ -95,7 +98,11 @@ func (p *process) dead() bool {
 	}
 }
 
+// died says whether it ended though nobody killed it.
+func (p *process) died() bool { return !p.killed.Load() && p.dead() }
+
 func (p *process) kill() {
+	p.killed.Store(true)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_ = p.cmd.Process.Kill()

@@ -202,8 +202,9 @@ func (w *watch) waitWell(t testing.TB, cluster string) {
 }
 
 // waitFor returns how long after a moment a notification came.
-func (w *watch) waitFor(t testing.TB, cluster string, a alarm, resolved bool, since time.Time, within time.Duration) time.Duration {
-	t.Helper()
+func (w *watch) waitFor(s *scene, a alarm, resolved bool, since time.Time, within time.Duration) time.Duration {
+	s.Helper()
+	cluster := s.fault.name
 	instance := a.instance
 	switch instance {
 	case "":
@@ -212,7 +213,10 @@ func (w *watch) waitFor(t testing.TB, cluster string, a alarm, resolved bool, si
 		instance = ""
 	}
 	var took time.Duration
-	pgtest.Eventually(t, within, func() error {
+	pgtest.Eventually(s, within, func() error {
+		if s.exporter.died() {
+			s.Fatalf("the exporter ended by itself")
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		i := slices.IndexFunc(w.told, func(n notice) bool {
