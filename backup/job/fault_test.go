@@ -17,6 +17,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 func (b *bench) exec(t *testing.T, database string, sql ...string) {
@@ -173,6 +174,62 @@ func TestManifestHoldsTheDumpsOwnSnapshotUnderWrites(t *testing.T) {
 	if n := <-done; n == 0 {
 		t.Error("nothing was written meanwhile")
 	}
+}
+
+// A schema change that asks for a table between our lock and pg_dump's waits for us, pg_dump waits behind it, and we
+// wait for pg_dump: for a minute nobody could use the table, and then the dump would fail.
+func TestASchemaChangeGoesFirstAndTheDumpBeginsAnew(t *testing.T) {
+	b := newBench(t)
+	b.job.Request.LockWait = time.Minute
+	if err := b.pg.ExecIn(t.Context(), "shop", `CREATE TABLE fleeting (i int)`); err != nil {
+		t.Fatal(err)
+	}
+	b.job.Engine.(*pgdump.Engine).Finder.Dirs = []string{dropBeforeDump(t, b.pg)}
+	b.job.Verify = true
+	started := time.Now()
+	backup := b.run(t)
+	if took := time.Since(started); took > 40*time.Second {
+		t.Errorf("the run took %s: it waited for the lock timeout", took)
+	}
+	db, _ := backup.Manifest.Database("shop")
+	for _, table := range db.Contents.Tables {
+		if table.Name == "fleeting" {
+			t.Error("the dump did not begin anew: the dropped table is in it")
+		}
+	}
+}
+
+// dropBeforeDump is a directory of the client programs in which pg_dump, once, waits until a DROP of the table fleeting
+// waits for somebody.
+func dropBeforeDump(t *testing.T, pg *pgtest.Cluster) string {
+	t.Helper()
+	dir := t.TempDir()
+	programs, err := filepath.Glob(pg.Install.Bin("*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range programs {
+		if name := filepath.Base(program); name != "pg_dump" {
+			if err := os.Symlink(program, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	script := fmt.Sprintf(`#!/bin/sh
+real=%[1]s psql='%[2]s -h %[3]s -p %[4]d -U %[5]s -d shop -AtXq'
+case "$*" in *--version*) exec $real --version ;; esac
+case "$*" in *shop*)
+  if mkdir '%[6]s/once' 2>/dev/null; then
+    $psql -c 'DROP TABLE fleeting' >/dev/null 2>&1 </dev/null &
+    until [ "$($psql -c 'SELECT count(*) FROM pg_locks WHERE NOT granted')" = 1 ]; do :; done
+  fi ;;
+esac
+exec $real "$@"
+`, pg.Install.Bin("pg_dump"), pg.Install.Bin("psql"), pg.Dir, pg.Port, pgtest.Superuser, dir)
+	if err := os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(script), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func TestDirectoryFormatAboveASize(t *testing.T) {

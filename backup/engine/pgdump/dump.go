@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-kit/log/level"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -28,9 +29,30 @@ import (
 // snapshotTries is how often the list of tables may be overtaken by a DROP before the lock on them is had.
 const snapshotTries = 5
 
-// dump writes one database's archive and fills in its Contents, both under one snapshot: pg_dump
-// imports what a session of ours exports, and that session counts the rows meanwhile.
+// dump writes one database's archive and fills in its Contents. Where a schema change gets in between, it goes first,
+// and the dump begins anew.
 func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Programs, dir string, db *catalog.Database) error {
+	path := filepath.Join(dir, filepath.FromSlash(db.Path))
+	for try := 1; ; try++ {
+		err := e.dumpOnce(ctx, req, p, path, db)
+		if !errors.Is(err, errOvertaken) || try == overtakenTries || ctx.Err() != nil {
+			return err
+		}
+		_ = level.Info(req.Log).Log("msg", "a schema change waits for the dump, which lets it go first and begins anew", "database", db.Name, "try", try+1)
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove the unfinished archive: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(overtakenCheck): // let it through
+		}
+	}
+}
+
+// dumpOnce makes the archive and the Contents under one snapshot: pg_dump imports what a session of ours exports, and
+// that session counts the rows meanwhile.
+func (e *Engine) dumpOnce(ctx context.Context, req engine.Request, p clients.Programs, path string, db *catalog.Database) error {
 	conn, err := req.Target.Connect(ctx, db.Name)
 	if err != nil {
 		return err
@@ -56,12 +78,15 @@ func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Program
 		}
 		counted <- err
 	}()
-	path := filepath.Join(dir, filepath.FromSlash(db.Path))
+	go watchOvertaking(ctx, req, db, conn.PgConn().PID(), func() { cancel(errOvertaken) })
 	dumpErr := e.runDump(ctx, req, p, path, snapshot, db)
 	if dumpErr != nil {
 		cancel(dumpErr)
 	}
 	countErr := <-counted
+	if cause := context.Cause(ctx); errors.Is(cause, errOvertaken) {
+		return failure.New(failure.LockTimeout, "%w", cause).WithHint("Make backups while the schema is not being changed.")
+	}
 	if dumpErr != nil || countErr != nil {
 		return e.explain(whole, req.Target, dumpErr, countErr)
 	}
