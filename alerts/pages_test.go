@@ -191,6 +191,10 @@ func (p *pages) servers(t *testing.T, primary *pgtest.Cluster) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = standby.Close() })
+	// What was archived while the primary stopped is not in its statistics.
+	if err := primary.Exec(ctx, "CREATE TABLE archived ()", "SELECT pg_switch_wal()"); err != nil {
+		t.Fatal(err)
+	}
 	first := startExporter(t, primary.MonitorDSN(), "--volume=data="+primary.DataDir())
 	second := startExporter(t, standby.MonitorDSN(), "--volume=data="+standby.DataDir())
 	p.scrape(t, first.url, `kind="crash"`, `pg_stat_user_tables_n_dead_tup{`, "pg_reliability_archiver_failing ", "pg_settings_max_slot_wal_keep_size_bytes",
