@@ -62,6 +62,11 @@ test-versions: ## Test what depends on the server's version on PostgreSQL 13 to 
 	PGTEST_VERSIONS=all $(GO) test -p $(TEST_PARALLEL) -timeout 9m $(TESTFLAGS) \
 		$$(grep -rlF --include='*_test.go' 'pgtest.EachVersion(' . | xargs -n1 dirname | sort -u)
 
+.PHONY: test-chaos
+test-chaos: ## Inject every fault with shortened durations and hear the alerts; as root; writes docs/chaos.md
+	@$(install) $(parts)
+	PG_RELIABILITY_CHAOS=1 $(GO) test ./alerts -run Chaos -count=1 -timeout 15m
+
 .PHONY: test-race
 test-race: ## Test everything with the race detector (needs a C compiler)
 	@$(install) $(parts)
