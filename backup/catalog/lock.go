@@ -34,7 +34,7 @@ func (r *Repository) Lock() (release func(), err error) {
 		return nil, failure.New(failure.Locked, "repository %s: %w", r.dir, ErrLocked).
 			WithHint("`pg_reliability_backup list` says since when; wait for it to end.")
 	}
-	return func() { _ = f.Close() }, nil
+	return func() { unlock(f) }, nil
 }
 
 // lockWait takes a short lock, waiting for it.
@@ -46,7 +46,7 @@ func (r *Repository) lockWait(ctx context.Context, name string) (func(), error) 
 	for {
 		got, err := tryLock(f, true)
 		if got {
-			return func() { _ = f.Close() }, nil
+			return func() { unlock(f) }, nil
 		}
 		if err == nil {
 			select {
@@ -73,7 +73,14 @@ func (r *Repository) Hold(id string) (release func(), err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("hold backup %s: %w", id, err), f.Close())
 	}
-	return func() { _ = f.Close() }, nil
+	return func() { unlock(f) }, nil
+}
+
+// unlock gives a lock back. Closing alone would not while somebody else in this process is between fork and exec: the
+// child has the file open until then, and with it the lock.
+func unlock(f *os.File) {
+	_ = dropLock(f)
+	_ = f.Close()
 }
 
 // openLock opens a lock file, making it where it is missing.

@@ -38,3 +38,8 @@ func isLocked(f *os.File) (held, known bool) {
 	}
 	return l.Type != unix.F_UNLCK, true
 }
+
+// dropLock ends a lock of tryLock, wherever else the file is open.
+func dropLock(f *os.File) error {
+	return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+}

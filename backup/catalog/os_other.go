@@ -33,3 +33,6 @@ func isLocked(f *os.File) (held, known bool) {
 	}
 	return !got, true
 }
+
+// dropLock ends a lock of tryLock, wherever else the file is open.
+func dropLock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }
