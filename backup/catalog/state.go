@@ -49,7 +49,7 @@ type Running struct {
 	Engine  string    `json:"engine"`
 	PID     int       `json:"pid"`
 	Host    string    `json:"host"`
-	Trigger string    `json:"trigger"` // "run" or "schedule"
+	Trigger string    `json:"trigger"` // "run", "schedule" or "request"
 }
 
 // Failure is a run that failed.

@@ -63,7 +63,7 @@ type Job struct {
 	NoSpaceCheck bool
 	// NoPrune leaves out deleting old backups after a success.
 	NoPrune bool
-	// Trigger says who asked: "run" or "schedule".
+	// Trigger says who asked: "run", "schedule" or "request".
 	Trigger string
 	Tool    string // version of this program
 	Log     log.Logger

@@ -57,8 +57,11 @@ func (p Plan) Interval(t time.Time) time.Duration {
 type Daemon struct {
 	Plan Plan
 	Repo *catalog.Repository
-	// Run does the work once; its error is logged by itself.
-	Run func(ctx context.Context) error
+	// Run does the work once; its error is logged by itself. Asked says that somebody asked for it.
+	Run func(ctx context.Context, asked bool) error
+	// Asked, if not nil, has a run begin at once, beside the plan: what is due stays due. One that fails is not tried
+	// again: who asked will see.
+	Asked <-chan struct{}
 	// Retries is how often a failed run is tried again before the next due time, RetryDelay later.
 	Retries    int
 	RetryDelay time.Duration
@@ -92,7 +95,7 @@ func (d *Daemon) Serve(ctx context.Context) error {
 			next = due
 		}
 		if !now.Before(next) {
-			ok := d.Run(ctx) == nil
+			ok := d.Run(ctx, false) == nil
 			if stopped(ctx) {
 				return nil
 			}
@@ -116,6 +119,12 @@ func (d *Daemon) Serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-d.Asked:
+			if d.Run(ctx, true) == nil && left < d.Retries {
+				// There is a backup: the failed run need not be tried again.
+				left, next = d.Retries, d.Plan.Next(d.Now().Round(0))
+				d.announce(ctx, next)
+			}
 		case <-time.After(min(poll, max(next.Sub(now), time.Millisecond))):
 		}
 	}

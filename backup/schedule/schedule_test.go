@@ -72,6 +72,7 @@ type world struct {
 	shift time.Duration
 	runs  []time.Time
 	fail  int // so many runs fail
+	asked int // so many were asked for
 	d     *Daemon
 }
 
@@ -85,8 +86,11 @@ func newWorld(t *testing.T, dir, expression string) *world {
 	w.d = &Daemon{
 		Plan: plan(t, expression, "UTC"), Repo: repo, Log: log.NewNopLogger(), Retries: 2, RetryDelay: 5 * time.Minute,
 		Now: func() time.Time { return time.Now().Add(w.shift) },
-		Run: func(context.Context) error {
+		Run: func(_ context.Context, asked bool) error {
 			w.runs = append(w.runs, w.d.Now())
+			if asked {
+				w.asked++
+			}
 			if w.fail > 0 {
 				w.fail--
 				return errors.New("failed")
@@ -122,6 +126,37 @@ func TestDaemonRunsOnTimeAndRetries(t *testing.T) {
 		w.live(t, 3*time.Hour)
 		if len(w.runs) != 3 || w.runs[0].UTC().Hour() != 2 || w.runs[2].Sub(w.runs[0]) < 10*time.Minute {
 			t.Errorf("runs at %v, want 02:00 and two retries", w.runs)
+		}
+	})
+}
+
+func TestDaemonRunsWhenAskedBesideThePlan(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, dir, "0 2 * * *")
+		publishOne(t, w.d.Repo)
+		asked := make(chan struct{}, 1)
+		w.d.Asked = asked
+		go func() {
+			time.Sleep(time.Hour)
+			asked <- struct{}{}
+		}()
+		w.fail = 1
+		w.live(t, 3*time.Hour)
+		if len(w.runs) != 2 || w.asked != 1 || w.runs[0].Sub(w.runs[1]) != -time.Hour {
+			t.Fatalf("runs at %v, %d asked for, want one at 01:00, not tried again, and one at 02:00", w.runs, w.asked)
+		}
+		// Of a run that failed at 02:00 nothing need be tried again once a backup was asked for.
+		time.Sleep(22*time.Hour + 59*time.Minute)
+		w.runs, w.asked, w.fail = nil, 0, 1
+		w.d.RetryDelay = time.Hour
+		go func() {
+			time.Sleep(30 * time.Minute)
+			asked <- struct{}{}
+		}()
+		w.live(t, 3*time.Hour)
+		if len(w.runs) != 2 || w.asked != 1 {
+			t.Errorf("runs at %v, %d asked for, want 02:00 and the one asked for", w.runs, w.asked)
 		}
 	})
 }

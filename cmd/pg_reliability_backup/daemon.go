@@ -25,7 +25,11 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
 )
 
-const shutdownTimeout = 5 * time.Second
+const (
+	shutdownTimeout = 5 * time.Second
+	// bySchedule is the trigger of a backup that was due.
+	bySchedule = "schedule"
+)
 
 // schedule runs backups on time and serves HTTP until the context ends.
 func (p *program) schedule(ctx context.Context) error {
@@ -52,7 +56,7 @@ func (p *program) schedule(ctx context.Context) error {
 	}
 	collector := metrics.New(repo.Dir(), time.Now)
 	bar := newProgress(p.err, p.log)
-	j, err := p.job(repo, "schedule", bar)
+	j, err := p.job(repo, bySchedule, bar)
 	if err != nil {
 		return err
 	}
@@ -61,8 +65,15 @@ func (p *program) schedule(ctx context.Context) error {
 	if rehearsals != nil {
 		s.nextRehearsal = rehearsals.Next(time.Now())
 	}
+	var asked <-chan struct{}
+	if file := p.flags.schedule.tokenFile; file != "" {
+		if s.onDemand, err = newOnDemand(file, p.log); err != nil {
+			return err
+		}
+		asked, bar.also = s.onDemand.asked, s.onDemand.progress
+	}
 	d := &schedule.Daemon{
-		Plan: plan, Repo: repo, Run: s.run, Tick: s.tick, Retries: p.flags.schedule.retries, RetryDelay: p.flags.schedule.retryDelay,
+		Plan: plan, Repo: repo, Run: s.run, Asked: asked, Tick: s.tick, Retries: p.flags.schedule.retries, RetryDelay: p.flags.schedule.retryDelay,
 		Log: p.log, Now: time.Now,
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -83,13 +94,24 @@ type daemon struct {
 	rehearsals    *schedule.Plan
 	nextRehearsal time.Time
 	archive       archive
+	onDemand      *onDemand // nil unless asked for
 }
 
 // run makes one backup. A failure that the repository could not take is kept until it can.
-func (d *daemon) run(ctx context.Context) error {
+func (d *daemon) run(ctx context.Context, asked bool) error {
 	d.flush(ctx)
+	d.job.Trigger = bySchedule
+	if asked {
+		d.job.Trigger = byRequest
+	}
+	if d.onDemand != nil {
+		d.onDemand.begin(d.job.Trigger)
+	}
 	res, err := d.job.Run(ctx)
 	d.progress.done()
+	if d.onDemand != nil {
+		d.onDemand.end(res, err)
+	}
 	if err != nil {
 		_ = level.Error(d.log).Log("msg", "run failed", "reason", failure.Of(err), "err", err)
 	}
@@ -162,7 +184,7 @@ func (d *daemon) tick(ctx context.Context) {
 	}
 }
 
-// serve serves /metrics and /-/healthy.
+// serve serves /metrics, the health endpoints and /-/backup.
 func (d *daemon) serve(ctx context.Context) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(d.collector, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -180,6 +202,13 @@ func (d *daemon) serve(ctx context.Context) error {
 	mux.HandleFunc("/-/healthy", d.healthy)
 	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("/{$}", landing)
+	if d.onDemand != nil {
+		mux.Handle("/-/backup", d.onDemand.handler())
+	} else {
+		mux.HandleFunc("/-/backup", func(w http.ResponseWriter, _ *http.Request) {
+			respond(w, http.StatusForbidden, onDemandAnswer{Error: "Backups on request are off. Switch them on with --web.backup-token-file."})
+		})
+	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	stopped := make(chan struct{})
 	go func() {

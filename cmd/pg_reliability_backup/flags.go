@@ -74,6 +74,7 @@ type scheduleFlags struct {
 	expression, zone, verifyExpression string
 	retries                            int
 	retryDelay                         time.Duration
+	tokenFile                          string
 	web                                *toolkit.FlagConfig
 }
 
@@ -133,6 +134,7 @@ func newApp() (*kingpin.Application, *flags) {
 	s.Flag("retry-delay", "Time before it is tried again.").Default("5m").DurationVar(&f.schedule.retryDelay)
 	s.Flag("textfile", "Also write metrics to this file after each run.").StringVar(&f.backup.textfile)
 	f.addHealth(s)
+	s.Flag("web.backup-token-file", "Take POST /-/backup (a backup now) from who sends this file's content as a bearer token; off without. Use TLS or a trusted network.").StringVar(&f.schedule.tokenFile)
 	f.schedule.web = kingpinflag.AddFlags(s, defaultAddress)
 
 	list := app.Command("list", "List the backups.")

@@ -16,6 +16,8 @@ import (
 type progress struct {
 	log      log.Logger
 	terminal io.Writer // nil when there is none
+	// also is told, too, if not nil. Set it before the first report.
+	also func(phase string, done, total int64)
 
 	mu    sync.Mutex
 	phase string
@@ -39,6 +41,9 @@ func newProgress(w io.Writer, logger log.Logger) *progress {
 func (p *progress) report(phase string, done, total int64) {
 	if p == nil {
 		return
+	}
+	if p.also != nil {
+		p.also(phase, done, total)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
