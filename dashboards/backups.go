@@ -1,0 +1,180 @@
+package dashboards
+
+// backups: can I restore, to when, and how fast?
+func backups(s *sources) board {
+	return board{
+		uid: "pgr-backups", title: "Backups", known: "pg_reliability_backup_catalog_up",
+		about: "Can I restore, to when, and how fast? With several repositories chosen, each number of the first row is the worst of theirs.",
+		rows: []row{
+			section("Can I restore, to when, and how fast?",
+				across(4, repositoryState(s), couldBeLost(s), newestGood(s), lastProved(s), restoreTakes(s), goodBackups(s)),
+				across(4, lastRun(s), nextRun(s), offsiteAge(), archiveState(s), freeForBackups(), autoRestore(s)),
+			),
+			section("How did it go?",
+				across(8, backupAges(s), backupDurations(s)),
+				across(8, backupSizes(s), backupCounts(s)),
+			),
+			section("What went wrong?",
+				across(7, lastFailures(s), failedRuns(s), failedVerifications(s)),
+			),
+			section("Point-in-time recovery and off-site copies",
+				across(8, archiveLag(s), archiveQueue(s), offsiteHistory()),
+			),
+		},
+	}
+}
+
+const noCatalogue = "no backup catalogue"
+
+func repositoryState(s *sources) *panel {
+	return stat("Repository", "Whether the backups can be read at all. UNREADABLE: missing, unmounted or damaged; nothing else here is known then.").
+		query(`min(pg_reliability_backup_catalog_up{$here})`, "").word(1, "READABLE", fine).word(0, "UNREADABLE", page).
+		none(noCatalogue).runbooks(s, "PostgresBackupRepositoryUnreadable")
+}
+
+func couldBeLost(s *sources) *panel {
+	return stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included.").
+		query(`max(pg_reliability_rpo_seconds{$here})`, "").unit("s").decimals(1).thresholds(s.above("", "backup_age_seconds")).
+		none("no good backup").runbooks(s, "PostgresBackupMissing")
+}
+
+func newestGood(s *sources) *panel {
+	return stat("Newest good backup", "How long ago it was completed. The alert waits for the schedule's interval and "+s.say("backup_slack_seconds")+
+		", or, where no schedule is known, for "+s.say("backup_age_seconds")+".").
+		query(`max(pg_reliability_backup_age_seconds{$here})`, "").unit("s").decimals(1).thresholds(s.above("", "backup_age_seconds")).
+		none("no good backup").runbooks(s, "PostgresBackupTooOld", "PostgresBackupMissing")
+}
+
+func lastProved(s *sources) *panel {
+	return stat("Last proved by a restore", "How long ago a backup was restored into a throwaway server and found equal to its manifest. "+
+		"An unproved backup is a hope: run verify.").
+		query(`max(pg_reliability_backup_verified_age_seconds{$here})`, "").unit("s").decimals(1).
+		thresholds(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds")).
+		none("never proved").runbooks(s, "PostgresBackupUnverified")
+}
+
+func restoreTakes(s *sources) *panel {
+	return stat("RTO: restore takes", "From an empty directory to a restored server, as the last verification measured it. The objective is "+s.say("restore_objective_seconds")+".").
+		query(`max(pg_reliability_rto_seconds{$here})`, "").unit("s").decimals(1).thresholds(s.above("", "restore_objective_seconds")).
+		none("no restore measured").runbooks(s, "PostgresRestoreSlow")
+}
+
+func goodBackups(s *sources) *panel {
+	return stat("Good backups of those kept", "Good ones against what retention keeps. Fewer in a repository that once had enough: runs fail, or somebody deletes.").
+		query(`min(pgr:backup_good:count{$here} / on (job, instance) pg_reliability_backup_retention_target{$here})`, "").unit("percentunit").decimals(0).
+		thresholds(steps{{nil, page}, {0.01, ticket}, {1, fine}}).none("no retention known").runbooks(s, "PostgresBackupTooFew")
+}
+
+func lastRun(s *sources) *panel {
+	return stat("Last run", "Whether the newest run that ended was good. Why it failed is in the table below.").
+		query(`max(pg_reliability_backup_last_failure_timestamp_seconds{$here} > bool pg_reliability_backup_last_success_timestamp_seconds{$here}
+  or on (job, instance) 0 * pg_reliability_backup_last_failure_timestamp_seconds{$here} + 1
+  or on (job, instance) 0 * pg_reliability_backup_last_success_timestamp_seconds{$here})`, "").
+		word(0, "GOOD", fine).word(1, "FAILED", ticket).none("no run yet").runbooks(s, "PostgresBackupFailed")
+}
+
+func nextRun(s *sources) *panel {
+	return stat("Next run", "When the daemon begins its next run, and how long the present one has taken. Red: late by more than "+
+		s.say("backup_late_seconds")+"; the job is silent.").
+		query(`min(pg_reliability_backup_next_run_timestamp_seconds{$here} - time())`, "in").
+		query(`max(time() - pg_reliability_backup_running_since_timestamp_seconds{$here})`, "running for").of("B", judged(plain(neutral))).
+		unit("s").decimals(0).thresholds(steps{{nil, page}, {-s.value("backup_late_seconds"), fine}}).
+		none("no schedule known").runbooks(s, "PostgresBackupJobSilent")
+}
+
+func offsiteAge() *panel {
+	return stat("Newest off-site copy", "How old the newest backup is that has a complete copy elsewhere; what is left when this place burns. FAILING: the last attempt to copy failed.").
+		query(`max(pg_reliability_backup_offsite_age_seconds{$here} unless on (job, instance) pg_reliability_backup_offsite_failing{$here} == 1)
+  or 0 * max(pg_reliability_backup_offsite_failing{$here} == 1) - 1`, "").
+		unit("s").decimals(1).word(-1, "FAILING", ticket).thresholds(plain(fine)).none("no off-site copy")
+}
+
+func archiveState(s *sources) *panel {
+	return stat("WAL archive", "Whether WAL leaves the server for point-in-time recovery. FAILING: recovery ends there, and the disk fills.").
+		query(`max(pg_reliability_archiver_failing{$here} * 2 and pg_reliability_archiver_enabled{$here} == 1 or pg_reliability_archiver_enabled{$here})`, "").
+		word(2, "FAILING", page).word(1, "ARCHIVING", fine).word(0, "OFF", neutral).none("unknown").runbooks(s, "PostgresArchiveFailing", "PostgresArchiveBehind")
+}
+
+func freeForBackups() *panel {
+	return stat("Room for more backups", "How many backups of the newest one's size still fit the repository's file system. Retention makes room only after the next one is good.").
+		query(`min(pg_reliability_backup_repository_free_bytes{$here} / pg_reliability_backup_last_size_bytes{$here})`, "").
+		unit("short").decimals(0).thresholds(steps{{nil, page}, {1, ticket}, {3, fine}}).none("unknown")
+}
+
+func autoRestore(s *sources) *panel {
+	return stat("Automatic restore", "How long ago an empty server was restored from a backup without anybody asking: what was written after that backup is gone. Pages for "+
+		s.say("backup_restored_seconds")+".").
+		query(`min(time() - pg_reliability_backup_auto_restore_last_timestamp_seconds{$here})`, "").unit("s").decimals(0).
+		thresholds(steps{{nil, page}, {s.value("backup_restored_seconds"), fine}}).none("never needed").runbooks(s, "PostgresAutoRestored")
+}
+
+func backupAges(s *sources) *panel {
+	return series("Age of the newest backup", "Each backup is a drop to zero. The line is the limit where no schedule is known, "+s.say("backup_age_seconds")+".").
+		query(`pg_reliability_backup_age_seconds{$here}`, "good {{instance}}").
+		query(`pg_reliability_backup_verified_age_seconds{$here}`, "proved {{instance}}").of("B", lineStyle(4, 4)).
+		unit("s").thresholds(s.above("", "backup_age_seconds")).none("no good backup").runbooks(s, "PostgresBackupTooOld")
+}
+
+func backupDurations(s *sources) *panel {
+	return series("How long backup and restore take", "The line is the restore's objective, "+s.say("restore_objective_seconds")+". Growing towards it: a restore from files "+
+		"(pgBackRest) or with more jobs is faster.").
+		query(`pg_reliability_backup_restore_duration_seconds{$here}`, "restore {{instance}}").
+		query(`pg_reliability_backup_last_duration_seconds{$here}`, "backup {{instance}}").
+		unit("s").steppy().thresholds(s.above("", "restore_objective_seconds")).none("no backup measured").runbooks(s, "PostgresRestoreSlow")
+}
+
+func backupSizes(s *sources) *panel {
+	return series("Size of the newest backup", "A backup of less than "+s.say("backup_size_ratio")+" of the one before is a ticket: something may be missing. The other line is all backups together.").
+		query(`pg_reliability_backup_last_size_bytes{$here}`, "newest {{instance}}").
+		query(`pg_reliability_backup_repository_size_bytes{$here}`, "all {{instance}}").of("B", lineStyle(4, 4)).
+		unit("bytes").steppy().none("no backup").runbooks(s, "PostgresBackupTooSmall")
+}
+
+func backupCounts(s *sources) *panel {
+	return series("Backups in the repository", "By state, against what retention keeps. suspect: its last check failed for a reason that may pass. damaged: a file is missing or wrong.").
+		query(`sum by (state) (pg_reliability_backup_count{$here})`, "{{state}}").
+		query(`sum(pg_reliability_backup_retention_target{$here})`, "kept").
+		unit("short").decimals(0).steppy().stacked().
+		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).
+		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}}, property{"custom.fillOpacity", 0}).
+		none(noCatalogue).runbooks(s, "PostgresBackupDamaged", "PostgresBackupTooFew")
+}
+
+func lastFailures(s *sources) *panel {
+	return table("Last failure", "When a run failed last, and why. Red is not news: the state above says whether one succeeded since.").
+		label("instance", "Instance").label("reason", "Reason").
+		column("Failed", `1000 * (pg_reliability_backup_last_failure_info{$here} * on (job, instance) group_left () pg_reliability_backup_last_failure_timestamp_seconds{$here})`,
+			unit("dateTimeAsIso")).
+		none("no run has failed").runbooks(s, "PostgresBackupFailed")
+}
+
+func failedRuns(s *sources) *panel {
+	return bars("Failed runs", "In the time shown, by reason.").
+		query(`round(sum by (reason) (increase(pg_reliability_backup_runs_total{$here, result="failure"}[$__range]))) > 0`, "{{reason}}").
+		unit("short").thresholds(plain(ticket)).none("none failed").runbooks(s, "PostgresBackupFailed")
+}
+
+func failedVerifications(s *sources) *panel {
+	return bars("Failed verifications", "Backups that could not be restored, or differed from their manifest, in the time shown, by reason.").
+		query(`round(sum by (reason) (increase(pg_reliability_backup_verifications_total{$here, result="failure"}[$__range]))) > 0`, "{{reason}}").
+		unit("short").thresholds(plain(page)).none("none failed").runbooks(s, "PostgresBackupUnverified", "PostgresBackupDamaged")
+}
+
+func archiveLag(s *sources) *panel {
+	return series("Time since WAL was archived", "An idle server archives nothing, or each archive_timeout. Growing under load: the archive fails or hangs.").
+		query(`pg_stat_archiver_last_archive_age{$here}`, "{{instance}}").
+		query(`time() - pg_reliability_backup_wal_archived_timestamp_seconds{$here}`, "recoverable up to {{instance}}").
+		unit("s").none("WAL is not archived").runbooks(s, "PostgresArchiveFailing")
+}
+
+func archiveQueue(s *sources) *panel {
+	return series("WAL files that wait to be archived", "The line is the alert's, "+s.say("archive_ready_count")+" files. They stay on the server's disk until they are archived.").
+		query(`pg_reliability_archiver_ready_files{$here}`, "{{instance}}").
+		unit("short").decimals(0).thresholds(s.above("archive_ready_count", "")).none("WAL is not archived").runbooks(s, "PostgresArchiveBehind")
+}
+
+func offsiteHistory() *panel {
+	return series("Off-site copies", "How many backups have a complete copy elsewhere.").
+		query(`pg_reliability_backup_offsite_copies{$here}`, "{{instance}}").
+		unit("short").decimals(0).steppy().none("no off-site copies")
+}

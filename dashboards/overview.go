@@ -1,0 +1,185 @@
+package dashboards
+
+import "fmt"
+
+const (
+	day = 24 * 3600
+	// farAway is when a trend says nothing any more.
+	farAway = 365 * day
+	// budgetLow is the share of the error budget below which it is worth a look; no alert waits for it.
+	budgetLow = 0.25
+)
+
+// overview: is it all right now?
+func overview(s *sources) board {
+	return board{
+		uid: "pgr-overview", title: "Overview", known: "pg_up",
+		about: "Is it all right now? With several instances chosen, each number of the first row is the worst of theirs.",
+		rows: []row{
+			section("Is it all right now?",
+				across(4, alertsFiring(), serverState(s), availability(s), budgetLeft(s), restarts(), connectionsUsed(s)),
+				across(6, recoveryPoint(s).wide(4), recoveryTime(s).wide(4), diskFullIn(s).wide(4), roles().wide(12)),
+			),
+			section("What do users notice?",
+				across(8, probeLatency(s), probesFailed(s)),
+				across(8, transactions(), sessionsByState()),
+			),
+			section("What happened?",
+				across(8, alertList(s).wide(12), outageList(s).wide(12)),
+				across(8, downtimeReasons(s), recoveryTimes(s), restartList(s)),
+			),
+		},
+	}
+}
+
+func alertsFiring() *panel {
+	// 0 only where the rules are known to run: the watchdog always fires.
+	count := func(severity string) string {
+		return fmt.Sprintf(`count(ALERTS{$around, alertstate="firing", severity=%q, alertname!="Watchdog"}) or 0 * max(ALERTS{alertname="Watchdog"})`, severity)
+	}
+	return stat("Firing alerts", "Alerts that page somebody, and those that are a ticket. The list is below: begin with the runbook of the topmost.").
+		query(count("critical"), "pages").query(count("warning"), "tickets").
+		thresholds(from(1, page)).of("B", judged(from(1, ticket))).
+		none("no alert rules").decimals(0)
+}
+
+func serverState(s *sources) *panel {
+	return stat("State", "UP: reads and logins work. LOGINS FAIL: open connections work, new ones don't. DOWN: nothing works. "+
+		"UNKNOWN: the exporter can't be scraped or has not probed yet. The reason is in the graph of failed probes.").
+		query(`min(2 * pg_up{$here} - (pg_reliability_outage_in_progress_seconds{$here} > bool 0)
+  or on (job, instance) (up{$here} == 0 and on (job, instance) pgr:target:known{$here}))`, "").
+		word(2, "UP", fine).word(1, "LOGINS FAIL", page).word(0, "UNKNOWN", unknown).word(-1, "DOWN", page).
+		none("no such server").runbooks(s, "PostgresDown", "PostgresExporterDown", "PostgresLoginFailing")
+}
+
+func availability(s *sources) *panel {
+	return stat("Availability, 30 d", "Share of the last 30 days in which reads and logins worked, counted by the prober each second. "+
+		"The objective is "+s.say("slo_availability_ratio")+". Below it: find the longest outages in the list, and what they had in common.").
+		query(`min(1 - pgr:downtime:ratio_rate30d{$here})`, "").unit("percentunit").decimals(3).
+		thresholds(s.below("", "slo_availability_ratio")).none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn")
+}
+
+func budgetLeft(s *sources) *panel {
+	budget := (1 - s.value("slo_availability_ratio")) * 30 * day / 60
+	return stat("Error budget left", fmt.Sprintf("Minutes of downtime left until the objective of %s in 30 days is missed, of %.1f. "+
+		"Below zero: make no risky change until it recovers.", s.say("slo_availability_ratio"), budget)).
+		query(`min(pgr:error_budget:remaining_minutes{$here})`, "").unit("m").decimals(1).
+		thresholds(steps{{nil, page}, {0, ticket}, {budgetLow * budget, fine}}).none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn")
+}
+
+func restarts() *panel {
+	count := `round(sum(increase(pg_reliability_restarts_total{$here, kind=%q}[$__range])))`
+	return stat("Restarts and crashes", "In the time shown. A crash is a server process that died: all sessions were cut, though the server kept running. "+
+		"The server's log names the signal and the query.").
+		query(fmt.Sprintf(count, "restart"), "restarts").query(fmt.Sprintf(count, "crash"), "crashes").
+		thresholds(from(1, ticket)).of("B", judged(from(1, page))).none("not observable").decimals(0)
+}
+
+func connectionsUsed(s *sources) *panel {
+	return stat("Connections used", "Share of the slots that ordinary roles can take. At 100 % nobody can log in: find who holds them on the board Activity.").
+		query(`max(pgr:connections:used_ratio{$here})`, "").unit("percentunit").decimals(0).
+		thresholds(append(s.above("connections_high_ratio", ""), step{1, page})).
+		none("unknown").leads("Who holds them", "pgr-activity").runbooks(s, "PostgresConnectionsHigh", "PostgresConnectionsExhausted")
+}
+
+func recoveryPoint(s *sources) *panel {
+	return stat("RPO: could be lost", "How much the newest good backup lacks, archived WAL included, and when a backup was last proved by restoring it. "+
+		"Red: see the board Backups for why the job stands still.").
+		query(`max(pg_reliability_rpo_seconds{$here})`, "newest backup").query(`max(pg_reliability_backup_verified_age_seconds{$here})`, "last proved").
+		unit("s").decimals(1).thresholds(s.above("", "backup_age_seconds")).
+		of("B", judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
+		none("no good backup known").leads("Backups", "pgr-backups").runbooks(s, "PostgresBackupTooOld", "PostgresBackupUnverified")
+}
+
+func recoveryTime(s *sources) *panel {
+	return stat("RTO: restore takes", "Measured: how long restoring the newest verified backup into an empty server took. The objective is "+
+		s.say("restore_objective_seconds")+".").
+		query(`max(pg_reliability_rto_seconds{$here})`, "").unit("s").decimals(1).thresholds(s.above("", "restore_objective_seconds")).
+		none("no restore measured").leads("Backups", "pgr-backups").runbooks(s, "PostgresRestoreSlow")
+}
+
+func diskFullIn(s *sources) *panel {
+	return stat("Disk full in", "At the pace of the time shown, for the volume that is full first. What to delete, and what never, is in the runbook.").
+		query(fmt.Sprintf(`min(pg_reliability_volume_available_bytes{$here} / (-deriv(pg_reliability_volume_available_bytes{$here}[$__range]) > 0) < %d)
+  or 0 * max(pg_reliability_volume_size_bytes{$here}) - 1`, farAway), "").
+		unit("s").decimals(1).thresholds(s.below("disk_fills_ticket_seconds", "disk_fills_page_seconds")).
+		word(-1, "not filling", fine).none("no volume watched").leads("Capacity", "pgr-capacity").runbooks(s, "PostgresDiskFillsSoon", "PostgresDiskFull")
+}
+
+func roles() *panel {
+	return states("Roles", "Which server was primary, standby or down, and when. A gap: the exporter could not be scraped.").
+		query(`max by (instance) (2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0)`, "{{instance}}").
+		word(2, "PRIMARY", fine).word(1, "STANDBY", neutral).word(0, "DOWN", page).none("no such server")
+}
+
+func probeLatency(s *sources) *panel {
+	quantile := `histogram_quantile(%s, sum by (le, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe=%q, phase=%q}[$__rate_interval])))`
+	return series("Probe latency", "Time of a trivial query on an open connection, and of a login's authentication. The line is the objective for 99 % of queries, "+
+		s.say("probe_p99_seconds")+". Above it: look for a busy disk or CPU, then at the board Activity.").
+		query(fmt.Sprintf(quantile, "0.99", "read", "query"), "query p99 {{instance}}").
+		query(fmt.Sprintf(quantile, "0.5", "read", "query"), "query p50 {{instance}}").
+		query(fmt.Sprintf(quantile, "0.99", "login", "auth"), "login p99 {{instance}}").of("C", lineStyle(4, 4)).
+		unit("s").thresholds(s.above("", "probe_p99_seconds")).none("no probes").runbooks(s, "PostgresProbeSlow")
+}
+
+func probesFailed(s *sources) *panel {
+	return series("Failed probes", "Share of probes that failed, by kind and reason. refused: no postmaster. timeout: it hangs. starting_up: recovery is under way.").
+		query(`sum by (instance, probe, result) (rate(pg_reliability_probe_total{$here, result!="ok"}[$__rate_interval]))
+  / on (instance, probe) group_left () sum by (instance, probe) (rate(pg_reliability_probe_total{$here}[$__rate_interval])) > 0`, "{{instance}} {{probe}}: {{result}}").
+		query(`0 * sum by (instance) (rate(pg_reliability_probe_total{$here, result="ok"}[$__rate_interval]))`, "{{instance}}").of("B", colored(fine)).
+		unit("percentunit").max(1).none("no probes").runbooks(s, "PostgresDown", "PostgresLoginFailing")
+}
+
+func transactions() *panel {
+	return series("Transactions", "Committed and rolled back. A drop to zero while the server is up means that nobody reaches it; many rollbacks are an application's errors.").
+		query(`sum by (instance) (rate(pg_stat_database_xact_commit{$here}[$__rate_interval]))`, "commits {{instance}}").
+		query(`sum by (instance) (rate(pg_stat_database_xact_rollback{$here}[$__rate_interval]))`, "rollbacks {{instance}}").of("B", colored(ticket)).
+		unit("ops").none("unknown")
+}
+
+func sessionsByState() *panel {
+	return series("Sessions by state", "Clients' sessions. Many active ones wait for something: see the board Activity for what.").
+		query(`sum by (state) (pg_stat_activity_count{$here, state!=""}) > 0`, "{{state}}").stacked().unit("short").none("unknown")
+}
+
+func alertList(s *sources) *panel {
+	return table("Firing alerts", "Each leads to its runbook.").
+		label("alertname", "Alert", links(object{"title": "Runbook", "url": s.config.Links.Runbook + "${__value.raw}.md", "targetBlank": true})).
+		label("severity", "Severity", filled(), width(100), mapped(
+			wordFor("critical", "page", page, 0), wordFor("warning", "ticket", ticket, 1), wordFor("info", "info", neutral, 2))).
+		label("instance", "Instance").
+		column("Since", `1000 * (ALERTS_FOR_STATE{$around, alertname!="Watchdog"} and ignoring (alertstate) ALERTS{$around, alertstate="firing"})`, unit("dateTimeFromNow")).
+		sorted("Severity").none("no alert fires")
+}
+
+func outageList(s *sources) *panel {
+	start, end := `pg_reliability_last_outage_start_timestamp_seconds{$here}`, `pg_reliability_last_outage_end_timestamp_seconds{$here}`
+	return table("Outages", "Each outage that ended in the time shown. Of outages closer together than the graphs' steps the last one is listed; the counters have all. "+
+		"Red: longer than the recovery objective of "+s.say("recovery_objective_seconds")+".").eachOf().
+		label("instance", "Instance").
+		column("Began", fmt.Sprintf("1000 * (%s <= %s)", start, end), unit("dateTimeAsIso")).
+		column("Ended", fmt.Sprintf("1000 * (%s >= %s)", end, start), unit("dateTimeAsIso")).
+		column("Lasted", fmt.Sprintf("%s - %s >= 0", end, start), unit("s"), filled(), judged(s.above("", "recovery_objective_seconds"))).
+		sorted("Began").none("no outage").runbooks(s, "PostgresDown", "PostgresRecoverySlow")
+}
+
+func downtimeReasons(s *sources) *panel {
+	return bars("Downtime by reason", "Seconds in the time shown. refused: no postmaster. timeout: it hangs. too_many_connections: only logins failed.").
+		query(`sum by (reason) (increase(pg_reliability_downtime_seconds_total{$here}[$__range])) > 0`, "{{reason}}").
+		unit("s").thresholds(plain(page)).none("no downtime").runbooks(s, "PostgresErrorBudgetBurn")
+}
+
+func recoveryTimes(s *sources) *panel {
+	return bars("Recovery times", "Outages in the time shown by how many seconds they lasted at most. The objective is "+s.say("recovery_objective_seconds")+": "+
+		"if recovery takes longer, checkpoints may be too far apart.").
+		buckets(`sum by (le) (increase(pg_reliability_recovery_duration_seconds_bucket{$here}[$__range]))`).
+		unit("short").decimals(0).none("no outage has ended").runbooks(s, "PostgresRecoverySlow")
+}
+
+func restartList(s *sources) *panel {
+	return table("Restarts by kind", "The newest of each kind, and how many in the time shown. Kinds that can't be observed are missing.").
+		label("instance", "Instance").label("kind", "Kind").
+		column("Count", `round(increase(pg_reliability_restarts_total{$here}[$__range]))`, unit("short"), width(80)).
+		column("Newest", `1000 * pg_reliability_last_restart_timestamp_seconds{$here}`, unit("dateTimeFromNow")).
+		sorted("Count").none("no restarts").runbooks(s, "PostgresCrashRecovery", "PostgresRestartLoop")
+}

@@ -1,0 +1,92 @@
+package dashboards
+
+import (
+	"fmt"
+	"strings"
+)
+
+// columns of a table. Each value column is a query; all are grouped by the label columns, which join them to rows.
+type columns struct {
+	labels, names []string // label columns and their titles
+	values        []string // titles of the value columns
+	each          bool     // a row for each distinct set of values in the time shown, not for now
+	sortBy        string
+}
+
+// table shows rows as of now: for each set of the label columns' values one.
+func table(title, about string) *panel {
+	p := newPanel("table", title, about)
+	p.table = &columns{}
+	p.options = object{"showHeader": true, "footer": object{"show": false, "reducer": []string{"sum"}, "fields": ""}}
+	// displayMode is what Grafana 9.4 reads; newer ones turn it into cellOptions.
+	p.custom = object{"align": "auto", "displayMode": "auto", "inspect": false, "filterable": false}
+	return p
+}
+
+// eachOf makes a table of the distinct rows seen in the time shown: a list of what happened.
+func (p *panel) eachOf() *panel { p.table.each = true; return p }
+
+// label adds a label as a column.
+func (p *panel) label(label, title string, properties ...property) *panel {
+	p.table.labels = append(p.table.labels, label)
+	p.table.names = append(p.table.names, title)
+	if len(properties) > 0 {
+		p.called(title, properties...)
+	}
+	return p
+}
+
+// column adds a query's values as a column. Label columns come first.
+func (p *panel) column(title, expr string, properties ...property) *panel {
+	expr = fmt.Sprintf("max by (%s) (%s)", strings.Join(p.table.labels, ", "), expr)
+	p.queries = append(p.queries, query{expr: expr, format: "table", instant: !p.table.each})
+	p.table.values = append(p.table.values, title)
+	if len(properties) > 0 {
+		p.called(title, properties...)
+	}
+	return p
+}
+
+// sorted puts the highest values of a column first.
+func (p *panel) sorted(title string) *panel { p.table.sortBy = title; return p }
+
+// wordFor is what a table shows in the place of a label's value.
+func wordFor(value, text, color string, index int) object {
+	return object{"type": "value", "options": object{value: object{"text": text, "color": color, "index": index}}}
+}
+
+// filled colours the cell as its threshold or word says.
+func filled() property { return property{"custom.displayMode", "color-background-solid"} }
+
+// hidden keeps a column out of sight.
+func hidden() property { return property{"custom.hidden", true} }
+
+// complete adds what turns queries into rows.
+func (c *columns) complete(p *panel) {
+	rename, order := object{}, object{}
+	fields := object{}
+	for i, l := range c.labels {
+		rename[l], order[l] = c.names[i], i
+		fields[l] = object{"aggregations": []string{}, "operation": "groupby"}
+	}
+	for i, title := range c.values {
+		names := []string{"Value #" + refID(i)}
+		if len(c.values) == 1 { // Grafana's versions differ
+			names = append(names, "Value")
+		}
+		for _, field := range names {
+			rename[field], order[field] = title, len(c.labels)+i
+			fields[field] = object{"aggregations": []string{}, "operation": "groupby"}
+		}
+	}
+	p.transformations = append(p.transformations, object{"id": "merge", "options": object{}})
+	if c.each {
+		p.transformations = append(p.transformations, object{"id": "groupBy", "options": object{"fields": fields}})
+	}
+	p.transformations = append(p.transformations, object{"id": "organize", "options": object{
+		"excludeByName": object{"Time": true}, "indexByName": order, "renameByName": rename,
+	}})
+	if c.sortBy != "" {
+		p.options["sortBy"] = []object{{"displayName": c.sortBy, "desc": true}}
+	}
+}
