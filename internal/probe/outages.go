@@ -2,6 +2,7 @@ package probe
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
@@ -21,6 +22,9 @@ type outages struct {
 	LastEnd   time.Time `json:"last_end,omitzero"`
 	// Open is the outage in progress.
 	Open *outage `json:"open,omitempty"`
+	// Recent are the newest that have ended, newest last. Copies of the books share it: it is never written to, but
+	// replaced.
+	Recent []Outage `json:"recent,omitempty"`
 
 	// resumed: Open was found in the state file, and nothing has been seen since.
 	resumed bool
@@ -28,8 +32,24 @@ type outages struct {
 	ended time.Time
 }
 
+// recentOutages is how many are remembered one by one.
+const recentOutages = 100
+
+// Outage is a time in which reads or logins failed.
+type Outage struct {
+	Start time.Time `json:"start"`
+	// End is zero while it is in progress.
+	End time.Time `json:"end,omitzero"`
+	// Seconds it lasted, or has lasted so far.
+	Seconds float64 `json:"seconds"`
+	// Reason it began with.
+	Reason postgres.Reason `json:"reason"`
+}
+
 type outage struct {
 	Start time.Time `json:"start"`
+	// Began is the reason it began with; earlier versions did not keep it.
+	Began postgres.Reason `json:"began,omitempty"`
 	// Reason that holds since Accounted.
 	Reason postgres.Reason `json:"reason"`
 	// Accounted: downtime is counted up to here.
@@ -73,7 +93,7 @@ func (s *outages) open(reason postgres.Reason, o Outcome) {
 	if start.Before(s.ended) {
 		start = s.ended // a login that began to hang in the outage before
 	}
-	s.Open = &outage{Start: start, Reason: reason, Accounted: start}
+	s.Open = &outage{Start: start, Began: reason, Reason: reason, Accounted: start}
 	s.LastStart = start
 	s.Count[reason]++
 }
@@ -91,7 +111,28 @@ func (s *outages) close() {
 	s.Longest = max(s.Longest, length)
 	// By the start's clock, so that end minus start is the length also when the system's clock was set.
 	s.LastEnd = s.Open.Start.Add(seconds(length))
+	ended := Outage{Start: s.Open.Start.UTC(), End: s.LastEnd.UTC(), Seconds: length, Reason: s.Open.began()}
+	s.Recent = append(slices.Clone(s.Recent[max(0, len(s.Recent)-recentOutages+1):]), ended)
 	s.Open = nil
+}
+
+func (o *outage) began() postgres.Reason {
+	if o.Began == "" {
+		return o.Reason
+	}
+	return o.Began
+}
+
+// recent lists the newest outages, newest first, the one in progress among them.
+func (s *outages) recent(now time.Time) []Outage {
+	out := make([]Outage, 0, len(s.Recent)+1)
+	if s.Open != nil {
+		out = append(out, Outage{Start: s.Open.Start.UTC(), Seconds: s.lasted(now).Seconds(), Reason: s.Open.began()})
+	}
+	for _, o := range slices.Backward(s.Recent) {
+		out = append(out, o)
+	}
+	return out[:min(len(out), recentOutages)]
 }
 
 // lasted is how long the outage in progress has lasted.

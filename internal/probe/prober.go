@@ -18,6 +18,8 @@ import (
 const (
 	// saveInterval in an outage: what a kill -9 of the exporter may lose of it.
 	saveInterval = 5 * time.Second
+	// historyInterval is how often the history is saved: what a kill -9 may lose of it.
+	historyInterval = time.Minute
 	// stopTimeout bounds the last save.
 	stopTimeout = 5 * time.Second
 )
@@ -27,6 +29,7 @@ type Prober struct {
 	o       Options
 	loop    *loop
 	store   *store
+	history *history
 	metrics *metrics
 	changed []func(old, now Snapshot)
 
@@ -63,7 +66,8 @@ func newProber(o Options, read connector, write func() connector) (*Prober, erro
 	}
 	p := &Prober{o: o, wake: make(chan struct{}, 1)}
 	p.loop = &loop{events: make(chan func()), ended: make(chan struct{})}
-	p.store, p.state = openStore(o.StateDir, o.Target, time.Now(), o.Logger)
+	p.history = newHistory(2*max(o.ReadInterval, o.ReadTimeout) + gapSlack)
+	p.store, p.state = openStore(o.StateDir, o.Target, p.history, time.Now(), o.Logger)
 	p.metrics = newMetrics(p, o.Write)
 	p.reader = &reader{p: p, connector: read}
 	p.login = &login{p: p, connector: read}
@@ -80,6 +84,15 @@ func (p *Prober) OnChange(f func(old, now Snapshot)) { p.changed = append(p.chan
 
 // Snapshot is the newest state.
 func (p *Prober) Snapshot() Snapshot { return p.published.Load().Snapshot }
+
+// Outages lists the newest 100, newest first; the one in progress has no End.
+func (p *Prober) Outages(now time.Time) []Outage { return p.published.Load().outages.recent(now) }
+
+// Observable says whether a kind of restart can be told with what the server tells; known is false while that is not
+// known either.
+func (p *Prober) Observable(k RestartKind) (observable, known bool) {
+	return p.published.Load().observable(k)
+}
 
 // ObserveContainer takes what the container engine says of the database's container. Starts since the last
 // observation, also by an earlier run of the exporter, count as restarts of kind Container.
@@ -107,6 +120,7 @@ func (p *Prober) Run(ctx context.Context) {
 		p.writer.close()
 	}
 	p.store.save(p.state, time.Now())
+	p.store.saveHistory(p.history)
 	p.store.stop(stopTimeout)
 }
 
@@ -115,6 +129,8 @@ func (p *Prober) work(ctx context.Context) {
 	defer reads.Stop()
 	saves := time.NewTicker(saveInterval)
 	defer saves.Stop()
+	histories := time.NewTicker(historyInterval)
+	defer histories.Stop()
 	var writes <-chan time.Time
 	if p.writer != nil {
 		t := time.NewTicker(p.o.WriteInterval)
@@ -134,6 +150,8 @@ func (p *Prober) work(ctx context.Context) {
 			p.writer.tick()
 		case <-p.wake:
 			p.foldContainers()
+		case <-histories.C:
+			p.store.saveHistory(p.history)
 		case <-saves.C:
 			if p.state.Outages.Open != nil {
 				p.store.save(p.state, time.Now())
@@ -147,7 +165,9 @@ func (p *Prober) report(outcomes ...Outcome) {
 	identity := p.state.Identity
 	var restarts []RestartKind
 	for _, o := range outcomes {
+		before := p.state.Outages.start()
 		restarts = append(restarts, p.state.observe(o)...)
+		p.history.record(o, before, p.state.Outages.start())
 		p.metrics.count(o)
 	}
 	old, now := p.publish()

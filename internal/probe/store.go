@@ -55,7 +55,7 @@ type document struct {
 	State   json.RawMessage `json:"state"`
 }
 
-// store keeps the state in <dir>/state.json. It never stops the exporter: what goes wrong is one log line
+// store keeps the state in <dir>/state.json and the history in <dir>/history.bin. It never stops the exporter: what goes wrong is one log line
 // and a metric. Saving happens in its own goroutine, because a disk that hangs must not hold up a probe.
 type store struct {
 	dir, target string
@@ -63,12 +63,16 @@ type store struct {
 	lock        *flock.Flock
 	// readOnly: the file must be left alone.
 	readOnly bool
+	// leaveHistory: that of the history must be.
+	leaveHistory bool
 
-	queue  chan []byte // holds the newest unsaved document
+	wake   chan struct{} // something is pending
 	closed chan struct{}
 
-	mu    sync.Mutex
-	stats storeStats
+	mu      sync.Mutex
+	pending map[string][]byte // the newest unsaved content of each file
+	failing map[string]bool   // files whose last save failed; "" is the directory
+	stats   storeStats
 }
 
 // storeStats is what the metrics show of a store.
@@ -79,19 +83,21 @@ type storeStats struct {
 	aside       map[setAside]uint64
 }
 
-// openStore reads the state of an earlier run, or returns a new one. dir may be empty: nothing is kept then.
-func openStore(dir, target string, now time.Time, logger log.Logger) (*store, *state) {
+// openStore reads the state and the history of an earlier run, or returns a new state. dir may be empty: nothing is kept
+// then.
+func openStore(dir, target string, h *history, now time.Time, logger log.Logger) (*store, *state) {
 	st := &store{
 		dir: dir, target: target, logger: logger, readOnly: true,
-		queue: make(chan []byte, 1), closed: make(chan struct{}),
+		wake: make(chan struct{}, 1), closed: make(chan struct{}),
+		pending: map[string][]byte{}, failing: map[string]bool{},
 		stats: storeStats{persistence: persistenceOff, aside: map[setAside]uint64{}},
 	}
 	if dir == "" {
 		return st, newState()
 	}
-	s, err := st.open(now)
+	s, err := st.open(h, now)
 	if err != nil {
-		st.failed("the state can't be kept: counts of outages and restarts will be lost when the exporter stops. "+
+		st.failed("", "the state can't be kept: counts of outages and restarts will be lost when the exporter stops. "+
 			"HINT: Give the exporter's user a directory to write to", err)
 	}
 	if s == nil {
@@ -100,7 +106,7 @@ func openStore(dir, target string, now time.Time, logger log.Logger) (*store, *s
 	return st, s
 }
 
-func (st *store) open(now time.Time) (*state, error) {
+func (st *store) open(h *history, now time.Time) (*state, error) {
 	if err := os.MkdirAll(st.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
@@ -116,9 +122,15 @@ func (st *store) open(now time.Time) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := st.loadHistory(h, now); err != nil {
+		st.leaveHistory = true
+		st.failed(historyFile, "the history can't be kept: it begins anew", err)
+	}
 	// Where locks don't work, as on some network file systems, the state is kept nevertheless.
 	st.readOnly = false
-	st.stats.persistence = persistenceOK
+	if len(st.failing) == 0 {
+		st.stats.persistence = persistenceOK
+	}
 	st.sweep()
 	if lockErr != nil {
 		return s, fmt.Errorf("lock the state directory: %w", lockErr)
@@ -128,7 +140,7 @@ func (st *store) open(now time.Time) (*state, error) {
 
 // load reads the file; what can't be used is set aside, never overwritten.
 func (st *store) load(now time.Time) (*state, error) {
-	data, err := os.ReadFile(st.path())
+	data, err := os.ReadFile(st.path(stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -139,18 +151,39 @@ func (st *store) load(now time.Time) (*state, error) {
 	if why == "" {
 		return s, nil
 	}
+	return nil, st.setAside(stateFile, why, err, "the state file can't be used and was set aside: counts begin at 0", now)
+}
+
+// loadHistory does the same for the history.
+func (st *store) loadHistory(h *history, now time.Time) error {
+	data, err := os.ReadFile(st.path(historyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the history file: %w", err)
+	}
+	read := newHistory(h.maxGap)
+	why, err := read.decode(data, st.target)
+	if why == "" {
+		h.rings = read.rings
+		return nil
+	}
+	return st.setAside(historyFile, why, err, "the history file can't be used and was set aside: the history begins anew", now)
+}
+
+func (st *store) setAside(file string, why setAside, err error, msg string, now time.Time) error {
 	name := "corrupt"
 	if why == asideOtherTarget {
 		name = "other-target"
 	}
-	aside := fmt.Sprintf("%s.%s-%s", st.path(), name, now.UTC().Format("20060102T150405.000Z"))
-	if renameErr := os.Rename(st.path(), aside); renameErr != nil {
-		return nil, fmt.Errorf("set the state file aside (%w): %w", err, renameErr)
+	aside := fmt.Sprintf("%s.%s-%s", st.path(file), name, now.UTC().Format("20060102T150405.000Z"))
+	if renameErr := os.Rename(st.path(file), aside); renameErr != nil {
+		return fmt.Errorf("set %s aside (%w): %w", file, err, renameErr)
 	}
 	st.stats.aside[why]++
-	level.Error(st.logger).Log("msg", "the state file can't be used and was set aside: counts begin at 0",
-		"file", st.path(), "set_aside_as", aside, "err", err)
-	return nil, nil
+	level.Error(st.logger).Log("msg", msg, "file", st.path(file), "set_aside_as", aside, "err", err)
+	return nil
 }
 
 // decodeState reads a document. why is empty when it can be used.
@@ -189,44 +222,57 @@ func encodeState(s *state, target string, now time.Time) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// save hands a document over and returns at once; of several that wait, the newest is written.
+// save hands a document over and returns at once; of several of a file that wait, the newest is written.
 func (st *store) save(s *state, now time.Time) {
 	if st.readOnly {
 		return
 	}
 	data, err := encodeState(s, st.target, now)
 	if err != nil {
-		st.failed("the state can't be saved", err)
+		st.failed(stateFile, "the state can't be saved", err)
 		return
 	}
-	for {
-		select {
-		case st.queue <- data:
-			return
-		default:
-		}
-		select {
-		case <-st.queue:
-		default:
-		}
+	st.hand(stateFile, data)
+}
+
+// saveHistory hands the history over and returns at once.
+func (st *store) saveHistory(h *history) {
+	if !st.readOnly && !st.leaveHistory {
+		st.hand(historyFile, h.encode(st.target))
+	}
+}
+
+func (st *store) hand(file string, data []byte) {
+	st.mu.Lock()
+	st.pending[file] = data
+	st.mu.Unlock()
+	select {
+	case st.wake <- struct{}{}:
+	default:
 	}
 }
 
 // run writes what save hands over until stop.
 func (st *store) run() {
 	defer close(st.closed)
-	for data := range st.queue {
-		if err := atomicfile.Write(st.path(), data, 0o640); err != nil {
-			st.failed("the state can't be saved; it is tried again at the next change", err)
-			continue
+	for range st.wake {
+		st.mu.Lock()
+		pending := st.pending
+		st.pending = map[string][]byte{}
+		st.mu.Unlock()
+		for file, data := range pending {
+			if err := atomicfile.Write(st.path(file), data, 0o640); err != nil {
+				st.failed(file, "the state can't be saved; it is tried again at the next change", err)
+				continue
+			}
+			st.saved(file, time.Now())
 		}
-		st.saved(time.Now())
 	}
 }
 
 // stop waits until the last document is written, but not longer than within.
 func (st *store) stop(within time.Duration) {
-	close(st.queue)
+	close(st.wake)
 	select {
 	case <-st.closed:
 	case <-time.After(within):
@@ -237,9 +283,10 @@ func (st *store) stop(within time.Duration) {
 	}
 }
 
-func (st *store) failed(msg string, err error) {
+func (st *store) failed(file, msg string, err error) {
 	st.mu.Lock()
-	first := st.stats.persistence != persistenceFailing
+	first := len(st.failing) == 0
+	st.failing[file] = true
 	st.stats.persistence = persistenceFailing
 	st.stats.saveErrors++
 	st.mu.Unlock()
@@ -248,10 +295,18 @@ func (st *store) failed(msg string, err error) {
 	}
 }
 
-func (st *store) saved(at time.Time) {
+// saved notes what works again; a directory that could not be used works as soon as any file was written to it.
+func (st *store) saved(file string, at time.Time) {
 	st.mu.Lock()
-	again := st.stats.persistence == persistenceFailing
-	st.stats.persistence, st.stats.lastSave = persistenceOK, at
+	again := len(st.failing) > 0
+	delete(st.failing, file)
+	delete(st.failing, "")
+	if again = again && len(st.failing) == 0; len(st.failing) == 0 {
+		st.stats.persistence = persistenceOK
+	}
+	if file == stateFile {
+		st.stats.lastSave = at
+	}
 	st.mu.Unlock()
 	if again {
 		level.Info(st.logger).Log("msg", "the state is saved again", "dir", st.dir)
@@ -267,13 +322,15 @@ func (st *store) read() storeStats {
 
 // sweep removes what a run that was killed while it wrote has left behind.
 func (st *store) sweep() {
-	rests, _ := filepath.Glob(filepath.Join(st.dir, "."+stateFile+".tmp-*"))
-	for _, path := range rests {
-		_ = os.Remove(path)
+	for _, file := range []string{stateFile, historyFile} {
+		rests, _ := filepath.Glob(filepath.Join(st.dir, "."+file+".tmp-*"))
+		for _, path := range rests {
+			_ = os.Remove(path)
+		}
 	}
 }
 
-func (st *store) path() string { return filepath.Join(st.dir, stateFile) }
+func (st *store) path(file string) string { return filepath.Join(st.dir, file) }
 
 // resume makes a state that was read ready for use, and refuses one that makes no sense.
 func (s *state) resume() error {

@@ -19,7 +19,7 @@ const target = "db1:5432/shop"
 func keep(t *testing.T, dir, target string) (*store, *state, *syncBuffer) {
 	t.Helper()
 	var out syncBuffer
-	st, s := openStore(dir, target, time.Now(), log.NewLogfmtLogger(&out))
+	st, s := openStore(dir, target, newHistory(time.Minute), time.Now(), log.NewLogfmtLogger(&out))
 	go st.run()
 	return st, s, &out
 }
