@@ -3,6 +3,8 @@ package collector
 import (
 	"context"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
 )
 
 // ContainerOptions says which container runs the database and which engine runs the container.
@@ -22,7 +24,7 @@ type ContainerOptions struct {
 // compatible API does too. It only reads: one GET of /containers/NAME/json each time.
 type Container struct {
 	name    string
-	engine  *containerEngine
+	engine  *containers.Engine
 	descs   containerDescs
 	onState func(id string, restartCount int, startedAt time.Time)
 }
@@ -38,7 +40,10 @@ type containerDescs struct {
 
 // NewContainer checks the options. It does not ask the engine: that may start later than the exporter.
 func NewContainer(o ContainerOptions) (*Container, error) {
-	engine, err := newContainerEngine(o)
+	if err := containers.CheckName(o.Name); err != nil {
+		return nil, err
+	}
+	engine, err := containers.NewEngine(o.Host, o.Timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +83,7 @@ func (c *Container) Descs() []*Desc {
 
 // Collect asks the engine once. Without an answer, or without such a container, nothing is emitted.
 func (c *Container) Collect(ctx context.Context, out *Sink) error {
-	answer, err := c.engine.inspect(ctx, c.name)
+	answer, err := c.engine.Inspect(ctx, c.name)
 	if err != nil {
 		return err
 	}
@@ -89,16 +94,16 @@ func (c *Container) Collect(ctx context.Context, out *Sink) error {
 	return nil
 }
 
-func (c *Container) emit(out *Sink, a inspection) {
+func (c *Container) emit(out *Sink, a containers.Inspection) {
 	d := c.descs
-	state := a.State.word()
+	state := a.State.Word()
 	out.Add(d.running, oneIf(state == "running"), c.name)
 	for _, s := range containerStates {
 		out.Add(d.state, oneIf(s == state), c.name, s)
 	}
 	out.Add(d.restarts, float64(a.RestartCount), c.name)
 	out.Add(d.oomKilled, oneIf(a.State.OOMKilled), c.name)
-	if a.State.hasHealth() {
+	if a.State.HasHealth() {
 		for _, s := range containerHealths {
 			out.Add(d.health, oneIf(s == a.State.Health.Status), c.name, s)
 		}

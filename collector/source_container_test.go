@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,9 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
 )
 
 func TestContainerOptionErrorsSayWhatIsRight(t *testing.T) {
@@ -100,7 +100,7 @@ func TestContainerEngineFaults(t *testing.T) {
 		"wrong types":       {answer(200, `{"Id":1,"RestartCount":"secret"}`), "not what the Docker Engine API says"},
 		"endless": {func(w http.ResponseWriter, _ *http.Request) {
 			chunk := strings.Repeat("x", 1<<16)
-			for range 2 * maxInspection >> 16 {
+			for range 2 * containers.MaxInspection >> 16 {
 				if _, err := fmt.Fprint(w, chunk); err != nil {
 					return
 				}
@@ -149,17 +149,6 @@ func TestContainerEngineUnreachable(t *testing.T) {
 			}
 		})
 	}
-	t.Run("permission denied", func(t *testing.T) {
-		// Root may open any socket, so the kernel's answer is made here.
-		c := newContainer(t, ContainerOptions{Host: "unix://" + gone})
-		c.engine.client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
-			return nil, &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)}
-		}
-		_, err := collected(t, c)
-		if err == nil || !strings.Contains(err.Error(), "permission denied. HINT: The exporter's user needs the group") {
-			t.Errorf("error %v, want the remedy", err)
-		}
-	})
 }
 
 // What Podman 4 answers for a container without a health check, shortened.

@@ -1,4 +1,6 @@
-package collector
+// Package containers is a client of the few words of the Docker Engine API that are needed here: what a container is up
+// to, its log, and a restart of it. Podman's compatible API answers them, too.
+package containers
 
 import (
 	"context"
@@ -20,30 +22,40 @@ import (
 const (
 	defaultEngineHost    = "unix:///var/run/docker.sock"
 	defaultEngineTimeout = 5 * time.Second
-	// An inspection is some 10 KB; a container with thousands of mounts or labels stays below this.
-	maxInspection = 4 << 20
+	// MaxInspection is the longest answer that is read, in bytes. One is some 10 KB; a container with thousands of
+	// mounts or labels stays below this.
+	MaxInspection = 4 << 20
 )
 
-var containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+var (
+	containerName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+	containerIDs  = regexp.MustCompile(`/containers/[^/]+/`)
+)
 
-// containerEngine is a client of the few words of the Docker Engine API that are needed here.
-type containerEngine struct {
-	host   string // as the user wrote it, for errors
-	base   string
-	client *http.Client
+// Engine is a container engine at an address. It keeps no connection.
+type Engine struct {
+	host    string // as the user wrote it, for errors
+	base    string
+	client  *http.Client
+	timeout time.Duration
 }
 
-// inspection holds what is read of GET /containers/NAME/json. The rest of that answer, with the container's
+// Inspection holds what is read of GET /containers/NAME/json. The rest of that answer, with the container's
 // environment and so its secrets, is never kept.
-type inspection struct {
+type Inspection struct {
 	ID           string `json:"Id"`
 	RestartCount int
-	State        containerState
+	State        State
 	HostConfig   struct{ Memory int64 }
-	Config       struct{ Image string }
+	Config       struct {
+		Image string
+		// Tty: the log is as the program wrote it; without, in frames.
+		Tty bool
+	}
 }
 
-type containerState struct {
+// State of a container.
+type State struct {
 	Status                string
 	OOMKilled             bool
 	ExitCode              int
@@ -52,8 +64,9 @@ type containerState struct {
 	Health *struct{ Status string }
 }
 
-// word is the state as one of containerStates; Podman has more words for some.
-func (s containerState) word() string {
+// Word is the state as Docker names it: created, running, paused, restarting, removing, exited or dead. Podman has more
+// words for some.
+func (s State) Word() string {
 	switch s.Status {
 	case "configured", "initialized":
 		return "created"
@@ -63,15 +76,22 @@ func (s containerState) word() string {
 	return s.Status
 }
 
-func (s containerState) hasHealth() bool {
+// HasHealth says whether there is a health check.
+func (s State) HasHealth() bool {
 	return s.Health != nil && s.Health.Status != "" && s.Health.Status != "none"
 }
 
-func newContainerEngine(o ContainerOptions) (*containerEngine, error) {
-	if !containerName.MatchString(o.Name) {
-		return nil, fmt.Errorf("container name %q is not one. HINT: Give the name or id that `docker ps` shows", o.Name)
+// CheckName says what is wrong with a container's name.
+func CheckName(name string) error {
+	if !containerName.MatchString(name) {
+		return fmt.Errorf("container name %q is not one. HINT: Give the name or id that `docker ps` shows", name)
 	}
-	host := o.Host
+	return nil
+}
+
+// NewEngine checks the address: unix:///path or tcp://host:port, empty for Docker's own. It asks nothing. The timeout is
+// of a question; zero means 5 s.
+func NewEngine(host string, timeout time.Duration) (*Engine, error) {
 	if host == "" {
 		host = defaultEngineHost
 	}
@@ -79,16 +99,14 @@ func newContainerEngine(o ContainerOptions) (*containerEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	timeout := o.Timeout
 	if timeout <= 0 {
 		timeout = defaultEngineTimeout
 	}
-	e := &containerEngine{host: host, base: "http://container-engine"}
+	e := &Engine{host: host, base: "http://container-engine", timeout: timeout}
 	if network == "tcp" {
 		e.base = "http://" + address
 	}
 	e.client = &http.Client{
-		Timeout: timeout,
 		// A redirect could lead anywhere; engines do not send one for a well-formed path.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -124,40 +142,60 @@ func parseEngineHost(host string) (network, address string, err error) {
 	return "", "", fmt.Errorf("container engine: %s:// is not supported%s", u.Scheme, hint)
 }
 
-// inspect asks for one container. The path names no API version, so that old engines and new ones, which
-// each refuse some versions, answer in their own; the fields read here are the same in all of them.
-func (e *containerEngine) inspect(ctx context.Context, name string) (inspection, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.base+"/containers/"+url.PathEscape(name)+"/json", nil)
+// Inspect asks for one container.
+func (e *Engine) Inspect(ctx context.Context, name string) (Inspection, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	resp, err := e.ask(ctx, http.MethodGet, name, "json", nil)
 	if err != nil {
-		return inspection{}, fmt.Errorf("ask the container engine at %s: %w", e.host, err)
-	}
-	resp, err := e.client.Do(req)
-	if err != nil {
-		return inspection{}, e.explain(err)
+		return Inspection{}, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxInspection+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxInspection+1))
 	if err != nil {
-		return inspection{}, e.explain(err)
+		return Inspection{}, e.explain(err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return inspection{}, e.explainStatus(name, resp, body)
+	if len(body) > MaxInspection {
+		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s is longer than %d bytes", e.host, name, MaxInspection)
 	}
-	if len(body) > maxInspection {
-		return inspection{}, fmt.Errorf("container engine at %s: its answer for %s is longer than %d bytes", e.host, name, maxInspection)
-	}
-	var answer inspection
+	var answer Inspection
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return inspection{}, fmt.Errorf("container engine at %s: its answer for %s is not what the Docker Engine API says: %w. HINT: Is another service listening there?", e.host, name, err)
+		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s is not what the Docker Engine API says: %w. HINT: Is another service listening there?", e.host, name, err)
 	}
 	if answer.ID == "" || answer.State.Status == "" {
-		return inspection{}, fmt.Errorf("container engine at %s: its answer for %s has no id or state. HINT: Is another service listening there?", e.host, name)
+		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s has no id or state. HINT: Is another service listening there?", e.host, name)
 	}
 	return answer, nil
 }
 
+// ask returns an answer that says yes. The path names no API version, so that old engines and new ones, which each
+// refuse some versions, answer in their own; what is read here is the same in all of them.
+func (e *Engine) ask(ctx context.Context, method, name, what string, query url.Values) (*http.Response, error) {
+	u := e.base + "/containers/" + url.PathEscape(name) + "/" + what
+	if len(query) > 0 {
+		u += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("ask the container engine at %s: %w", e.host, err)
+	}
+	resp, err := e.client.Do(req)
+	if err != nil {
+		return nil, e.explain(err)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		defer resp.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(resp.Body, MaxInspection))
+		if err != nil {
+			return nil, e.explain(err)
+		}
+		return nil, e.explainStatus(name, resp, body)
+	}
+	return resp, nil
+}
+
 // explain says what a failed connection means to the user.
-func (e *containerEngine) explain(err error) error {
+func (e *Engine) explain(err error) error {
 	var uerr *url.Error
 	if errors.As(err, &uerr) {
 		err = uerr.Err // its URL is made up where the engine listens on a socket
@@ -166,7 +204,7 @@ func (e *containerEngine) explain(err error) error {
 	var nerr net.Error
 	switch {
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		hint = ". HINT: The exporter's user needs the group that owns the socket, or a proxy that allows GET /containers/*/json alone"
+		hint = ". HINT: This program's user needs the group that owns the socket, or a proxy that allows GET /containers/*/json alone"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = ". HINT: Is the engine running? Inside a container, mount the socket"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -177,7 +215,7 @@ func (e *containerEngine) explain(err error) error {
 	return fmt.Errorf("container engine at %s: %w%s", e.host, err, hint)
 }
 
-func (e *containerEngine) explainStatus(name string, resp *http.Response, body []byte) error {
+func (e *Engine) explainStatus(name string, resp *http.Response, body []byte) error {
 	var said struct{ Message string }
 	isEngine := json.Unmarshal(body, &said) == nil && said.Message != ""
 	if !isEngine {
@@ -190,7 +228,7 @@ func (e *containerEngine) explainStatus(name string, resp *http.Response, body [
 	case resp.StatusCode == http.StatusNotFound:
 		hint = ". HINT: Is another service listening there?"
 	case resp.StatusCode == http.StatusForbidden:
-		hint = ". HINT: A proxy before the engine must allow GET /containers/*/json"
+		hint = fmt.Sprintf(". HINT: A proxy before the engine must allow %s %s", resp.Request.Method, containerIDs.ReplaceAllString(resp.Request.URL.Path, "/containers/*/"))
 	}
 	return fmt.Errorf("container engine at %s: status %d for container %s: %.200q%s", e.host, resp.StatusCode, name, said.Message, hint)
 }

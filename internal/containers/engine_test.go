@@ -1,0 +1,88 @@
+package containers
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestPermissionDeniedNamesTheRemedy(t *testing.T) {
+	e, err := NewEngine("unix:///run/gone.sock", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Root may open any socket, so the kernel's answer is made here.
+	e.client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)}
+	}
+	_, err = e.Inspect(t.Context(), "pg")
+	if err == nil || !strings.Contains(err.Error(), "permission denied. HINT: This program's user needs the group") {
+		t.Errorf("error %v, want the remedy", err)
+	}
+}
+
+// answering is an engine whose log is the given bytes.
+func answering(t *testing.T, tty, log string) *Engine {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/json") {
+			_, _ = io.WriteString(w, `{"Id":"1","State":{"Status":"running"},"Config":{"Tty":`+tty+`}}`)
+			return
+		}
+		_, _ = io.WriteString(w, log)
+	}))
+	t.Cleanup(server.Close)
+	e, err := NewEngine("tcp://"+strings.TrimPrefix(server.URL, "http://"), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func frame(stream byte, text string) string {
+	header := [8]byte{stream}
+	binary.BigEndian.PutUint32(header[4:], uint32(len(text))) //nolint:gosec // a test's short text
+	return string(header[:]) + text
+}
+
+func TestLogsComeWithoutFrames(t *testing.T) {
+	for name, is := range map[string]struct{ tty, log, want, err string }{
+		"frames":     {"false", frame(1, "one\nt") + frame(2, "") + frame(2, "wo\n"), "one\ntwo\n", ""},
+		"a terminal": {"true", "plain\r\n", "plain\r\n", ""},
+		"cut short":  {"false", frame(1, "one\n") + "\x01\x00", "one\n", "in the middle of a header"},
+		"no frames":  {"false", "plain text", "", "not in the frames"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, err := answering(t, is.tty, is.log).Logs(t.Context(), "pg", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			got, err := io.ReadAll(log)
+			if string(got) != is.want || (err == nil) != (is.err == "") || err != nil && !strings.Contains(err.Error(), is.err) {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestRestartThatAProxyForbids(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer server.Close()
+	e, err := NewEngine("tcp://"+strings.TrimPrefix(server.URL, "http://"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = e.Restart(t.Context(), "pg", time.Second)
+	if err == nil || !strings.Contains(err.Error(), "must allow POST /containers/*/restart") {
+		t.Errorf("error %v, want it to say what the proxy must allow", err)
+	}
+}
