@@ -91,8 +91,8 @@ func offsiteAge() *panel {
 
 func archiveState(s *sources) *panel {
 	return stat("WAL archive", "Whether WAL leaves the server for point-in-time recovery. FAILING: recovery ends there, and the disk fills.").
-		query(`max(pg_reliability_archiver_failing{$here} * 2 and pg_reliability_archiver_enabled{$here} == 1 or pg_reliability_archiver_enabled{$here})`, "").
-		word(2, "FAILING", page).word(1, "ARCHIVING", fine).word(0, "OFF", neutral).none("unknown").runbooks(s, "PostgresArchiveFailing", "PostgresArchiveBehind")
+		query(`max(2 + pg_reliability_archiver_failing{$here} and pg_reliability_archiver_enabled{$here} == 1 or pg_reliability_archiver_enabled{$here})`, "").
+		word(0, "OFF", neutral).word(1, "UNTRIED", unknown).word(2, "ARCHIVING", fine).word(3, "FAILING", page).none("unknown").runbooks(s, "PostgresArchiveFailing", "PostgresArchiveBehind")
 }
 
 func freeForBackups() *panel {

@@ -20,7 +20,7 @@ func Files(config alerts.Config) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, describe := range []func(*sources) board{overview, backups} {
+	for _, describe := range []func(*sources) board{overview, backups, replication, capacity, activity, fleet, pipeline} {
 		b := describe(s)
 		text, err := b.json()
 		if err == nil {

@@ -169,37 +169,7 @@ func TestThresholdsReachTheBoards(t *testing.T) {
 }
 
 // notOnBoards are thresholds that a panel has no use for: they shape a rule, and are no limit of what is shown.
-const notOnBoards = `blocked_page_seconds
-	blocked_ticket_seconds
-	burn_1d_factor
-	burn_1h_factor
-	burn_3d_factor
-	burn_6h_factor
-	checkpoints_requested_count
-	collector_stale_seconds
-	crash_page_count
-	dead_rows_count
-	dead_rows_ratio
-	deadlocks_count
-	disk_fills_below_ratio
-	disk_fills_margin_ratio
-	disk_used_page_ratio
-	disk_used_ticket_ratio
-	freeze_overdue_factor
-	idle_in_transaction_seconds
-	inodes_free_ratio
-	long_transaction_seconds
-	replication_behind_bytes
-	replication_lag_page_seconds
-	replication_lag_ticket_seconds
-	restart_loop_count
-	scrape_duration_seconds
-	slot_retained_bytes
-	slot_safe_page_ratio
-	slot_safe_ticket_ratio
-	temp_bytes_per_second
-	wraparound_page_ratio
-	wraparound_ticket_ratio`
+const notOnBoards = `crash_page_count disk_fills_margin_ratio restart_loop_count`
 
 func TestUnknownThresholdIsAnError(t *testing.T) {
 	c := config(t)

@@ -22,7 +22,7 @@ func overview(s *sources) board {
 			),
 			section("What do users notice?",
 				across(8, probeLatency(s), probesFailed(s)),
-				across(8, transactions(), sessionsByState()),
+				across(8, burnRate(s), sessionsByState()),
 			),
 			section("What happened?",
 				across(8, alertList(s).wide(12), outageList(s).wide(12)),
@@ -130,11 +130,15 @@ func probesFailed(s *sources) *panel {
 		unit("percentunit").max(1).none("no probes").runbooks(s, "PostgresDown", "PostgresLoginFailing")
 }
 
-func transactions() *panel {
-	return series("Transactions", "Committed and rolled back. A drop to zero while the server is up means that nobody reaches it; many rollbacks are an application's errors.").
-		query(`sum by (instance) (rate(pg_stat_database_xact_commit{$here}[$__rate_interval]))`, "commits {{instance}}").
-		query(`sum by (instance) (rate(pg_stat_database_xact_rollback{$here}[$__rate_interval]))`, "rollbacks {{instance}}").of("B", colored(ticket)).
-		unit("ops").none("unknown")
+func burnRate(s *sources) *panel {
+	budget := fmt.Sprintf("(1 - %v)", s.value("slo_availability_ratio"))
+	p := series("Error budget burn", fmt.Sprintf("How many times faster than the objective of %s allows the budget is used up, over each window. A page above %s over 1 h or %s over 6 h, a ticket above %s over 1 d or %s over 3 d.",
+		s.say("slo_availability_ratio"), s.say("burn_1h_factor"), s.say("burn_6h_factor"), s.say("burn_1d_factor"), s.say("burn_3d_factor")))
+	for _, window := range []string{"1h", "6h", "1d", "3d"} {
+		p.query(fmt.Sprintf(`max by (instance) (pgr:downtime:ratio_rate%s{$here}) / %s`, window, budget), window+" {{instance}}")
+	}
+	return p.unit("short").none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn").thresholds(steps{
+		{nil, fine}, {s.value("burn_3d_factor"), "yellow"}, {s.value("burn_1d_factor"), ticket}, {s.value("burn_6h_factor"), page}, {s.value("burn_1h_factor"), "dark-red"}})
 }
 
 func sessionsByState() *panel {

@@ -1,0 +1,92 @@
+package dashboards
+
+import "fmt"
+
+// fleet: which of many servers needs somebody?
+func fleet(s *sources) board {
+	return board{
+		uid: "pgr-fleet", title: "Fleet", known: "pg_up",
+		about: "Which of all servers needs somebody? One row each, the worst first; each leads to its Overview.",
+		rows: []row{
+			section("All servers",
+				across(4, serversTotal(), serversDown(s), serversUnknown(s), alertsFiring(), backupsMissing(s), versions()),
+				across(14, fleetList(s)),
+			),
+			section("Lately",
+				across(9, roles(), fleetAlerts()),
+				across(8, fleetBudget(s), fleetLatency(s)),
+			),
+		},
+	}
+}
+
+func serversTotal() *panel {
+	return stat("Servers", "Of the chosen ones, those that Prometheus knows to have shown a database.").
+		query(`count(pgr:target:known{$here}) or count(pg_up{$here})`, "").decimals(0).none("none")
+}
+
+func serversDown(s *sources) *panel {
+	return stat("Down", "Servers that don't answer queries now.").
+		query(`sum(pg_up{$here} == bool 0)`, "").decimals(0).thresholds(from(1, page)).none("unknown").runbooks(s, "PostgresDown")
+}
+
+func serversUnknown(s *sources) *panel {
+	return stat("Unknown", "Servers whose exporter can't be scraped: nothing is known of them.").
+		query(`count(up{$here} == 0 and on (job, instance) pgr:target:known{$here}) or 0 * max(up{$here})`, "").decimals(0).thresholds(from(1, page)).
+		none("unknown").runbooks(s, "PostgresExporterDown")
+}
+
+func backupsMissing(s *sources) *panel {
+	return stat("Without a proved backup", "Repositories in which no backup was restored and compared for more than "+s.say("backup_verified_ticket_seconds")+", or ever.").
+		query(fmt.Sprintf(`count(pg_reliability_backup_catalog_up{$here} unless on (job, instance) pg_reliability_backup_verified_age_seconds{$here} <= %.0f) or 0 * max(pg_reliability_backup_catalog_up{$here})`,
+			s.value("backup_verified_ticket_seconds")), "").decimals(0).thresholds(from(1, ticket)).none("no backup catalogue").leads("Backups", "pgr-backups").
+		runbooks(s, "PostgresBackupUnverified", "PostgresBackupMissing")
+}
+
+func versions() *panel {
+	return stat("Versions", "How many servers run each minor version of PostgreSQL.").
+		query(`count by (short_version) (pg_static{$here})`, "{{short_version}}").decimals(0).none("unknown").option("textMode", "value_and_name")
+}
+
+func fleetList(s *sources) *panel {
+	alerts := func(severity string) string {
+		return fmt.Sprintf(`sum by (job, cluster, instance) (ALERTS{$here, alertstate="firing", severity=%q} or 0 * up{$here} and on (job, instance) pgr:target:known{$here})`, severity)
+	}
+	const state = `2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0
+  or (up{$here} == 0) - 1 and on (job, instance) pgr:target:known{$here}`
+	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
+	return table("Servers, worst first", "Trouble counts 100 for a page and 1 for a ticket. Click an instance for its Overview.").
+		label("instance", "Instance", links(overview)).label("cluster", "Cluster").
+		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning"),
+			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
+		column("State", state, filled(), width(110), mapped(mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3))).
+		column("Budget left", `pgr:error_budget:remaining_minutes{$here}`, unit("m"), property{"decimals", 1}, filled(), judged(steps{{nil, page}, {0, fine}})).
+		column("Restarts", `round(sum without (kind) (increase(pg_reliability_restarts_total{$here, kind=~"crash|restart"}[$__range])))`, filled(), judged(from(1, ticket)), width(90)).
+		column("Connections", `pgr:connections:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(append(s.above("connections_high_ratio", ""), step{1, page}))).
+		column("Disk", `pgr:disk:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("disk_used_ticket_ratio", "disk_used_page_ratio"))).
+		column("Lag", `pg_replication_lag_seconds{$here} and on (job, instance) pg_replication_is_replica{$here} == 1`, unit("s"), property{"decimals", 0}, filled(),
+			judged(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds"))).
+		column("Backup", `pg_reliability_backup_age_seconds{$here}`, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "backup_age_seconds"))).
+		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`, unit("s"), property{"decimals", 0}, filled(), judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
+		column("Restore", `pg_reliability_rto_seconds{$here}`, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "restore_objective_seconds"))).
+		column("Ids", `pg_reliability_wraparound_xid_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("wraparound_ticket_ratio", "wraparound_page_ratio"))).
+		sorted("Trouble").none("no such server")
+}
+
+func fleetAlerts() *panel {
+	return series("Firing alerts", "How many at each moment, by severity.").
+		query(`count by (severity) (ALERTS{$around, alertstate="firing", severity=~"critical|warning"})`, "{{severity}}").
+		called("critical", colored(page)).called("warning", colored(ticket)).unit("short").decimals(0).stacked().steppy().none("no alert fires")
+}
+
+func fleetBudget(s *sources) *panel {
+	return bars("Error budget left, least first", "Minutes of downtime until the objective of "+s.say("slo_availability_ratio")+" in 30 days is missed.").
+		query(`bottomk(15, pgr:error_budget:remaining_minutes{$here})`, "{{instance}}").unit("m").decimals(1).thresholds(steps{{nil, page}, {0, fine}}).
+		max((1-s.value("slo_availability_ratio"))*30*day/60).none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn")
+}
+
+func fleetLatency(s *sources) *panel {
+	return series("Probe latency, slowest", "Of a trivial query, 99 % of them. The line is the objective, "+s.say("probe_p99_seconds")+".").
+		query(`topk(10, histogram_quantile(0.99, sum by (le, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe="read", phase="query"}[$__rate_interval]))))`, "{{instance}}").
+		unit("s").thresholds(s.above("", "probe_p99_seconds")).none("no probes").runbooks(s, "PostgresProbeSlow")
+}
