@@ -65,3 +65,12 @@ func Command(name string, args ...string) *exec.Cmd {
 	cmd.Dir = "/"
 	return cmd
 }
+
+// Spawn starts another program that must not outlive the test.
+func Spawn(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	setDeathSignal(cmd.SysProcAttr)
+	return children.start(cmd)
+}

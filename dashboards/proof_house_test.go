@@ -1,0 +1,191 @@
+package dashboards_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/alerts"
+	"github.com/pg-reliability/pg_reliability_exporter/deploy/sql"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
+)
+
+const (
+	// proofScrape is Prometheus' interval, and what the data source would be told of it.
+	proofScrape = time.Second
+	// proofCompress shortens how long a state must last before it alerts, so that alerts fire within the minute.
+	proofCompress = 60
+)
+
+// house is what somebody watches who has two clusters: shop (db1, its standby db2, backups) and billing, whose primary
+// db3 dies so that the standby db4 takes over its address.
+type house struct {
+	testing.TB
+	*stack.Stack
+	db1, db2, db3, db4 *pgtest.Cluster
+	exporters          [4]*stack.Process
+	prometheus         *proofPrometheus
+	alertmanager       *stack.Process
+	repository         string
+	quit               []func()
+}
+
+func newHouse(t testing.TB) *house {
+	t.Helper()
+	h := &house{TB: t, Stack: stack.New(t, "..")}
+	h.db1 = h.primary("db1", map[string]string{
+		"archive_mode": "on", "archive_command": "'/bin/true'", "max_slot_wal_keep_size": "'1GB'", "wal_level": "logical",
+		"max_prepared_transactions": "2", "deadlock_timeout": "'100ms'", "track_io_timing": "on", "autovacuum_naptime": "'1s'",
+		"max_wal_size": "'64MB'", "min_wal_size": "'32MB'",
+	})
+	h.must(h.db1.Exec(context.Background(), heartbeat(t), "CREATE DATABASE shop"))
+	h.must(h.db1.ExecIn(context.Background(), "shop", "CREATE TABLE orders (id serial PRIMARY KEY, amount int)",
+		"INSERT INTO orders (amount) SELECT g FROM generate_series(1, 1000) AS g", "ANALYZE", "VACUUM",
+		"SELECT pg_create_physical_replication_slot('db2', true)"))
+	h.db2 = h.standby(h.db1, "db2")
+	h.must(errors.Join(h.db2.Configure(map[string]string{"primary_slot_name": "'db2'", "hot_standby_feedback": "on"}), h.db2.Reload()))
+	h.db3 = h.primary("db3", nil)
+	h.db4 = h.standby(h.db3, "db4")
+
+	h.startBackups()
+	h.exporters[0] = h.exporter("db1", h.db1, "--probe.write", "--probe.write-interval=1s", "--backup.catalog="+h.repository)
+	h.exporters[1] = h.exporter("db2", h.db2)
+	h.exporters[2] = h.exporter("db3", h.db3)
+	h.exporters[3] = h.exporter("db4", h.db4)
+	h.startMonitoring()
+	h.load()
+	return h
+}
+
+func (h *house) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *house) primary(name string, settings map[string]string) *pgtest.Cluster {
+	h.Helper()
+	all := map[string]string{"cluster_name": "'" + name + "'"}
+	for k, v := range settings {
+		all[k] = v
+	}
+	install, err := pgtest.Find(0)
+	h.must(err)
+	if h.hasStatements(install) {
+		all["shared_preload_libraries"] = "'pg_stat_statements'"
+	}
+	c := pgtest.New(h, pgtest.Options{Install: install, Port: h.Port(h), Settings: all, InitArgs: []string{"--data-checksums"}})
+	if h.hasStatements(install) {
+		h.must(c.Exec(context.Background(), "CREATE EXTENSION pg_stat_statements"))
+	}
+	return c
+}
+
+// hasStatements says whether pg_stat_statements came with the server, as it does almost everywhere.
+func (h *house) hasStatements(i pgtest.Install) bool {
+	out, err := exec.Command(i.Bin("pg_config"), "--pkglibdir").Output()
+	dir := strings.TrimSpace(string(out))
+	if err != nil {
+		dir = filepath.Join(i.BinDir, "..", "lib")
+	}
+	_, err = os.Stat(filepath.Join(dir, "pg_stat_statements.so"))
+	return err == nil
+}
+
+func (h *house) standby(of *pgtest.Cluster, name string) *pgtest.Cluster {
+	h.Helper()
+	s, err := of.Standby(context.Background())
+	h.must(err)
+	h.Cleanup(func() { _ = s.Close() })
+	h.must(errors.Join(s.Configure(map[string]string{"cluster_name": "'" + name + "'"}), s.Restart(context.Background())))
+	return s
+}
+
+func heartbeat(t testing.TB) string {
+	t.Helper()
+	b, err := os.ReadFile("../deploy/sql/heartbeat.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (h *house) exporter(name string, c *pgtest.Cluster, args ...string) *stack.Process {
+	h.Helper()
+	if c == h.db1 || c == h.db3 { // standbys have it from them
+		h.must(c.Exec(context.Background(), sql.MonitoringRole))
+	}
+	return h.Exporter(h, c.MonitorDSN(), append(args, "--state.dir="+filepath.Join(h.Dir, "state-"+name), "--volume=data="+c.DataDir(),
+		"--volume=wal="+filepath.Join(c.DataDir(), "pg_wal"))...)
+}
+
+// backup is our program's command on db1; a dsn of another server can be given.
+func (h *house) backup(dsn string, args ...string) *exec.Cmd {
+	cmd := exec.Command(h.Program(h, "pg_reliability_backup"), append(args, "--repository="+h.repository)...)
+	cmd.Env = append(os.Environ(), "DATA_SOURCE_NAME="+dsn)
+	return cmd
+}
+
+func (h *house) startBackups() {
+	h.repository = filepath.Join(h.Dir, "repository")
+	h.must(os.Mkdir(h.repository, 0o755))
+	h.run(h.backup(h.superuser(), "init"))
+}
+
+func (h *house) superuser() string { return h.db1.DSN(pgtest.Superuser, "shop") }
+
+func (h *house) run(cmd *exec.Cmd) {
+	h.Helper()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.Fatalf("%v: %v\n%s", cmd.Args[1:], err, out)
+	}
+}
+
+var (
+	groupInterval = regexp.MustCompile(`(?m)^    interval: (30s|5m)$`)
+	waits         = regexp.MustCompile(`(group_wait|group_interval): \w+`)
+)
+
+// startMonitoring runs Prometheus and Alertmanager as a user would, but for the patience of rules and routes.
+func (h *house) startMonitoring() {
+	h.Helper()
+	config, err := alerts.Load()
+	h.must(err)
+	rules, err := config.Rules(proofCompress)
+	h.must(err)
+	for name, text := range rules {
+		text = groupInterval.ReplaceAllString(text, "    interval: 1s")
+		h.must(os.WriteFile(filepath.Join(h.Dir, name), []byte(text), 0o600))
+	}
+	routes, err := os.ReadFile("../alerts/alertmanager.yml")
+	h.must(err)
+	hearer := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h.Cleanup(hearer.Close)
+	heard := strings.ReplaceAll(waits.ReplaceAllString(string(routes), "$1: 1s"), "http://127.0.0.1:9095", hearer.URL)
+	h.alertmanager = h.Alertmanager(h, heard)
+
+	address := h.Address(h)
+	daemon := stack.Run(h, "backup daemon", "http://"+address, "/metrics", func() *exec.Cmd {
+		return h.backup(h.superuser(), "schedule", "--database=shop", "--cron=@every 10s", "--web.listen-address="+address)
+	})
+	targets := []stack.Target{
+		stack.TargetOf(h.exporters[0], "postgres", "shop", "db1"),
+		stack.TargetOf(h.exporters[1], "postgres", "shop", "db2"),
+		stack.TargetOf(h.exporters[2], "postgres", "billing", "db3"),
+		stack.TargetOf(h.exporters[3], "postgres", "billing", "db4"),
+		stack.TargetOf(daemon, "backup", "shop", "db1"),
+		stack.TargetOf(h.alertmanager, "alertmanager", "", "alertmanager"),
+	}
+	p := h.Prometheus(h, proofScrape, filepath.Join(h.Dir, "*.rules.yml"), strings.TrimPrefix(h.alertmanager.URL, "http://"), targets)
+	h.prometheus = &proofPrometheus{p.URL}
+}
