@@ -36,7 +36,7 @@ type house struct {
 	prometheus         *proofPrometheus
 	alertmanager       *stack.Process
 	repository         string
-	quit               []func()
+	store              *pgtest.S3
 }
 
 func newHouse(t testing.TB) *house {
@@ -129,28 +129,6 @@ func (h *house) exporter(name string, c *pgtest.Cluster, args ...string) *stack.
 		"--volume=wal="+filepath.Join(c.DataDir(), "pg_wal"))...)
 }
 
-// backup is our program's command on db1; a dsn of another server can be given.
-func (h *house) backup(dsn string, args ...string) *exec.Cmd {
-	cmd := exec.Command(h.Program(h, "pg_reliability_backup"), append(args, "--repository="+h.repository)...)
-	cmd.Env = append(os.Environ(), "DATA_SOURCE_NAME="+dsn)
-	return cmd
-}
-
-func (h *house) startBackups() {
-	h.repository = filepath.Join(h.Dir, "repository")
-	h.must(os.Mkdir(h.repository, 0o755))
-	h.run(h.backup(h.superuser(), "init"))
-}
-
-func (h *house) superuser() string { return h.db1.DSN(pgtest.Superuser, "shop") }
-
-func (h *house) run(cmd *exec.Cmd) {
-	h.Helper()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		h.Fatalf("%v: %v\n%s", cmd.Args[1:], err, out)
-	}
-}
-
 var (
 	groupInterval = regexp.MustCompile(`(?m)^    interval: (30s|5m)$`)
 	waits         = regexp.MustCompile(`(group_wait|group_interval): \w+`)
@@ -176,7 +154,7 @@ func (h *house) startMonitoring() {
 
 	address := h.Address(h)
 	daemon := stack.Run(h, "backup daemon", "http://"+address, "/metrics", func() *exec.Cmd {
-		return h.backup(h.superuser(), "schedule", "--database=shop", "--cron=@every 10s", "--web.listen-address="+address)
+		return h.backup(h.superuser(), "schedule", "--database=shop", "--cron=@every 1h", "--web.listen-address="+address)
 	})
 	targets := []stack.Target{
 		stack.TargetOf(h.exporters[0], "postgres", "shop", "db1"),

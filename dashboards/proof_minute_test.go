@@ -33,16 +33,35 @@ func (h *house) load() {
 
 // minute is what happens in the scripted minute. What the boards show as going on is left going on at its end.
 func (h *house) minute() {
-	ctx := context.Background()
+	h.Helper()
 	h.sees("a past", `count(count_over_time(pg_up[1m]) >= 3) == 4`)
+	h.atOnce(h.backups, h.failover)
+	h.restarts()
+	h.trouble()
+	h.sees("failing archiving", `pg_reliability_archiver_failing{instance="db1"} == 1`)
+	h.sees("the lag", `pg_reliability_replication_behind_bytes{instance="db2"} > 0`)
+	h.sees("blocked sessions", `pg_reliability_blocked_sessions > 0`)
+	h.sees("a page", `ALERTS{alertstate="firing", severity="critical"}`)
+	h.sees("a ticket", `ALERTS{alertstate="firing", severity="warning"}`)
+	h.sees("the error budget", `pgr:error_budget:remaining_minutes`)
+}
 
-	h.tell("a backup that is restored and compared, a failed one, a restore")
-	h.run(h.backup(h.superuser(), "run", "--verify", "--database=shop"))
-	if out, err := h.backup("postgres://postgres@127.0.0.1:1/postgres?sslmode=disable", "run").CombinedOutput(); err == nil {
-		h.Fatalf("a backup of no server succeeded:\n%s", out)
+// atOnce tells stories of different servers at the same time.
+func (h *house) atOnce(stories ...func()) {
+	h.Helper()
+	var wg sync.WaitGroup
+	for _, story := range stories {
+		wg.Go(story)
 	}
-	h.run(h.backup(h.superuser(), "restore", "--database=shop", "--as=drill", "latest-verified"))
+	wg.Wait()
+	if h.Failed() {
+		h.FailNow() // a story that failed only ended itself
+	}
+}
 
+func (h *house) failover() {
+	h.Helper()
+	ctx := context.Background()
 	h.tell("db3 dies, db4 takes over its address")
 	h.must(h.db4.Promote(ctx))
 	h.sees("the promotion", `pg_reliability_restarts_total{instance="db4", kind="promotion"} == 1`)
@@ -52,7 +71,11 @@ func (h *house) minute() {
 	h.must(h.db4.Launch(ctx))
 	h.sees("the failover", `pg_reliability_restarts_total{instance="db3", kind="failover"} == 1`)
 	h.sees("the death", `pg_up{instance="db4"} == 0`)
+}
 
+func (h *house) restarts() {
+	h.Helper()
+	ctx := context.Background()
 	h.tell("db1 crashes, is restarted, is away for seconds")
 	h.must(h.db1.KillBackend(ctx))
 	h.sees("the crash", `pg_reliability_restarts_total{instance="db1", kind="crash"} == 1`)
@@ -62,7 +85,12 @@ func (h *house) minute() {
 	h.sees("the outage", `pg_reliability_outage_in_progress_seconds{instance="db1"} > 2`)
 	h.must(h.db1.Launch(ctx))
 	h.sees("db1 again", `pg_up{instance="db1"} == 1`)
+}
 
+// trouble is what goes wrong inside a server that is up.
+func (h *house) trouble() {
+	h.Helper()
+	ctx := context.Background()
 	h.tell("a deadlock, temporary files, a vacuum, a checkpoint, archived WAL and some that is not")
 	h.deadlock()
 	h.must(h.db1.ExecIn(ctx, "shop", "SET work_mem = '64kB'", "SELECT count(*) FROM (SELECT g FROM generate_series(1, 200000) AS g ORDER BY md5(g::text)) AS s",
@@ -74,19 +102,12 @@ func (h *house) minute() {
 	h.tell("replay on db2 stops, slots nobody reads, a prepared transaction, somebody idle, somebody blocked")
 	h.must(h.db2.Exec(ctx, "SELECT pg_wal_replay_pause()"))
 	h.must(h.db1.ExecIn(ctx, "shop", "SELECT pg_create_physical_replication_slot('forgotten', true)",
-		"SELECT pg_create_logical_replication_slot('subscriber', 'pgoutput')", "CREATE TABLE cart (id int)", "BEGIN; INSERT INTO cart VALUES (1); PREPARE TRANSACTION 'forgotten'",
+		"SELECT pg_create_logical_replication_slot('subscriber', 'pgoutput')",
+		"CREATE TABLE cart (id int)", "BEGIN; INSERT INTO cart VALUES (1); PREPARE TRANSACTION 'forgotten'",
 		"INSERT INTO orders (amount) SELECT g FROM generate_series(1, 20000) AS g", "SELECT pg_switch_wal()"))
 	h.session("BEGIN", "LOCK TABLE cart IN SHARE UPDATE EXCLUSIVE MODE", "SELECT 1")
 	h.session("CREATE TABLE stock (id int)", "BEGIN", "LOCK TABLE stock", "SELECT pg_sleep(3600)")
 	h.session("SELECT count(*) FROM stock")
-
-	h.sees("failing archiving", `pg_reliability_archiver_failing{instance="db1"} == 1`)
-	h.sees("the lag", `pg_reliability_replication_behind_bytes{instance="db2"} > 0`)
-	h.sees("blocked sessions", `pg_reliability_blocked_sessions > 0`)
-	h.sees("a page", `ALERTS{alertstate="firing", severity="critical"}`)
-	h.sees("a ticket", `ALERTS{alertstate="firing", severity="warning"}`)
-	h.sees("a verified backup of the schedule", `pg_reliability_backup_count{job="backup", state="verified"} >= 2`)
-	h.sees("the error budget", `pgr:error_budget:remaining_minutes`)
 }
 
 func (h *house) tell(what string) {
