@@ -45,14 +45,13 @@ func (h *house) fails(cmd *exec.Cmd) {
 // backups are one that is restored and compared, a failed one, one that is damaged, a restore beside the original, and
 // an empty server that is filled again.
 func (h *house) backups() {
-	h.Helper()
 	h.tell("backups: verified, failed, damaged; a restore; an automatic restore")
 	super := h.superuser()
 	// The schedule begins with a backup, because there is none. One job at a time works on a repository.
 	h.sees("the schedule's backup", `pg_reliability_backup_count{job="backup", state="verified"} == 1`)
 	h.run(h.backup(super, "run", "--database=shop"))
 	h.damage()
-	h.fails(h.backup(super, "verify", "--level=2"))
+	h.fails(h.backup(super, "verify"))
 	h.run(h.backup(super, "run", "--verify", "--database=shop"))
 	h.fails(h.backup("postgres://postgres@127.0.0.1:1/postgres?sslmode=disable", "run"))
 	h.run(h.backup(super, "restore", "--database=shop", "--as=drill", "latest-verified"))
@@ -75,4 +74,12 @@ func (h *house) damage() {
 	h.must(err)
 	content[len(content)/2] ^= 0x40
 	h.must(os.WriteFile(newest, content, 0o600))
+}
+
+// backingUp leaves a backup running that waits for a table somebody has locked.
+func (h *house) backingUp() {
+	h.Helper()
+	cmd := h.backup(h.superuser(), "run", "--database=shop")
+	h.must(pgtest.Spawn(cmd))
+	h.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 }

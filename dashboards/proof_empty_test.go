@@ -1,10 +1,62 @@
 package dashboards_test
 
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// emptyQuery names a query by its board's uid, its panel's title and its letter.
+type emptyQuery struct{ board, panel, ref, reason string }
+
+func (e emptyQuery) name() string { return strings.Join([]string{e.board, e.panel, e.ref}, " / ") }
+
 // emptyByDesign are queries without data in the proof's minute, each with its reason. One that has data after all, or
 // that no board has any more, fails the test: take it off the list.
-var emptyByDesign = []struct {
-	board, panel, ref string // the board's uid, the panel's title, the query's letter
-	reason            string
-}{
+var emptyByDesign = []emptyQuery{
 	{"pgr-backups", "Time since WAL was archived", "B", "only pgBackRest says how far archived WAL reaches, and this repository is of pg_dump"},
+}
+
+func TestListOfEmptyQueriesMustBeTrue(t *testing.T) {
+	design := []emptyQuery{{"b", "p", "A", "it rains"}}
+	none := errors.New("no data")
+	for name, tc := range map[string]struct {
+		names  []string
+		failed map[string]error
+		want   string
+	}{
+		"empty as listed":         {[]string{"b / p / A", "b / p / B"}, map[string]error{"b / p / A": none}, ""},
+		"empty and not listed":    {[]string{"b / p / A", "b / p / B"}, map[string]error{"b / p / A": none, "b / p / B": none}, "b / p / B: no data"},
+		"listed, but it has data": {[]string{"b / p / A"}, nil, "b / p / A has data, but is listed as empty by design (it rains)"},
+		"listed, but it is gone":  {[]string{"b / p / B"}, nil, "b / p / A is listed as empty by design, but no board has it"},
+	} {
+		got := strings.Join(complaints(tc.names, tc.failed, design), "\n")
+		if !strings.HasPrefix(got, tc.want) || (got == "") != (tc.want == "") {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// As Grafana's documentation of variables in Prometheus queries has it.
+func TestVariablesAreWrittenAsGrafanaWritesThem(t *testing.T) {
+	chosen := proofChoice{
+		"one":  {values: []string{"db1"}},
+		"some": {values: []string{"db1:9187", "db.2"}, regex: true},
+		"all":  {raw: ".+", regex: true},
+	}
+	for text, want := range map[string]string{
+		`up{instance="$one"}`:               `up{instance="db1"}`,
+		`up{instance=~"$some"}`:             `up{instance=~"(db1:9187|db\\.2)"}`,
+		`up{instance=~"${all}|"}`:           `up{instance=~".+|"}`,
+		`up{instance=~"${some:pipe}"}`:      `up{instance=~"db1:9187|db.2"}`,
+		`rate(x{i="[[one]]"}[$__interval])`: `rate(x{i="db1"}[1s])`,
+	} {
+		got, err := chosen.interpolate(text, map[string]string{"__interval": "1s"})
+		if err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", text, got, err, want)
+		}
+	}
+	if got, err := chosen.interpolate("up{i=\"$nobody\"}", nil); err == nil {
+		t.Errorf("a variable nobody defines became %s", got)
+	}
 }

@@ -33,7 +33,6 @@ func (h *house) load() {
 
 // minute is what happens in the scripted minute. What the boards show as going on is left going on at its end.
 func (h *house) minute() {
-	h.Helper()
 	h.sees("a past", `count(count_over_time(pg_up[1m]) >= 3) == 4`)
 	h.atOnce(h.backups, h.failover)
 	h.restarts()
@@ -60,7 +59,6 @@ func (h *house) atOnce(stories ...func()) {
 }
 
 func (h *house) failover() {
-	h.Helper()
 	ctx := context.Background()
 	h.tell("db3 dies, db4 takes over its address")
 	h.must(h.db4.Promote(ctx))
@@ -74,7 +72,6 @@ func (h *house) failover() {
 }
 
 func (h *house) restarts() {
-	h.Helper()
 	ctx := context.Background()
 	h.tell("db1 crashes, is restarted, is away for seconds")
 	h.must(h.db1.KillBackend(ctx))
@@ -89,7 +86,6 @@ func (h *house) restarts() {
 
 // trouble is what goes wrong inside a server that is up.
 func (h *house) trouble() {
-	h.Helper()
 	ctx := context.Background()
 	h.tell("a deadlock, temporary files, a vacuum, a checkpoint, archived WAL and some that is not")
 	h.deadlock()
@@ -108,6 +104,7 @@ func (h *house) trouble() {
 	h.session("BEGIN", "LOCK TABLE cart IN SHARE UPDATE EXCLUSIVE MODE", "SELECT 1")
 	h.session("CREATE TABLE stock (id int)", "BEGIN", "LOCK TABLE stock", "SELECT pg_sleep(3600)")
 	h.session("SELECT count(*) FROM stock")
+	h.backingUp()
 }
 
 func (h *house) tell(what string) {

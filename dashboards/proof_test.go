@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,29 +25,43 @@ func TestEveryPanelHasData(t *testing.T) {
 	h.minute()
 	t.Cleanup(func() { h.keep() })
 
-	empty := map[string]string{}
-	for _, e := range emptyByDesign {
-		empty[e.board+" / "+e.panel+" / "+e.ref] = e.reason
-	}
 	var all []question
 	for _, b := range boards {
 		all = append(all, b.questions(t, h.prometheus)...)
 	}
-	failed := answers(h.prometheus, all, func(q question) bool { return empty[q.name] != "" })
+	failed := answers(h.prometheus, all)
+	var names []string
 	for _, q := range all {
-		reason, listed := empty[q.name]
-		delete(empty, q.name)
-		switch err := failed[q.name]; {
-		case err == nil && listed:
-			t.Errorf("%s has data, but is listed as empty by design (%s). HINT: Take it off emptyByDesign", q.name, reason)
-		case err != nil && !listed:
-			t.Errorf("%s: %v", q.name, err)
-		}
+		names = append(names, q.name)
 	}
-	for name := range empty {
-		t.Errorf("%s is listed as empty by design, but no board has it. HINT: Take it off emptyByDesign", name)
+	for _, complaint := range complaints(names, failed, emptyByDesign) {
+		t.Error(complaint)
 	}
 	t.Logf("%d queries of %d boards, %d of them empty by design", len(all), len(boards), len(emptyByDesign))
+}
+
+// complaints compares which queries had no data with which are meant to have none.
+func complaints(names []string, failed map[string]error, design []emptyQuery) []string {
+	reasons := map[string]string{}
+	for _, e := range design {
+		reasons[e.name()] = e.reason
+	}
+	var all []string
+	for _, name := range names {
+		reason, listed := reasons[name]
+		switch err := failed[name]; {
+		case err == nil && listed:
+			all = append(all, fmt.Sprintf("%s has data, but is listed as empty by design (%s). HINT: Take it off emptyByDesign", name, reason))
+		case err != nil && !listed:
+			all = append(all, fmt.Sprintf("%s: %v", name, err))
+		}
+	}
+	for name := range reasons {
+		if !slices.Contains(names, name) {
+			all = append(all, name+" is listed as empty by design, but no board has it. HINT: Take it off emptyByDesign")
+		}
+	}
+	return all
 }
 
 // question is one query, in each form that a choice of variables gives it. One of them must have data: a person who sees
@@ -108,13 +123,17 @@ func (b proofBoard) questions(t *testing.T, p *proofPrometheus) []question {
 
 // answers asks all questions until each has data, which takes a scrape or two after the minute, and returns by name why
 // those without have none. Those that are to be empty are not waited for.
-func answers(p *proofPrometheus, all []question, hopeless func(question) bool) map[string]error {
+func answers(p *proofPrometheus, all []question) map[string]error {
+	hopeless := map[string]bool{}
+	for _, e := range emptyByDesign {
+		hopeless[e.name()] = true
+	}
 	failed := map[string]error{}
 	deadline := time.Now().Add(15 * time.Second)
 	for open := all; len(open) > 0; {
 		var waiting []question
 		for _, q := range open {
-			if failed[q.name] = q.ask(p); failed[q.name] != nil && !hopeless(q) {
+			if failed[q.name] = q.ask(p); failed[q.name] != nil && !hopeless[q.name] {
 				waiting = append(waiting, q)
 			}
 		}
