@@ -1,20 +1,16 @@
 package collector
 
 import (
-	"bytes"
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/yamlfile"
 )
 
 //go:embed metrics/*.yml
@@ -68,31 +64,16 @@ func load(files []string, read func(string) ([]byte, error)) ([]Definition, erro
 	return defs, nil
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
-
 // Parse reads one file's collectors; the file's name is only for messages.
 func Parse(file string, data []byte) ([]Definition, error) {
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var doc, more yaml.Node
-	err := dec.Decode(&doc)
-	if err == nil {
-		if err = dec.Decode(&more); err == nil {
-			return nil, &FileError{file, more.Line, "a second document begins here", "Write all collectors as one list, without \"---\" between them."}
-		}
+	doc, err := yamlfile.Parse(file, data, "Write all collectors as one list, without \"---\" between them.")
+	if errors.Is(err, yamlfile.ErrEmpty) {
+		return nil, &FileError{File: file, What: "holds no collector", Hint: "Begin with \"- name: \", or remove the file."}
 	}
-	switch {
-	case errors.Is(err, io.EOF) && doc.Kind == 0:
-		return nil, &FileError{file, 0, "holds no collector", "Begin with \"- name: \", or remove the file."}
-	case errors.Is(err, io.EOF):
-	default:
-		line, what := 0, err.Error()
-		if m := yamlLine.FindStringSubmatch(what); m != nil {
-			line, _ = strconv.Atoi(m[1])
-			what = m[2]
-		}
-		return nil, &FileError{file, line, "not YAML: " + what, "Look at the indentation and quotes at this line and above."}
+	if err != nil {
+		return nil, err
 	}
-	r := &reader{file: file}
-	defs := r.document(doc.Content[0])
-	return defs, errors.Join(r.errs...)
+	r := &reader{yamlfile.Reader{File: file}}
+	defs := r.document(doc)
+	return defs, errors.Join(r.Errs...)
 }

@@ -42,7 +42,7 @@ type validator struct {
 }
 
 func (v *validator) fail(d *Definition, line int, what, hint string) {
-	v.errs = append(v.errs, &FileError{d.File, line, what, hint})
+	v.errs = append(v.errs, &FileError{File: d.File, Line: line, What: what, Hint: hint})
 }
 
 func (v *validator) definition(d *Definition) {
