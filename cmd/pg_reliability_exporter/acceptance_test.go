@@ -65,7 +65,7 @@ func launch(t *testing.T, dsn string, args ...string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	code := make(chan int, 1)
 	env := func(name string) (string, bool) {
-		if name == "DATA_SOURCE_NAME" {
+		if name == "DATA_SOURCE_NAME" && dsn != "" {
 			return dsn, true
 		}
 		return "", false
@@ -121,7 +121,12 @@ type page map[string]float64
 
 func (r *running) scrape(t *testing.T) page {
 	t.Helper()
-	status, body, err := r.get(t, "/metrics")
+	return r.scrapePath(t, "/metrics")
+}
+
+func (r *running) scrapePath(t *testing.T, path string) page {
+	t.Helper()
+	status, body, err := r.get(t, path)
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("scrape: status %d, %v\n%s", status, err, body)
 	}

@@ -30,10 +30,12 @@ type flags struct {
 	poolMin int
 	poolMax int
 
-	probe     probeFlags
-	stateDir  string
-	volumes   []string
-	container containerFlags
+	probe    probeFlags
+	stateDir string
+	// configFile has the targets of a fleet.
+	configFile string
+	volumes    []string
+	container  containerFlags
 	// backupCatalog is a repository of pg_reliability_backup.
 	backupCatalog string
 
@@ -94,6 +96,8 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 	app.Flag("probe.write-timeout", "A write probe without an answer after this time has failed.").Default("2s").DurationVar(&f.probe.writeTimeout)
 	app.Flag("probe.instance", "Name of this exporter's heartbeat row (default: the host's name).").StringVar(&f.probe.instance)
 
+	app.Flag("config.file", "YAML file with the servers of /probe, their auth modules, and what may be probed beside them (docs/fleet.md). "+
+		"With it, DATA_SOURCE_NAME and its like may be left out.").StringVar(&f.configFile)
 	app.Flag("state.dir", "Directory where counts outlive the exporter (default: $STATE_DIRECTORY, else "+
 		"~/.local/state/"+appName+"); 'none' keeps nothing.").StringVar(&f.stateDir)
 	app.Flag("volume", "A volume of the server to watch, as NAME=/PATH, such as data=/var/lib/postgresql. Repeatable.").StringsVar(&f.volumes)
@@ -137,6 +141,18 @@ func (f *flags) check() error {
 	}
 	if f.timeoutOffset < 0 {
 		return fmt.Errorf("--scrape.timeout-offset=%s is negative", f.timeoutOffset)
+	}
+	return nil
+}
+
+// checkFleetOnly finds flags that speak of a server of our own, where there is none.
+func (f *flags) checkFleetOnly() error {
+	for name, set := range map[string]bool{
+		"--volume": len(f.volumes) > 0, "--container.name": f.container.name != "", "--backup.catalog": f.backupCatalog != "",
+	} {
+		if set {
+			return fmt.Errorf("%s is about the server beside the exporter, and none is named. HINT: Set DATA_SOURCE_NAME, or leave out %s", name, name)
+		}
 	}
 	return nil
 }

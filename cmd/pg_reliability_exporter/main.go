@@ -1,4 +1,4 @@
-// Command pg_reliability_exporter watches one PostgreSQL server without pause and exports what it sees to Prometheus.
+// Command pg_reliability_exporter watches PostgreSQL servers without pause and exports what it sees to Prometheus.
 package main
 
 import (
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 		_ = level.Error(logger).Log("msg", "can't start", "err", err)
 		return exitUsage
 	}
-	_ = level.Info(logger).Log("msg", "starting", "version", version.Info(), "target", e.connector.Target(), "user", e.connector.User())
+	_ = level.Info(logger).Log(append([]any{"msg", "starting", "version", version.Info()}, e.watches()...)...)
 	if err := e.run(ctx, reload); err != nil {
 		_ = level.Error(logger).Log("msg", "stopped", "err", err)
 		return exitFailed

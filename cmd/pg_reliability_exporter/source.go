@@ -17,6 +17,9 @@ type environment func(name string) (string, bool)
 // with the value in a file, else the PG* variables, which pgx reads by itself.
 type dataSource struct{ env environment }
 
+var errNoServer = errors.New("no server to watch is named. HINT: Set DATA_SOURCE_NAME=postgres://reliability_exporter@host:5432/postgres, " +
+	"or DATA_SOURCE_NAME_FILE to a file that holds it, or PGHOST and its like; or --config.file for several servers")
+
 // connectionString is read anew at each reload.
 func (d dataSource) connectionString() (string, error) {
 	name, err := d.value("DATA_SOURCE_NAME")
@@ -36,8 +39,7 @@ func (d dataSource) connectionString() (string, error) {
 		if d.anyPG() {
 			return "", nil
 		}
-		return "", errors.New("no server to watch is named. HINT: Set DATA_SOURCE_NAME=postgres://reliability_exporter@host:5432/postgres, " +
-			"or DATA_SOURCE_NAME_FILE to a file that holds it, or PGHOST and its like")
+		return "", errNoServer
 	}
 	user, err := d.value("DATA_SOURCE_USER")
 	if err != nil {
@@ -105,10 +107,15 @@ func (d dataSource) connector(s sessionFlags) (*postgres.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	return postgres.NewConnector(postgres.ConnectorOptions{DSN: dsn, PasswordFile: d.passwordFile(), Settings: postgres.Settings{
-		ApplicationName:          "pg_reliability_exporter",
+	return postgres.NewConnector(postgres.ConnectorOptions{DSN: dsn, PasswordFile: d.passwordFile(), Settings: s.settings()})
+}
+
+// settings are the limits of our sessions.
+func (s sessionFlags) settings() postgres.Settings {
+	return postgres.Settings{
+		ApplicationName:          appName,
 		StatementTimeout:         s.statementTimeout,
 		LockTimeout:              s.lockTimeout,
 		IdleInTransactionTimeout: s.idleInTransactionTimeout,
-	}})
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,7 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
-	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/web"
 )
@@ -28,22 +29,17 @@ const (
 	containerInterval = 5 * time.Second
 	backupInterval    = 15 * time.Second
 
-	// proberConnections are the one it keeps and a login.
-	proberConnections = 2
-
 	// ownPrefix begins the names of metrics that are ours alone.
 	ownPrefix = "pg_reliability_"
 )
 
 // exporter is the program's parts, put together and not yet running.
 type exporter struct {
-	logger    log.Logger
-	connector *postgres.Connector
-	pool      *postgres.Pool
-	prober    *probe.Prober
-	engine    *collector.Engine
-	reloader  *web.Reloader
-	server    *web.Server
+	logger   log.Logger
+	own      *fleet.Target // the exporter's own server; nil where it watches a fleet alone
+	fleet    *fleet.Fleet  // nil without --config.file
+	reloader *web.Reloader
+	server   *web.Server
 }
 
 func assemble(f *flags, embedded []collector.Definition, env environment, logger log.Logger) (*exporter, error) {
@@ -51,50 +47,85 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 	if err := f.check(); err != nil {
 		return nil, err
 	}
+	stateDir, err := stateDir(f.stateDir, env)
+	if err != nil {
+		return nil, err
+	}
+	options, err := targetOptions(f, logger)
+	if err != nil {
+		return nil, err
+	}
 	source := dataSource{env: env}
-	var err error
-	if e.connector, err = source.connector(f.session); err != nil {
-		return nil, err
-	}
-	pool := postgres.PoolOptions{Connector: e.connector, Min: f.poolMin, Max: f.poolMax, Apart: proberConnections, Logger: logger}
-	if f.probe.write {
-		pool.Apart++
-	}
-	if e.pool, err = postgres.NewPool(pool); err != nil {
-		return nil, fmt.Errorf("--pool.min-conns, --pool.max-conns: %w", err)
-	}
-	if e.prober, err = newProber(f, e, env); err != nil {
-		return nil, err
-	}
-	sources, err := newSources(f, e.prober)
-	if err != nil {
-		return nil, err
-	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(e.prober, versioncollector.NewCollector(appName), collectors.NewGoCollector(),
+	registry.MustRegister(versioncollector.NewCollector(appName), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
-	load := func() ([]collector.Definition, error) {
-		return loadCollectors(f, embedded, reservedNames(registry, sources))
+	var sources []collector.ScheduledSource
+	switch options.Connector, err = source.connector(f.session); {
+	case errors.Is(err, errNoServer) && f.configFile != "":
+		if err := f.checkFleetOnly(); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	default:
+		options.Probe.StateDir = stateDir
+		options.Sources = func(p *probe.Prober) ([]collector.ScheduledSource, error) { return newSources(f, p) }
+		if e.own, err = fleet.NewTarget(options); err != nil {
+			return nil, err
+		}
+		sources = e.own.Sources
+		registry.MustRegister(e.own.Prober)
 	}
-	definitions, err := load()
+	reserved, err := reservedNames(registry, sources, options)
 	if err != nil {
 		return nil, err
 	}
-	e.engine = collector.New(collector.Options{Pool: e.pool, Prober: e.prober, Logger: logger, Definitions: definitions, Sources: sources})
+	load := func() ([]collector.Definition, *fleet.Config, error) {
+		definitions, err := loadCollectors(f, embedded, maps.Clone(reserved))
+		if err != nil || f.configFile == "" {
+			return definitions, nil, err
+		}
+		config, err := fleet.Load(f.configFile)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--config.file: %w", err)
+		}
+		return definitions, config, nil
+	}
+	definitions, config, err := load()
+	if err != nil {
+		return nil, err
+	}
+	if e.own != nil {
+		e.own.Engine.SetDefinitions(definitions)
+	}
+	if config != nil {
+		e.fleet, err = fleet.New(fleet.Options{
+			Config: config, Settings: f.session.settings(), PoolMin: f.poolMin, PoolMax: f.poolMax, Probe: options.Probe,
+			StateDir: stateDir, Definitions: definitions, Logger: logger,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("--config.file: %w", err)
+		}
+		registry.MustRegister(e.fleet)
+	}
 	e.reloader = web.NewReloader(logger, func(context.Context) error {
-		definitions, err := load()
+		definitions, config, err := load()
 		if err != nil {
 			return err
 		}
-		dsn, err := source.connectionString()
-		if err != nil {
-			return err
+		if e.own != nil {
+			dsn, err := source.connectionString()
+			if err != nil {
+				return err
+			}
+			if err := e.own.Connector.Update(dsn); err != nil {
+				return err
+			}
+			e.own.Engine.SetDefinitions(definitions)
 		}
-		if err := e.connector.Update(dsn); err != nil {
-			return err
+		if e.fleet != nil {
+			return e.fleet.Apply(config, definitions)
 		}
-		e.engine.SetDefinitions(definitions)
 		return nil
 	})
 	registry.MustRegister(e.reloader)
@@ -102,41 +133,20 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 	return e, err
 }
 
-func newProber(f *flags, e *exporter, env environment) (*probe.Prober, error) {
-	stateDir, err := stateDir(f.stateDir, env)
-	if err != nil {
-		return nil, err
-	}
+// targetOptions are what the flags say of each server.
+func targetOptions(f *flags, logger log.Logger) (fleet.TargetOptions, error) {
 	instance := f.probe.instance
 	if instance == "" {
+		var err error
 		if instance, err = os.Hostname(); err != nil {
-			return nil, fmt.Errorf("find the host's name: %w. HINT: Set --probe.instance", err)
+			return fleet.TargetOptions{}, fmt.Errorf("find the host's name: %w. HINT: Set --probe.instance", err)
 		}
 	}
-	p, err := probe.New(probe.Options{
-		Connector: e.connector, Target: e.connector.Target(), StateDir: stateDir, Logger: e.logger,
+	return fleet.TargetOptions{PoolMin: f.poolMin, PoolMax: f.poolMax, Logger: logger, Probe: probe.Options{
 		ReadInterval: f.probe.interval, ReadTimeout: f.probe.timeout,
 		LoginInterval: f.probe.loginInterval, LoginTimeout: f.probe.loginTimeout,
 		Write: f.probe.write, WriteInterval: f.probe.writeInterval, WriteTimeout: f.probe.writeTimeout, Instance: instance,
-		OnConnectionLost: e.pool.Reset, // the pool's connections broke with it, or are about to
-	})
-	if err != nil {
-		return nil, err
-	}
-	p.OnChange(func(_, now probe.Snapshot) { steerPool(e.pool, now) })
-	return p, nil
-}
-
-// steerPool spares a server that is down the pool's attempts, and ends its backoff as soon as the server is up. A server
-// that turns down logins alone is left to the pool's own backoff.
-func steerPool(pool *postgres.Pool, now probe.Snapshot) {
-	switch reason := now.Probes[probe.Read].Reason; reason {
-	case postgres.OK:
-		pool.Resume()
-	case postgres.TooManyConnections, postgres.Auth:
-	default:
-		pool.Suspend(reason)
-	}
+	}}, nil
 }
 
 func newSources(f *flags, prober *probe.Prober) ([]collector.ScheduledSource, error) {
@@ -168,23 +178,43 @@ func newSources(f *flags, prober *probe.Prober) ([]collector.ScheduledSource, er
 }
 
 func newServer(f *flags, e *exporter, registry *prometheus.Registry) (*web.Server, error) {
-	return web.New(web.Options{
+	o := web.Options{
 		Logger: e.logger, Addresses: *f.web.WebListenAddresses, SystemdSocket: *f.web.WebSystemdSocket, ConfigFile: *f.web.WebConfigFile,
-		Engine: e.engine, Gatherer: registry, Registerer: registry, Prober: e.prober,
+		Fleet: e.fleet, Gatherer: registry, Registerer: registry,
 		MaxAge: map[probe.Kind]time.Duration{
 			probe.Read:  3*f.probe.interval + f.probe.timeout,
 			probe.Login: 3*f.probe.loginInterval + f.probe.loginTimeout,
 			probe.Write: 3*f.probe.writeInterval + f.probe.writeTimeout,
 		},
 		Reload: e.reloader.Reload, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset, PProf: f.pprof, Version: version.Version,
-	})
+	}
+	if e.own != nil {
+		o.Engine, o.Prober = e.own.Engine, e.own.Prober
+	}
+	return web.New(o)
+}
+
+// watches names what is watched, for the log.
+func (e *exporter) watches() []any {
+	var out []any
+	if e.own != nil {
+		out = append(out, "target", e.own.Connector.Target(), "user", e.own.Connector.User())
+	}
+	if e.fleet != nil {
+		out = append(out, "listed_targets", len(e.fleet.Listed()))
+	}
+	return out
 }
 
 // run works until ctx ends or the server can't serve.
 func (e *exporter) run(ctx context.Context, reload <-chan os.Signal) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { e.prober.Run(ctx); return nil })
-	group.Go(func() error { e.engine.Run(ctx); return nil })
+	if e.own != nil {
+		group.Go(func() error { e.own.Run(ctx); return nil })
+	}
+	if e.fleet != nil {
+		group.Go(func() error { e.fleet.Run(ctx); return nil })
+	}
 	group.Go(func() error { return e.server.Run(ctx) })
 	group.Go(func() error {
 		for {
@@ -197,7 +227,9 @@ func (e *exporter) run(ctx context.Context, reload <-chan os.Signal) error {
 		}
 	})
 	err := group.Wait()
-	e.pool.Close()
+	if e.own != nil {
+		e.own.Close()
+	}
 	return err
 }
 
@@ -236,7 +268,7 @@ func reserveOwnPrefix(reserved map[string]string, embedded, own []collector.Defi
 }
 
 // reservedNames are metrics that no collector of a user's may have, and whose they are.
-func reservedNames(registry *prometheus.Registry, sources []collector.ScheduledSource) map[string]string {
+func reservedNames(registry *prometheus.Registry, sources []collector.ScheduledSource, o fleet.TargetOptions) (map[string]string, error) {
 	names := map[string]string{}
 	for _, d := range collector.EngineDescs() {
 		names[d.Name] = "the exporter"
@@ -246,11 +278,19 @@ func reservedNames(registry *prometheus.Registry, sources []collector.ScheduledS
 			names[d.Name] = "the source " + s.Name()
 		}
 	}
-	families, _ := registry.Gather() // what can't be gathered now has no name to protect
+	// A prober that never runs, for the names on the pages of a fleet.
+	o.Probe.Target, o.Probe.Logger, o.Probe.Write = "none", o.Logger, false
+	prober, err := probe.New(o.Probe)
+	if err != nil {
+		return nil, err
+	}
+	targets := prometheus.NewRegistry()
+	targets.MustRegister(prober)
+	families, _ := prometheus.Gatherers{registry, targets}.Gather() // what can't be gathered now has no name to protect
 	for _, family := range families {
 		names[family.GetName()] = "the exporter"
 	}
-	return names
+	return names, nil
 }
 
 // stateDir is where counts outlive the exporter: the flag, systemd's StateDirectory=, or the user's own place.

@@ -57,7 +57,7 @@ type encoder struct {
 // itself: promhttp compresses harder than a local network needs, with a compressor that is made anew after each
 // garbage collection. zstd is left out: the library's encoder takes 9.6 MB for each page, and Prometheus asks for
 // gzip alone.
-func (e *encoder) encode(h *metricsHandler, r *http.Request, families []*dto.MetricFamily) *bufferedPage {
+func (e *encoder) encode(p *pages, r *http.Request, families []*dto.MetricFamily) *bufferedPage {
 	page := &bufferedPage{header: http.Header{}, status: http.StatusOK}
 	page.to = &page.body
 	compress := acceptsGzip(r.Header)
@@ -71,7 +71,7 @@ func (e *encoder) encode(h *metricsHandler, r *http.Request, families []*dto.Met
 	promhttp.HandlerFor(
 		prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil }),
 		promhttp.HandlerOpts{
-			ErrorHandling: promhttp.ContinueOnError, ErrorLog: encodingErrors{h}, EnableOpenMetrics: true, DisableCompression: true,
+			ErrorHandling: promhttp.ContinueOnError, ErrorLog: encodingErrors{p}, EnableOpenMetrics: true, DisableCompression: true,
 		},
 	).ServeHTTP(page, r)
 	page.header.Set("Vary", "Accept, Accept-Encoding")

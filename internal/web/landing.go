@@ -13,7 +13,7 @@ import (
 //go:embed landing.html
 var landingHTML string
 
-// landing is the page at /: the state of the database in a word, and where everything is.
+// landing is the page at /, for people: the state of the database in a word, and where everything is.
 type landing struct {
 	health   *health
 	options  Options
@@ -25,10 +25,21 @@ func newLanding(h *health, o Options) *landing {
 }
 
 func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	v := l.health.judge()
+	v := verdict{status: statusUp, message: "this exporter runs, and has no server of its own"}
+	if l.health != nil {
+		v = l.health.judge()
+	}
+	var fleet []string
+	if l.options.Fleet != nil {
+		for _, t := range l.options.Fleet.Listed() {
+			fleet = append(fleet, t.Name)
+		}
+	}
 	var page bytes.Buffer
 	err := l.template.Execute(&page, map[string]any{
 		"Version": l.options.Version,
+		"Own":     l.health != nil,
+		"Fleet":   fleet,
 		"Status":  v.status,
 		"Message": v.message,
 		"Since":   timeOrNil(v.since),

@@ -27,20 +27,16 @@ type Engine interface {
 	Gather(ctx context.Context, s collector.Selection) []*dto.MetricFamily
 }
 
-// metricsHandler serves /metrics: what the engine collects for this request and what the gatherer always has.
-type metricsHandler struct {
-	engine   Engine
-	gatherer prometheus.Gatherer
+// pages makes metrics pages: of our own server, and of those of a fleet.
+type pages struct {
 	offset   time.Duration
 	logger   log.Logger
 	encoders *encoders
 	errors   *prometheus.CounterVec
 }
 
-func newMetricsHandler(o Options) http.Handler {
-	h := &metricsHandler{
-		engine:   o.Engine,
-		gatherer: o.Gatherer,
+func newPages(o Options) *pages {
+	p := &pages{
 		offset:   o.TimeoutOffset,
 		logger:   o.Logger,
 		encoders: newEncoders(encodersAtOnce),
@@ -49,59 +45,70 @@ func newMetricsHandler(o Options) http.Handler {
 			Help: "Total number of internal errors encountered by the promhttp metric handler.",
 		}, []string{"cause"}),
 	}
-	h.errors.WithLabelValues("gathering")
-	h.errors.WithLabelValues("encoding")
+	p.errors.WithLabelValues("gathering")
+	p.errors.WithLabelValues("encoding")
+	return p
+}
+
+// newMetricsHandler serves /metrics: what the engine collects for this request, where there is one, and what the
+// gatherer always has.
+func newMetricsHandler(o Options, p *pages) http.Handler {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, o.Engine, o.Gatherer) })
 	if o.Registerer == nil {
 		return h
 	}
-	o.Registerer.MustRegister(h.errors)
+	o.Registerer.MustRegister(p.errors)
 	return promhttp.InstrumentMetricHandler(o.Registerer, h)
 }
 
-func (h *metricsHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	selection, err := h.engine.Select(query["collect[]"], query["exclude[]"])
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+// serve answers within the time that Prometheus gives. engine may be nil.
+func (p *pages) serve(w http.ResponseWriter, r *http.Request, engine Engine, gatherer prometheus.Gatherer) {
+	var families []*dto.MetricFamily
+	if engine != nil {
+		query := r.URL.Query()
+		selection, err := engine.Select(query["collect[]"], query["exclude[]"])
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), scrapeBudget(r.Header, p.offset))
+		families = engine.Gather(ctx, selection)
+		cancel()
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), scrapeBudget(r.Header, h.offset))
-	families := h.engine.Gather(ctx, selection)
-	cancel()
 
 	// What the prober and the process count comes last: it is fast, and newest then.
-	always, err := h.gatherer.Gather()
-	h.note("gathering", err)
+	always, err := gatherer.Gather()
+	p.note("gathering", err)
 	families, err = mergeFamilies(families, always)
-	h.note("gathering", err)
+	p.note("gathering", err)
 
-	e := h.encoders.take(r.Context())
+	e := p.encoders.take(r.Context())
 	if e == nil { // the client has left
 		return
 	}
-	page := e.encode(h, r, families)
-	h.encoders.giveBack(e)
+	page := e.encode(p, r, families)
+	p.encoders.giveBack(e)
 	page.writeTo(w) // outside: a slow reader holds its own page, and no encoder
 }
 
 // note counts and logs what did not make it to the page; the page is served without it.
-func (h *metricsHandler) note(cause string, err error) {
+func (p *pages) note(cause string, err error) {
 	if err == nil {
 		return
 	}
-	h.errors.WithLabelValues(cause).Inc()
-	level.Error(h.logger).Log("msg", "a part of the metrics page is missing", "cause", cause, "err", err)
+	p.errors.WithLabelValues(cause).Inc()
+	level.Error(p.logger).Log("msg", "a part of the metrics page is missing", "cause", cause, "err", err)
 }
 
 // encodingErrors takes promhttp's complaints.
-type encodingErrors struct{ h *metricsHandler }
+type encodingErrors struct{ p *pages }
 
 func (e encodingErrors) Println(v ...any) {
 	for _, x := range v {
 		if err, ok := x.(error); ok {
-			e.h.note("encoding", err)
+			e.p.note("encoding", err)
 			return
 		}
 	}
-	e.h.note("encoding", errors.New("unknown"))
+	e.p.note("encoding", errors.New("unknown"))
 }

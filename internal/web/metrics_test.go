@@ -191,13 +191,13 @@ func TestMetricsClientsThatDoNotReadHoldNobodyUp(t *testing.T) {
 
 func TestMetricsAreEncodedFewAtATime(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	h := &metricsHandler{engine: &engineStub{}, gatherer: registry, encoders: newEncoders(1)}
+	h := &pages{encoders: newEncoders(1)}
 	busy := h.encoders.take(t.Context()) // somebody else's page
 	ctx, leave := context.WithCancel(t.Context())
 	served := make(chan *httptest.ResponseRecorder)
 	serve := func(ctx context.Context) {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/metrics", nil))
+		h.serve(w, httptest.NewRequestWithContext(ctx, "GET", "/metrics", nil), &engineStub{}, registry)
 		served <- w
 	}
 	go serve(ctx)
@@ -233,7 +233,7 @@ func BenchmarkMetrics(b *testing.B) {
 	for _, encoding := range []string{"identity", "gzip"} {
 		b.Run(encoding, func(b *testing.B) {
 			registry := prometheus.NewRegistry()
-			h := newMetricsHandler(Options{Engine: &engineStub{families: manyFamilies()}, Gatherer: registry, Registerer: registry})
+			h := newMetricsHandler(Options{Engine: &engineStub{families: manyFamilies()}, Gatherer: registry, Registerer: registry}, newPages(Options{}))
 			b.ReportAllocs()
 			for b.Loop() {
 				r := httptest.NewRequest("GET", "/metrics", nil)

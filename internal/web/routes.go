@@ -20,12 +20,16 @@ func (s *Server) routes() http.Handler {
 		mux.Handle(path+"/{$}", h)
 	}
 	var (
-		o      = s.options
-		health = &health{prober: o.Prober, maxAge: o.MaxAge, now: s.now}
-		read   = []string{http.MethodGet, http.MethodHead}
-		check  = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
+		o     = s.options
+		pages = newPages(o)
+		read  = []string{http.MethodGet, http.MethodHead}
+		check = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 	)
-	add(o.MetricsPath, newMetricsHandler(o), read...)
+	add(o.MetricsPath, newMetricsHandler(o, pages), read...)
+	if o.Fleet != nil {
+		add("/probe", &probeHandler{fleet: o.Fleet, pages: pages}, read...)
+		add("/api/targets", &targetsHandler{fleet: o.Fleet}, read...)
+	}
 
 	// Of the exporter itself.
 	add("/-/healthy", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -36,13 +40,16 @@ func (s *Server) routes() http.Handler {
 		add("/-/reload", reloadHandler(o.Reload), http.MethodPost, http.MethodPut)
 	}
 
-	// Of the database.
-	add("/api/health/", ask(health.ready), check...)
-	add("/api/health/detailed", ask(health.detailed), check...)
-	add("/api/health/ready", ask(health.ready), check...)
-	add("/api/health/live", ask(health.live), check...)
-	add("/primary", ask(health.primary), check...)
-	add("/replica", ask(health.replica), check...)
+	var own *health // nil without a server of our own
+	if o.Prober != nil {
+		own = &health{prober: o.Prober, maxAge: o.MaxAge, now: s.now}
+		add("/api/health/", ask(own.ready), check...)
+		add("/api/health/detailed", ask(own.detailed), check...)
+		add("/api/health/ready", ask(own.ready), check...)
+		add("/api/health/live", ask(own.live), check...)
+		add("/primary", ask(own.primary), check...)
+		add("/replica", ask(own.replica), check...)
+	}
 
 	if o.PProf {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -52,7 +59,7 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	if o.MetricsPath != "/" {
-		add("/", newLanding(health, o), read...)
+		add("/", newLanding(own, o), read...)
 	}
 	mux.HandleFunc("/", s.notFound)
 	return mux
@@ -68,8 +75,11 @@ func (s *Server) exporterReady(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, fmt.Sprintf("There is nothing at %.100q. Metrics are at %s, the state of the database at /api/health/.",
-		r.URL.Path, s.options.MetricsPath), http.StatusNotFound)
+	where := "the state of the database at /api/health/"
+	if s.options.Prober == nil {
+		where = "those of each server at /probe?target=NAME; this exporter has no server of its own"
+	}
+	http.Error(w, fmt.Sprintf("There is nothing at %.100q. Metrics are at %s, %s.", r.URL.Path, s.options.MetricsPath, where), http.StatusNotFound)
 }
 
 // allow turns other methods away, saying which are right.

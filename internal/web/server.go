@@ -22,6 +22,7 @@ import (
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 )
 
@@ -38,7 +39,7 @@ const (
 	maxHeader    = 32 << 10
 )
 
-// Options of a server. Engine, Gatherer, Prober and Logger are required.
+// Options of a server. Gatherer and Logger are required, and so are Engine and Prober, or Fleet, or all of them.
 type Options struct {
 	Logger log.Logger
 	// Addresses to listen on, such as ":9187"; not used with SystemdSocket.
@@ -50,7 +51,10 @@ type Options struct {
 	// OnListen, if set, is told each address when it is served.
 	OnListen func(net.Addr)
 
+	// Engine and Prober are those of the exporter's own server; both nil where it has none.
 	Engine Engine
+	// Fleet, if set, has the servers of /probe.
+	Fleet *fleet.Fleet
 	// Gatherer has the metrics that are on every page: the prober's, the process', our own.
 	Gatherer prometheus.Gatherer
 	// Registerer takes the server's own metrics; nil leaves them out.
@@ -86,8 +90,8 @@ type Server struct {
 func New(o Options) (*Server, error) { return newAt(o, time.Now) }
 
 func newAt(o Options, now func() time.Time) (*Server, error) {
-	if o.Engine == nil || o.Gatherer == nil || o.Prober == nil || o.Logger == nil {
-		return nil, errors.New("web: Engine, Gatherer, Prober and Logger are required")
+	if o.Gatherer == nil || o.Logger == nil || (o.Engine == nil) != (o.Prober == nil) || o.Engine == nil && o.Fleet == nil {
+		return nil, errors.New("web: Gatherer, Logger, and Engine with Prober, or Fleet, are required")
 	}
 	if o.MetricsPath == "" {
 		o.MetricsPath = "/metrics"
@@ -125,7 +129,7 @@ func checkMetricsPath(path string) error {
 	if !metricsPath.MatchString(path) || strings.Contains(path, "//") || strings.Contains(path, "/.") {
 		return fmt.Errorf("metrics path %q is not one. HINT: Write a path such as /metrics", path)
 	}
-	for _, taken := range []string{"/-/", "/api/", "/debug/", "/primary/", "/replica/"} {
+	for _, taken := range []string{"/-/", "/api/", "/debug/", "/primary/", "/replica/", "/probe/"} {
 		if strings.HasPrefix(strings.TrimSuffix(path, "/")+"/", taken) {
 			return fmt.Errorf("metrics path %q is taken. HINT: Choose one outside %s", path, taken)
 		}

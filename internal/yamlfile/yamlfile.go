@@ -59,7 +59,7 @@ func Parse(file string, data []byte, oneDocument string) (*yaml.Node, error) {
 		what = m[2]
 	}
 	if strings.HasPrefix(what, "unknown anchor") { // the library cites it: it may be a password that begins with *
-		what = "unknown anchor"
+		return nil, &Error{file, line, "not YAML: a text begins with * and has no quotes", "Put it in quotes."}
 	}
 	return nil, &Error{file, line, "not YAML: " + what, "Look at the indentation and quotes at this line and above."}
 }
@@ -91,7 +91,7 @@ func (r *Reader) Fields(n *yaml.Node, of string, known ...string) map[string]*ya
 		case strings.Contains(k.Value, " ") && v.Tag == "!!null":
 			r.Fail(k, r.cite(k.Value)+" looks like the rest of a text with a comma", "Put the whole text in quotes.")
 		case !slices.Contains(known, k.Value):
-			r.Fail(k, fmt.Sprintf("unknown key %s in %s", r.cite(k.Value), of), "Known keys: "+strings.Join(known, ", ")+".")
+			r.Fail(k, "unknown key "+r.cite(k.Value)+" in "+of, "Known keys: "+strings.Join(known, ", ")+".")
 		case out[k.Value] != nil:
 			r.Fail(k, fmt.Sprintf("key %q is there twice in %s", k.Value, of), "Remove one of the two.")
 		default:
@@ -105,7 +105,7 @@ var plainKey = regexp.MustCompile(`^[a-z_]{1,30}$`)
 
 func (r *Reader) cite(key string) string {
 	if r.Secrets && !plainKey.MatchString(key) {
-		return "a text"
+		return "(not shown, it may be a secret)"
 	}
 	return strconv.Quote(key)
 }

@@ -1,0 +1,68 @@
+package fleet
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+)
+
+// AuthModule is who logs in, and how. It is never printed.
+type AuthModule struct {
+	User     string
+	Password string
+	// PasswordFile is read at each login.
+	PasswordFile string
+	// Options are parameters of libpq's: those of authOptions.
+	Options map[string]string
+}
+
+// authOptions are the options a module may have, and what holds without them. All are named in each connection string, so
+// that no PG* variable of the exporter's own server reaches another one.
+var authOptions = map[string]string{
+	"sslmode": "prefer", "sslrootcert": "", "sslcert": "", "sslkey": "", "sslnegotiation": "postgres",
+	"connect_timeout": "", "channel_binding": "prefer",
+	// Who answers at an address may ask for the password itself; it is given to nobody who did not prove who he is.
+	"require_auth": "!password",
+}
+
+// fileOptions are those that name a file.
+var fileOptions = []string{"sslrootcert", "sslcert", "sslkey"}
+
+// connector leads to an address as this module's user.
+func (m AuthModule) connector(a Address, s postgres.Settings) (*postgres.Connector, error) {
+	return postgres.NewConnector(postgres.ConnectorOptions{DSN: m.dsn(a), PasswordFile: m.PasswordFile, Settings: s})
+}
+
+func (m AuthModule) dsn(a Address) string {
+	settings := map[string]string{
+		"host": a.Host, "port": strconv.Itoa(a.Port), "dbname": a.Database, "user": m.User, "password": m.Password,
+		"passfile": "", "target_session_attrs": "any", "options": "",
+	}
+	for name, value := range authOptions {
+		if own, ok := m.Options[name]; ok {
+			value = own
+		} else if name == "require_auth" && m.Options["sslmode"] == "verify-full" {
+			value = ""
+		}
+		if value != "" || name != "connect_timeout" {
+			settings[name] = value
+		}
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&b, "%s='%s' ", name, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(settings[name]))
+	}
+	return b.String()
+}
+
+// sameButPassword is whether two modules differ in nothing but the password, which sessions to come may simply use.
+func (m AuthModule) sameButPassword(o AuthModule) bool {
+	return m.User == o.User && m.PasswordFile == o.PasswordFile && maps.Equal(m.Options, o.Options)
+}
+
+// same is whether two modules are the same.
+func (m AuthModule) same(o AuthModule) bool { return m.Password == o.Password && m.sameButPassword(o) }
