@@ -155,8 +155,12 @@ func TestFleetOfServersInEveryState(t *testing.T) {
 		return func() error { return r.probe(t, "target=new").is(`pg_reliability_restarts_total{kind="restart"}`, 1) }
 	}
 	pgtest.Eventually(t, 2*detect, restarted(r))
+	stopping := time.Now()
 	if code := r.stop(); code != exitOK {
 		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(stopping); took > 8*time.Second { // Docker kills after 10
+		t.Errorf("stopping took %s", took)
 	}
 	again := launchFleet(t, f, "--state.dir="+stateDir)
 	if err := restarted(again)(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/web"
@@ -59,7 +60,11 @@ func withoutSQL(t *testing.T) []Metric {
 	out = append(out, FromDescs("Container", container.Descs())...)
 	reload, err := FromCollector("The exporter itself", web.NewReloader(log.NewNopLogger(), nil))
 	must(t, err)
-	return append(append(out, FromDescs("The exporter itself", collector.EngineDescs())...), reload...)
+	many, err := fleet.New(fleet.Options{Config: &fleet.Config{}, Logger: log.NewNopLogger()})
+	must(t, err)
+	servers, err := FromCollector("Fleet", many)
+	must(t, err)
+	return append(append(append(out, FromDescs("The exporter itself", collector.EngineDescs())...), reload...), servers...)
 }
 
 func must(t *testing.T, err error) {

@@ -20,6 +20,8 @@ const (
 	// firstConnection is how long the first scrape waits for the pool, once the server is known to be up.
 	firstConnection = 2 * time.Second
 	settleCheck     = 10 * time.Millisecond
+	// closeGrace is how long connections may take to end.
+	closeGrace = time.Second
 )
 
 // TargetOptions say how one server is watched. Connector and Logger are required.
@@ -85,8 +87,16 @@ func (t *Target) Run(ctx context.Context) {
 	all.Wait()
 }
 
-// Close waits for scrapes under way, and closes the connections.
-func (t *Target) Close() { t.Pool.Close() }
+// Close waits for scrapes under way, and closes the connections. A frozen server is not waited for: it would take 15 s to
+// give up saying goodbye to it.
+func (t *Target) Close() {
+	closed := make(chan struct{})
+	go func() { t.Pool.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(closeGrace):
+	}
+}
 
 // settle is for the first scrapes of a new target: it waits until the server is known to be up or down, and for the
 // connection that scrapes use, but not longer than ctx.
