@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -196,47 +195,6 @@ func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Durat
 	outcomes, _ := lease.Pipeline(ctx, []postgres.Statement{{SQL: sql, Timeout: timeout}},
 		func(_ int, fields []pgconn.FieldDescription, values [][]byte) { d.row(fields, values) })
 	return d, outcomes[0]
-}
-
-// readExtensions notes what is installed in the database of the connection.
-func (e *Engine) readExtensions(ctx context.Context) error {
-	if !e.needsExtensions() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, clientGrace)
-	defer cancel()
-	lease, err := e.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer lease.Release()
-	rows, err := lease.Query(ctx, "SELECT extname FROM pg_catalog.pg_extension")
-	if err != nil {
-		return err
-	}
-	found := map[string]bool{}
-	for _, r := range rows {
-		if len(r) != 1 || r[0] == nil {
-			return errors.New("pg_extension has rows without a name")
-		}
-		found[*r[0]] = true
-	}
-	e.mu.Lock()
-	e.extensions = found
-	e.mu.Unlock()
-	return nil
-}
-
-func (e *Engine) needsExtensions() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return slices.ContainsFunc(e.queries, func(u *queryUnit) bool { return u.def.Requires.Extension != "" })
-}
-
-func (e *Engine) hasExtension(name string) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.extensions[name]
 }
 
 // poke wakes the background worker.

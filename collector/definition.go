@@ -47,8 +47,10 @@ const (
 type Requirements struct {
 	// Role is "primary", "standby" or empty.
 	Role string
-	// Extension must be installed in the database.
+	// Extension must be installed in the database. @extschema@ in the queries stands for its schema.
 	Extension string
+	// ExtensionVersion is the oldest one that will do, such as 1.9.
+	ExtensionVersion string
 }
 
 const (

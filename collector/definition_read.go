@@ -2,12 +2,15 @@ package collector
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/yamlfile"
 )
+
+var extensionVersion = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*$`)
 
 // reader turns one file's YAML nodes into definitions and collects every mistake with its line.
 type reader struct{ yamlfile.Reader }
@@ -84,12 +87,21 @@ func (r *reader) definition(n *yaml.Node) Definition {
 
 func (r *reader) requirements(n *yaml.Node) Requirements {
 	var q Requirements
-	f := r.Fields(n, "requires", "role", "extension")
+	f := r.Fields(n, "requires", "role", "extension", "extension_version")
 	if v := f["role"]; v != nil {
 		q.Role = r.OneOf(v, "role", RolePrimary, RoleStandby)
 	}
 	if v := f["extension"]; v != nil {
 		q.Extension = r.Text(v, "extension")
+	}
+	if v := f["extension_version"]; v != nil {
+		q.ExtensionVersion = r.Text(v, "extension_version")
+		switch {
+		case q.Extension == "":
+			r.Fail(v, "extension_version without extension", "Say which extension is required.")
+		case !extensionVersion.MatchString(q.ExtensionVersion):
+			r.Fail(v, fmt.Sprintf("extension_version %q is not a version", q.ExtensionVersion), "Write the oldest one that will do, such as \"1.9\".")
+		}
 	}
 	return q
 }

@@ -168,7 +168,7 @@ func inhabit(t *testing.T, c *pgtest.Cluster) *pgtest.Cluster {
 		"ALTER DATABASE closed ALLOW_CONNECTIONS false",
 		"CREATE DATABASE denied CONNECTION LIMIT 3",
 		"REVOKE ALL ON DATABASE denied FROM PUBLIC",
-		"CREATE ROLE \"role with \"\"quotes\"\"\"",
+		"CREATE ROLE \"role with \"\"quotes\"\"\" LOGIN VALID UNTIL '2099-01-01'",
 		"SELECT pg_create_physical_replication_slot('repmgr_slot_7', true)",
 		"SELECT pg_create_physical_replication_slot('unused')",
 		"SELECT pg_create_logical_replication_slot('logical', 'test_decoding')",
@@ -185,6 +185,11 @@ func inhabit(t *testing.T, c *pgtest.Cluster) *pgtest.Cluster {
 			"CREATE TABLE \"Sch.ema\".\"T \"\"1\"\"\" (id int PRIMARY KEY, t text)",
 			"INSERT INTO \"Sch.ema\".\"T \"\"1\"\"\" SELECT g, 'x' FROM generate_series(1, 1000) AS g",
 			"VACUUM ANALYZE \"Sch.ema\".\"T \"\"1\"\"\"",
+			"CREATE SEQUENCE \"Sch.ema\".\"S \"\"1\"\"\"",
+			"SELECT nextval('\"Sch.ema\".\"S \"\"1\"\"\"')",
+			"GRANT SELECT ON SEQUENCE \"Sch.ema\".\"S \"\"1\"\"\" TO "+pgtest.Monitor,
+			"CREATE EXTENSION pg_stat_statements SCHEMA \"Sch.ema\"",
+			"GRANT USAGE ON SCHEMA \"Sch.ema\" TO "+pgtest.Monitor,
 			"CREATE TABLE parted (id int, at date) PARTITION BY RANGE (at)",
 			"CREATE TABLE parted_2026 PARTITION OF parted FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
 			"CREATE TABLE held (id int PRIMARY KEY, t text)",
@@ -192,6 +197,9 @@ func inhabit(t *testing.T, c *pgtest.Cluster) *pgtest.Cluster {
 			"CREATE MATERIALIZED VIEW mat AS SELECT 1 AS one",
 			"CREATE UNLOGGED TABLE unlogged (id int)",
 		))
+		if err := c.ExecIn(ctx, database, "CREATE UNIQUE INDEX CONCURRENTLY invalid ON \"Sch.ema\".\"T \"\"1\"\"\" (t)"); err == nil {
+			t.Fatal("a unique index of values that are not")
+		}
 		// Sessions that stay: two temporary tables of one name, an open transaction with
 		// ACCESS EXCLUSIVE on a table and on an index, another that waits for the table.
 		holder := hold(t, c, database, "CREATE TEMP TABLE scratch (id int)", "BEGIN",

@@ -56,6 +56,9 @@ func (v *validator) definition(d *Definition) {
 	}
 	v.collectors[d.Name] = d
 	for i, q := range d.Queries {
+		if d.Requires.Extension == "" && strings.Contains(q.SQL, extensionSchema) {
+			v.fail(d, q.Line, extensionSchema+" in the query of a collector that requires no extension", "Add \"requires: {extension: ...}\".")
+		}
 		for _, earlier := range d.Queries[:i] {
 			if q.Versions.Overlaps(earlier.Versions) {
 				v.fail(d, q.Line, fmt.Sprintf("versions overlap those of the query at line %d", earlier.Line), "Bound both, as in \">=13 <17\" and \">=17\".")

@@ -53,7 +53,7 @@ type Engine struct {
 
 	mu         sync.Mutex
 	queries    []*queryUnit
-	extensions map[string]bool // nil until known
+	extensions map[string]extension // nil until known
 }
 
 // queryUnit is one collector written as data, with what its runs left behind.

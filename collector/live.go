@@ -141,12 +141,16 @@ func (e *Engine) applies(u *queryUnit, version int, role probe.Role) (string, bo
 	why := ""
 	sql, ok := u.def.SQLFor(version)
 	need := u.def.Requires
+	e.mu.Lock()
+	installed := e.extensions
+	e.mu.Unlock()
+	sql, usable := need.withExtension(sql, installed)
 	switch {
 	case !ok:
 		why = "version"
 	case need.Role != "" && role != probe.UnknownRole && need.Role != string(role):
 		why = "role"
-	case need.Extension != "" && !e.hasExtension(need.Extension):
+	case !usable:
 		why = "extension"
 	}
 	u.mu.Lock()

@@ -28,6 +28,7 @@ func TestEveryCollectorOnEveryVersion(t *testing.T) {
 		"archive_mode":              "on",
 		"archive_command":           "'true'",
 		"log_rotation_age":          "'1d'",
+		"shared_preload_libraries":  "'pg_stat_statements'",
 	}
 	pgtest.EachVersion(t, pgtest.Options{Settings: settings, InitArgs: []string{"--data-checksums"}}, func(t *testing.T, c *pgtest.Cluster) {
 		defs := embeddedDefinitions(t)
@@ -93,6 +94,9 @@ func checkPrimary(t *testing.T, got map[string]float64) {
 		`pg_settings_fsync`:                                                           0,
 		`pg_settings_autovacuum_vacuum_scale_factor`:                                  0.2,
 		`pg_reliability_settings_pending_restart`:                                     1,
+		`pg_reliability_invalid_indexes|datname="postgres"`:                           1,
+		`pg_reliability_sequences|datname="postgres"`:                                 1,
+		`pg_reliability_roles_password_expired`:                                       0,
 	} {
 		if v, ok := got[series]; !ok || v != want {
 			t.Errorf("%s = %v (there: %v), want %v", series, v, ok, want)
@@ -176,8 +180,10 @@ func checkSeen(t *testing.T, conn *pgx.Conn, defs []Definition, seen map[string]
 		"pg_stat_user_tables_last_autovacuum", "pg_stat_user_tables_last_autoanalyze", // minutes
 	}
 	version := serverVersion(t, conn)
+	installed := installedExtensions(t, conn)
 	for _, d := range defs {
-		if _, ok := d.SQLFor(version); !ok {
+		sql, ok := d.SQLFor(version)
+		if _, usable := d.Requires.withExtension(sql, installed); !ok || !usable {
 			continue
 		}
 		for _, m := range d.MetricsFor(version) {
@@ -252,6 +258,17 @@ func checkPromoted(t *testing.T, standby *pgtest.Cluster, defs []Definition) {
 	}
 }
 
+func installedExtensions(t testing.TB, conn *pgx.Conn) map[string]extension {
+	t.Helper()
+	rows, err := query(conn, installedSQL)
+	must(t, err)
+	found := map[string]extension{}
+	for _, r := range rows.rows {
+		found[*r[0]] = extension{schema: *r[1], version: *r[2]}
+	}
+	return found
+}
+
 func only(defs []Definition, name string) []Definition {
 	i := slices.IndexFunc(defs, func(d Definition) bool { return d.Name == name })
 	return defs[i : i+1]
@@ -273,11 +290,15 @@ func runAll(t *testing.T, c *pgtest.Cluster, database string, defs []Definition,
 	conn := connectMonitor(t, c, database)
 	defer func() { _ = conn.Close(context.Background()) }()
 	version := serverVersion(t, conn)
+	installed := installedExtensions(t, conn)
 	all := map[string]float64{}
 	for i := range defs {
 		d := &defs[i]
 		sql, ok := d.SQLFor(version)
 		if !ok || d.Requires.Role != "" && d.Requires.Role != role {
+			continue
+		}
+		if sql, ok = d.Requires.withExtension(sql, installed); !ok {
 			continue
 		}
 		rows, err := query(conn, sql)

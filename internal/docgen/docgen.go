@@ -100,7 +100,7 @@ func definition(b *bytes.Buffer, d *collector.Definition) {
 		facts = append(facts, "only on a "+d.Requires.Role)
 	}
 	if d.Requires.Extension != "" {
-		facts = append(facts, "needs the extension "+d.Requires.Extension)
+		facts = append(facts, strings.TrimSpace("needs the extension "+d.Requires.Extension+" "+d.Requires.ExtensionVersion))
 	}
 	if d.Enabled {
 		facts = append(facts, fmt.Sprintf("on by default (`--no-collector.%s`)", d.Name))
