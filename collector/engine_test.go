@@ -317,6 +317,34 @@ func TestCollectorsThatDoNotApplyAreSkippedVisibly(t *testing.T) {
 	pgtest.Eventually(t, time.Second, func() error { return check(b.scrape(t, time.Second), map[string]float64{"test_standby": 1}) })
 }
 
+// The engine finds the extension where it is, also after it was moved.
+func TestAnExtensionIsFoundInItsSchema(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	err := c.Exec(t.Context(), "CREATE SCHEMA \"odd \"\"schema\"", "GRANT USAGE ON SCHEMA \"odd \"\"schema\" TO "+pgtest.Monitor,
+		"CREATE EXTENSION citext SCHEMA \"odd \"\"schema\" VERSION '1.4'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(name, version string) string {
+		return fmt.Sprintf(`
+- name: %s
+  help: For a test.
+  refresh: live
+  requires: {extension: citext, extension_version: %q}
+  queries:
+    - {sql: "SELECT length('abc'::@extschema@.citext::text) AS v"}
+  metrics:
+    - {name: test_%[1]s, column: v, type: gauge, help: For a test.}
+`, name, version)
+	}
+	b := start(t, c, file("here", "1.4")+file("newer", "1.10"))
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		return check(b.scrape(t, 5*time.Second), map[string]float64{
+			"test_here": 3, "test_newer": -1, `pg_reliability_collector_skipped{collector="newer",reason="extension"}`: 1,
+		})
+	})
+}
+
 func TestALiveCollectorThatStaysSlowMovesToTheBackground(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	b := start(t, c, one("quick", "live", "SELECT 1 AS v")+one("lame", "live", "SELECT 3 AS v FROM pg_sleep(0.3)"))
