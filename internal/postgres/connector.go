@@ -103,7 +103,7 @@ func (c *Connector) turnedDown(err error) bool {
 
 // newSession finds out whether the server's process is ours alone. It costs one round trip.
 func (c *Connector) newSession(ctx context.Context, conn *pgx.Conn) (*Session, error) {
-	s := &Session{conn: conn, settings: c.settings, prepared: map[string]string{}}
+	s := &Session{conn: conn, settings: c.settings, prepared: map[string]string{}, certificate: certificateOf(conn.PgConn().Conn())}
 	rows, err := readAll(conn.PgConn().ExecParams(ctx,
 		"SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('server_version_num')", nil, nil, nil, nil))
 	if err != nil {

@@ -21,6 +21,8 @@ type Session struct {
 	settings Settings
 	version  int
 	phases   Phases
+	// certificate is what the server showed at the start.
+	certificate Certificate
 	// pooled: the server's process is lent for one transaction at a time, so that neither settings nor
 	// prepared statements stay.
 	pooled   bool

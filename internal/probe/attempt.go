@@ -21,6 +21,7 @@ type connector interface {
 type session interface {
 	querier
 	Phases() postgres.Phases
+	Certificate() postgres.Certificate
 	Close()
 }
 

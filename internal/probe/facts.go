@@ -100,6 +100,11 @@ func facts() []fact {
 				" END FROM pg_catalog.pg_stat_get_wal_receiver() AS w) END",
 			set: setReplayLag,
 		},
+		{
+			calls: []string{"clock_timestamp"},
+			sql:   fmt.Sprintf(micros, "pg_catalog.clock_timestamp()"),
+			set:   func(s *Server, v string) (err error) { s.Clock, err = parseMicros(v); return err },
+		},
 	}
 }
 
@@ -112,7 +117,7 @@ func coreSQL(denied map[string]bool) string {
 	without := maps.Clone(denied)
 	for _, name := range factCalls() {
 		switch name {
-		case "pg_is_in_recovery", "pg_postmaster_start_time", "pg_stat_get_activity", "inet_server_addr", "inet_server_port":
+		case "pg_is_in_recovery", "pg_postmaster_start_time", "pg_stat_get_activity", "inet_server_addr", "inet_server_port", "clock_timestamp":
 		default:
 			without[name] = true
 		}

@@ -76,7 +76,7 @@ func (l *login) try() {
 	l.p.loop.after(l.p.o.LoginTimeout, func() {
 		if l.busy == a && !l.overdue {
 			l.overdue = true
-			l.report(a.started, postgres.Timeout, "no answer within "+l.p.o.LoginTimeout.String())
+			l.report(Outcome{Started: a.started, Reason: postgres.Timeout, Error: "no answer within " + l.p.o.LoginTimeout.String()})
 		}
 	})
 }
@@ -89,7 +89,7 @@ func (l *login) finished(d dialed) {
 	case reason == postgres.OK && !late:
 		l.p.metrics.phases(Login, d.session.Phases())
 		l.succeeded()
-		l.report(began, reason, "")
+		l.report(Outcome{Started: began, Reason: reason, Certificate: d.session.Certificate()})
 	case reason == postgres.OK && !l.again:
 		// The server is awake again, perhaps: the next login tells.
 		l.again = true
@@ -100,10 +100,11 @@ func (l *login) finished(d dialed) {
 	default:
 		l.again = false
 		l.failed()
-		l.report(began, reason, d.err.Error())
+		l.report(Outcome{Started: began, Reason: reason, Error: d.err.Error()})
 	}
 }
 
-func (l *login) report(began time.Time, reason postgres.Reason, text string) {
-	l.p.report(Outcome{Kind: Login, Started: began, Ended: time.Now(), Reason: reason, Error: text})
+func (l *login) report(o Outcome) {
+	o.Kind, o.Ended = Login, time.Now()
+	l.p.report(o)
 }

@@ -31,6 +31,7 @@ type descs struct {
 	outages, downtime, inProgress, lastStart, lastEnd, recovery, longest *prometheus.Desc
 	restarts, lastRestart, observable, startTime, role                   *prometheus.Desc
 	persistence, saveErrors, lastSave, setAside                          *prometheus.Desc
+	skew, skewUncertainty, certificate, chain                            *prometheus.Desc
 }
 
 func newMetrics(p *Prober, write bool) *metrics {
@@ -90,6 +91,13 @@ func newDescs() descs {
 		startTime: desc("pg_postmaster_start_time_seconds", "When the server was started. Absent while it does not answer."),
 		role: desc(namespace+"role", "1 for the server's role: primary or standby. "+
 			"Absent while it does not answer.", "role"),
+		skew: desc(namespace+"clock_skew_seconds", "How far the server's clock is ahead of the exporter's, negative when behind, "+
+			"by the shortest round trip of the last minute. Absent while it does not answer."),
+		skewUncertainty: desc(namespace+"clock_skew_uncertainty_seconds", "Half of that round trip: how far clock_skew may be off."),
+		certificate: desc(namespace+"tls_certificate_expiry_timestamp_seconds", "When the certificate ends that the server showed "+
+			"at the newest login. Absent without TLS."),
+		chain: desc(namespace+"tls_chain_expiry_timestamp_seconds", "When the first of all certificates ends that the server showed "+
+			"at the newest login. Absent without TLS."),
 		persistence: desc(namespace+"state_persistence", "1 for how the state file fares: ok, off (no directory), "+
 			"locked (another exporter uses it), failing.", "status"),
 		saveErrors: desc(namespace+"state_save_errors_total", "Failures to read or save the state file."),
@@ -114,6 +122,7 @@ func (m *metrics) describe(ch chan<- *prometheus.Desc) {
 		d.outages, d.downtime, d.inProgress, d.lastStart, d.lastEnd, d.recovery, d.longest,
 		d.restarts, d.lastRestart, d.observable, d.startTime, d.role,
 		d.persistence, d.saveErrors, d.lastSave, d.setAside,
+		d.skew, d.skewUncertainty, d.certificate, d.chain,
 	} {
 		ch <- desc
 	}
@@ -127,6 +136,7 @@ func (m *metrics) collect(ch chan<- prometheus.Metric) {
 	m.collectProbes(out, v)
 	m.collectOutages(out, v)
 	m.collectServer(out, v)
+	m.collectConnection(out, v)
 	m.collectStore(out)
 }
 
@@ -181,6 +191,16 @@ func (m *metrics) collectServer(out sink, v *view) {
 	if v.Server.Role != UnknownRole {
 		states(out, m.d.role, []Role{Primary, Standby}, v.Server.Role)
 	}
+}
+
+// collectConnection tells what a connection shows of the server. A certificate stays known while nobody can log in.
+func (m *metrics) collectConnection(out sink, v *view) {
+	if v.Up() && !v.Server.Clock.IsZero() {
+		out.gauge(m.d.skew, v.skew.Offset.Seconds())
+		out.gauge(m.d.skewUncertainty, v.skew.Uncertainty.Seconds())
+	}
+	out.time(m.d.certificate, v.cert.NotAfter)
+	out.time(m.d.chain, v.cert.ChainNotAfter)
 }
 
 // observable says whether a kind of restart can be told. Nothing is known before the server has answered.

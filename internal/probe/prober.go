@@ -50,6 +50,8 @@ type Prober struct {
 type view struct {
 	Snapshot
 	outages   outages
+	skew      Skew // zero before the first
+	cert      postgres.Certificate
 	container bool
 	met       bool
 }
@@ -210,8 +212,9 @@ func (p *Prober) publish() (old, now Snapshot) {
 	if v := p.published.Load(); v != nil {
 		old = v.Snapshot
 	}
+	skew, _ := p.state.skews.best()
 	v := &view{
-		Snapshot: p.state.snapshot(), outages: p.state.Outages.clone(),
+		Snapshot: p.state.snapshot(), outages: p.state.Outages.clone(), skew: skew, cert: p.state.cert,
 		container: p.state.Container != nil, met: p.state.met,
 	}
 	p.published.Store(v)

@@ -36,6 +36,7 @@ type dialed struct {
 // answer is the result of a query.
 type answer struct {
 	server Server
+	asked  time.Time
 	took   time.Duration
 	err    error
 }
@@ -126,7 +127,7 @@ func (r *reader) dialed(d dialed) {
 	}
 	r.session, r.interview, r.fresh = d.session, newInterview(), true
 	if inTime {
-		r.login = &Outcome{Kind: Login, Started: began, Ended: now, Reason: postgres.OK}
+		r.login = &Outcome{Kind: Login, Started: began, Ended: now, Reason: postgres.OK, Certificate: d.session.Certificate()}
 		r.p.metrics.phases(Login, d.session.Phases())
 	} else {
 		// Too late to count as a login. The server is awake now: ask it for another.
@@ -145,7 +146,7 @@ func (r *reader) ask() {
 		func(ctx context.Context) answer {
 			start := time.Now()
 			server, err := interview.ask(ctx, s)
-			return answer{server: server, took: time.Since(start), err: err}
+			return answer{server: server, asked: start, took: time.Since(start), err: err}
 		},
 		r.answered,
 		func(answer) { s.Close() })
@@ -170,6 +171,10 @@ func (r *reader) answered(a answer) {
 		}
 	}
 	if a.err == nil {
+		if !a.server.Clock.IsZero() {
+			skew := skewOf(a.server.Clock, a.asked, a.took)
+			o.Skew = &skew
+		}
 		r.p.metrics.phase(Read, phaseQuery, a.took)
 	}
 	r.fresh = false

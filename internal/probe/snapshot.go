@@ -60,6 +60,8 @@ type Server struct {
 	Address string
 	// ReplayLag is how far a standby's replay is behind; negative while unknown or on a primary.
 	ReplayLag time.Duration
+	// Clock is what the server's clock said when it answered; zero while unknown.
+	Clock time.Time
 }
 
 // Snapshot is the prober's state at one moment: a value, safe to keep. Its maps are never written to again.

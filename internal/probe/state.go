@@ -2,6 +2,7 @@ package probe
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
@@ -17,6 +18,10 @@ type Outcome struct {
 	Error string
 	// Server is what a successful read probe was told.
 	Server Server
+	// Skew is what such a probe tells of the clocks; nil where the server does not tell its time.
+	Skew *Skew
+	// Certificate is the server's, as a successful login met it.
+	Certificate postgres.Certificate
 	// Skipped: the probe does not apply now, such as a write on a standby. Its last result is forgotten.
 	Skipped bool
 }
@@ -31,6 +36,8 @@ type state struct {
 
 	probes map[Kind]Result
 	server Server
+	skews  skews
+	cert   postgres.Certificate
 	fit    fitness
 	// met: the server has answered once, to this process.
 	met bool
@@ -62,6 +69,9 @@ func (s *state) observe(o Outcome) []RestartKind {
 	s.probes[o.Kind] = s.probes[o.Kind].next(o)
 	if o.Kind != Write {
 		s.judge(o)
+	}
+	if o.Kind == Login && o.Reason == postgres.OK {
+		s.cert = o.Certificate
 	}
 	if o.Kind == Read && o.Reason == postgres.OK {
 		return s.meet(o)
@@ -111,6 +121,12 @@ func (s *state) meet(o Outcome) []RestartKind {
 		s.LastRestart[k] = is.at(k, o.Ended)
 	}
 	s.Identity = s.Identity.merge(is)
+	if slices.Contains(kinds, Failover) {
+		s.skews = nil // of another server's clock
+	}
+	if o.Skew != nil {
+		s.skews = s.skews.add(*o.Skew)
+	}
 	s.server, s.met = o.Server, true
 	return kinds
 }

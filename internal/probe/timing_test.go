@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,7 +19,9 @@ type script struct {
 	mu sync.Mutex
 	// login and query say how long each takes, and its error. Negative: no answer before thaw.
 	login, query func() (time.Duration, error)
-	thawed       chan struct{}
+	// ahead is how far the server's clock is ahead of ours; zero is a server that does not tell its time.
+	ahead  time.Duration
+	thawed chan struct{}
 
 	began     time.Time
 	logins    []time.Duration // when each began
@@ -94,10 +97,17 @@ func (c *scripted) Query(ctx context.Context, _ string) ([][]*string, error) {
 	how := c.s.query
 	c.s.mu.Unlock()
 	err := c.s.answer(ctx, how)
+	row := make([]*string, len(facts()))
+	c.s.mu.Lock()
+	if c.s.ahead != 0 {
+		clock := strconv.FormatInt(time.Now().Add(c.s.ahead).UnixMicro(), 10)
+		row[len(row)-1] = &clock
+	}
+	c.s.mu.Unlock()
 	c.mu.Lock()
 	c.broken = c.broken || ctx.Err() != nil || postgres.ReasonOf(err) == postgres.Refused
 	c.mu.Unlock()
-	return [][]*string{make([]*string, len(facts()))}, err
+	return [][]*string{row}, err
 }
 
 func (c *scripted) Broken() bool {
@@ -105,9 +115,10 @@ func (c *scripted) Broken() bool {
 	defer c.mu.Unlock()
 	return c.broken
 }
-func (c *scripted) Version() int            { return 180000 }
-func (c *scripted) Phases() postgres.Phases { return postgres.Phases{} }
-func (c *scripted) Close()                  {}
+func (c *scripted) Version() int                      { return 180000 }
+func (c *scripted) Phases() postgres.Phases           { return postgres.Phases{} }
+func (c *scripted) Certificate() postgres.Certificate { return postgres.Certificate{} }
+func (c *scripted) Close()                            {}
 
 // played runs a prober with the default intervals (1 s, logins 10 s, timeouts 2 s) on a scripted server.
 func played(t *testing.T, f func(t *testing.T, s *script, p *Prober)) {
