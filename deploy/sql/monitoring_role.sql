@@ -11,6 +11,8 @@
 --
 -- The role reads statistics (pg_monitor) and no table of yours. Where CONNECT was taken from PUBLIC, give it back
 -- to the role: GRANT CONNECT ON DATABASE shop TO reliability_exporter;
+-- pg_stat_statements in a schema of its own: GRANT USAGE ON SCHEMA extensions TO reliability_exporter;
+-- How far sequences have come is told by sequences.sql.
 
 BEGIN;
 
