@@ -44,6 +44,8 @@ type Volumes struct {
 	wait    time.Duration
 	measure func(path string) (volumeStat, error)
 	now     func() time.Time
+	// onMeasured, if set, is told each volume that could be measured.
+	onMeasured func(name string, used, available uint64)
 
 	collecting sync.Mutex // serialises Collect; guards the volumes' pending
 	volumes    []*volume
@@ -115,6 +117,19 @@ func newVolumeDescs() volumeDescs {
 	}
 }
 
+// OnMeasured registers a function that is told the bytes used and available of each volume that could be measured, each
+// time. It must not block, and be registered before the first Collect.
+func (v *Volumes) OnMeasured(f func(name string, used, available uint64)) { v.onMeasured = f }
+
+// Paths are the volumes' directories by name.
+func (v *Volumes) Paths() map[string]string {
+	paths := map[string]string{}
+	for _, vol := range v.volumes {
+		paths[vol.name] = vol.path
+	}
+	return paths
+}
+
 // Name is volume.
 func (v *Volumes) Name() string { return "volume" }
 
@@ -153,6 +168,9 @@ func (v *Volumes) Collect(ctx context.Context, out *Sink) error {
 		}
 		out.Add(v.descs.success, 1, vol.name)
 		v.emit(out, vol.name, stat)
+		if v.onMeasured != nil {
+			v.onMeasured(vol.name, stat.size-stat.free, stat.available)
+		}
 	}
 	return errors.Join(errs...)
 }

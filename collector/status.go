@@ -25,13 +25,15 @@ type status struct {
 	since   time.Time // the engine's start: data is at least this old when there never was any
 	ran     bool
 	success bool
-	took    time.Duration
-	dataAt  time.Time // of the newest data; zero when there never was any
-	errors  map[string]uint64
-	lastErr string // what the last line in the log said, empty after a success
-	slow    int    // slow live runs in a row
-	quick   int    // quick background runs in a row, while demoted
-	demoted bool
+	// unreached: the newest run was not tried because the server is down.
+	unreached bool
+	took      time.Duration
+	dataAt    time.Time // of the newest data; zero when there never was any
+	errors    map[string]uint64
+	lastErr   string // what the last line in the log said, empty after a success
+	slow      int    // slow live runs in a row
+	quick     int    // quick background runs in a row, while demoted
+	demoted   bool
 }
 
 // record folds the end of one run in, and logs a change: one line when a collector begins to fail or fails for
@@ -39,7 +41,7 @@ type status struct {
 func (s *status) record(logger log.Logger, name string, now time.Time, took time.Duration, err error, data bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ran, s.success, s.took = true, err == nil, took
+	s.ran, s.success, s.unreached, s.took = true, err == nil, false, took
 	if data {
 		s.dataAt = now
 	}
@@ -65,7 +67,7 @@ func (s *status) record(logger log.Logger, name string, now time.Time, took time
 func (s *status) down(reason postgres.Reason) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ran, s.success, s.took = true, false, 0
+	s.ran, s.success, s.unreached, s.took = true, false, true, 0
 	if s.errors == nil {
 		s.errors = map[string]uint64{}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,38 @@ type Collector struct {
 	mu      sync.Mutex
 	repo    *catalog.Repository // kept for its cache
 	pending []catalog.Failure   // that the repository could not take
+
+	listed atomic.Pointer[Listing]
+}
+
+// Listing is what the newest collection found in the repository.
+type Listing struct {
+	// Newest are at most recentBackups of whatever state, newest first.
+	Newest []catalog.Backup
+	// Good is the newest good one, nil without one.
+	Good *catalog.Backup
+}
+
+// recentBackups are listed one by one.
+const recentBackups = 5
+
+// Listing is what the newest collection found, nil before the first and while the repository can't be read. It reads
+// nothing.
+func (c *Collector) Listing() *Listing { return c.listed.Load() }
+
+func listing(all []catalog.Backup) *Listing {
+	l := &Listing{}
+	for i := range all {
+		b := all[i]
+		b.Manifest.Files, b.Manifest.Databases = nil, nil // may be large
+		if i < recentBackups {
+			l.Newest = append(l.Newest, b)
+		}
+		if l.Good == nil && b.Health.Good() {
+			l.Good = &b
+		}
+	}
+	return l
 }
 
 // New makes a collector for the repository in a directory, which may be missing for now.
@@ -144,8 +177,10 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		e.gauge(d.up, 0)
 		e.gauge(d.catalogError, 1, errorReason(err))
 		c.unread(e, d)
+		c.listed.Store(nil)
 		return
 	}
+	c.listed.Store(listing(all))
 	e.gauge(d.up, 1)
 	for _, f := range c.pending {
 		state = state.TurnedAway(f)

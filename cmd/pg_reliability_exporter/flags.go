@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -17,6 +18,8 @@ const (
 	appName = "pg_reliability_exporter"
 	// defaultAddress is postgres_exporter's, so that existing scrape configurations go on working.
 	defaultAddress = ":9187"
+	// runbookURL is where the runbooks of this repository are; a test compares it with the alerts' own.
+	runbookURL = "https://github.com/pg-reliability/pg_reliability_exporter/blob/main/alerts/runbooks/"
 )
 
 // flags are what the command line says.
@@ -24,6 +27,7 @@ type flags struct {
 	web           *toolkit.FlagConfig
 	telemetryPath string
 	pprof         bool
+	status        statusFlags
 	timeoutOffset time.Duration
 
 	session sessionFlags
@@ -44,6 +48,11 @@ type flags struct {
 	collectorSwitches map[string]*collectorSwitch
 
 	logLevel, logFormat string
+}
+
+type statusFlags struct {
+	page                           bool
+	grafana, alertmanager, runbook string
 }
 
 type sessionFlags struct {
@@ -77,6 +86,12 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 	f.web = kingpinflag.AddFlags(app, defaultAddress)
 	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
 	app.Flag("web.enable-pprof", "Serve /debug/pprof.").BoolVar(&f.pprof)
+	app.Flag("web.status-page", "Serve the status page at / and its data at /api/status. Without it / is a list of links.").Default("true").
+		BoolVar(&f.status.page)
+	app.Flag("web.grafana-url", "Where the status page's link to Grafana leads, such as https://grafana.example/d/pgr-overview. No link without.").
+		StringVar(&f.status.grafana)
+	app.Flag("web.alertmanager-url", "Where its link to the alerts leads. No link without.").StringVar(&f.status.alertmanager)
+	app.Flag("web.runbook-url", "What an alert's name and .md are appended to, for links to runbooks.").Default(runbookURL).StringVar(&f.status.runbook)
 	app.Flag("scrape.timeout-offset", "Answer this much before the timeout that Prometheus announces.").Default("500ms").DurationVar(&f.timeoutOffset)
 
 	app.Flag("session.statement-timeout", "The server ends a live query of ours after this time.").Default("1s").DurationVar(&f.session.statementTimeout)
@@ -137,6 +152,13 @@ func (f *flags) check() error {
 	} {
 		if d < time.Millisecond {
 			return fmt.Errorf("%s=%s would be no limit at all. HINT: Choose at least 1ms", name, d)
+		}
+	}
+	for name, address := range map[string]string{
+		"--web.grafana-url": f.status.grafana, "--web.alertmanager-url": f.status.alertmanager, "--web.runbook-url": f.status.runbook,
+	} {
+		if u, err := url.Parse(address); address != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return fmt.Errorf("%s=%q is no address of a page. HINT: Write one such as https://grafana.example/", name, address)
 		}
 	}
 	if f.timeoutOffset < 0 {

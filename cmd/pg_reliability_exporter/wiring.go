@@ -38,6 +38,7 @@ type exporter struct {
 	logger   log.Logger
 	own      *fleet.Target // the exporter's own server; nil where it watches a fleet alone
 	fleet    *fleet.Fleet  // nil without --config.file
+	shown    shown
 	reloader *web.Reloader
 	server   *web.Server
 }
@@ -69,7 +70,7 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 		return nil, err
 	default:
 		options.Probe.StateDir = stateDir
-		options.Sources = func(p *probe.Prober) ([]collector.ScheduledSource, error) { return newSources(f, p) }
+		options.Sources = func(p *probe.Prober) ([]collector.ScheduledSource, error) { return newSources(f, p, &e.shown) }
 		if e.own, err = fleet.NewTarget(options); err != nil {
 			return nil, err
 		}
@@ -149,13 +150,14 @@ func targetOptions(f *flags, logger log.Logger) (fleet.TargetOptions, error) {
 	}}, nil
 }
 
-func newSources(f *flags, prober *probe.Prober) ([]collector.ScheduledSource, error) {
+func newSources(f *flags, prober *probe.Prober, shown *shown) ([]collector.ScheduledSource, error) {
 	var sources []collector.ScheduledSource
 	if len(f.volumes) > 0 {
 		volumes, err := collector.NewVolumes(f.volumes)
 		if err != nil {
 			return nil, fmt.Errorf("--volume: %w", err)
 		}
+		shown.watchVolumes(volumes)
 		sources = append(sources, collector.ScheduledSource{Source: volumes, Interval: volumeInterval})
 	}
 	if f.container.name != "" {
@@ -168,7 +170,9 @@ func newSources(f *flags, prober *probe.Prober) ([]collector.ScheduledSource, er
 		sources = append(sources, collector.ScheduledSource{Source: container, Interval: containerInterval})
 	}
 	if f.backupCatalog != "" {
-		backups, err := collector.NewBackups(metrics.New(f.backupCatalog, time.Now))
+		catalogue := metrics.New(f.backupCatalog, time.Now)
+		shown.backups = catalogue.Listing
+		backups, err := collector.NewBackups(catalogue)
 		if err != nil {
 			return nil, fmt.Errorf("--backup.catalog: %w", err)
 		}
@@ -190,6 +194,11 @@ func newServer(f *flags, e *exporter, registry *prometheus.Registry) (*web.Serve
 	}
 	if e.own != nil {
 		o.Engine, o.Prober = e.own.Engine, e.own.Prober
+	}
+	if e.own != nil && f.status.page {
+		if err := showStatus(f, e, &o); err != nil {
+			return nil, err
+		}
 	}
 	return web.New(o)
 }

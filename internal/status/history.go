@@ -79,7 +79,8 @@ type Outage struct {
 	Start time.Time `json:"start"`
 	// End is left out while the outage is in progress.
 	End *time.Time `json:"end,omitempty"`
-	// Seconds it lasted, or has lasted so far. What passed while the exporter was off is not in it.
+	// Seconds it lasted, or has lasted so far. What passed while the exporter was off is in it only if the outage was still
+	// there afterwards.
 	Seconds float64 `json:"seconds"`
 	// Reason it began with, as in pg_reliability_outages_total.
 	Reason string `json:"reason"`

@@ -26,7 +26,7 @@ type Volume struct {
 	SizeBytes      *int64 `json:"size_bytes,omitempty"`
 	UsedBytes      *int64 `json:"used_bytes,omitempty"`
 	AvailableBytes *int64 `json:"available_bytes,omitempty"`
-	// UsedRatio is of what PostgreSQL, not being root, can use: used / (used + available).
+	// UsedRatio is 1 - available / size: what is kept for root counts as used, as in the alerts.
 	UsedRatio *float64 `json:"used_ratio,omitempty"`
 	ReadOnly  *bool    `json:"read_only,omitempty"`
 	// InodesFreeRatio is left out where the number of files has no limit.

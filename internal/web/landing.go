@@ -29,17 +29,11 @@ func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	if l.health != nil {
 		v = l.health.judge()
 	}
-	var fleet []string
-	if l.options.Fleet != nil {
-		for _, t := range l.options.Fleet.Listed() {
-			fleet = append(fleet, t.Name)
-		}
-	}
 	var page bytes.Buffer
 	err := l.template.Execute(&page, map[string]any{
 		"Version": l.options.Version,
 		"Own":     l.health != nil,
-		"Fleet":   fleet,
+		"Fleet":   l.options.fleetNames(),
 		"Status":  v.status,
 		"Message": v.message,
 		"Since":   timeOrNil(v.since),
@@ -56,4 +50,15 @@ func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	_, _ = page.WriteTo(w)
+}
+
+// fleetNames are the listed targets of /probe.
+func (o Options) fleetNames() []string {
+	var names []string
+	if o.Fleet != nil {
+		for _, t := range o.Fleet.Listed() {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }

@@ -58,8 +58,14 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
+	var front http.Handler = newLanding(own, o)
+	if o.Status != nil && own != nil {
+		h := newStatusHandler(own, o)
+		add("/api/status", http.HandlerFunc(h.serveJSON), read...)
+		front = http.HandlerFunc(h.servePage)
+	}
 	if o.MetricsPath != "/" {
-		add("/", newLanding(own, o), read...)
+		add("/", front, read...)
 	}
 	mux.HandleFunc("/", s.notFound)
 	return mux

@@ -24,6 +24,7 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
 )
 
 const (
@@ -76,6 +77,10 @@ type Options struct {
 	ShutdownGrace time.Duration
 	// Version is shown to people.
 	Version string
+	// Status is what the status page and /api/status show; nil switches both off, and / is a list of links.
+	Status Status
+	// StatusView is what the page needs to know beside it; Paused, PProf and Fleet are set for each request.
+	StatusView page.View
 }
 
 // Server serves everything there is over HTTP.

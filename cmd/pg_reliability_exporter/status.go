@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/version"
+
+	"github.com/pg-reliability/pg_reliability_exporter/alerts"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status/gather"
+	statuspage "github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/web"
+)
+
+// shown is what the status shows and the metrics don't have.
+type shown struct {
+	volumes map[string]string // directories by name
+	trends  *gather.Trends
+	backups func() *metrics.Listing
+}
+
+func (s *shown) watchVolumes(v *collector.Volumes) {
+	s.volumes, s.trends = v.Paths(), gather.NewTrends(time.Now)
+	v.OnMeasured(s.trends.Observe)
+}
+
+// showStatus switches the status page on.
+func showStatus(f *flags, e *exporter, o *web.Options) error {
+	t, err := thresholds()
+	if err != nil {
+		return err
+	}
+	links := status.Links{
+		Grafana: f.status.grafana, Alertmanager: f.status.alertmanager, Runbooks: f.status.runbook,
+		Metrics: strings.TrimPrefix(f.telemetryPath, "/"), Health: "api/health/detailed", API: "api/status",
+	}
+	if links.Runbooks != "" {
+		links.Runbooks = strings.TrimSuffix(links.Runbooks, "/") + "/"
+	}
+	o.Status = gather.New(gather.Options{
+		Engine: e.own.Engine, Prober: e.own.Prober, Target: e.own.Connector.Target,
+		Volumes: e.shown.volumes, Trends: e.shown.trends, Backups: e.shown.backups,
+		Thresholds: t, Links: links, Version: version.Version, Started: time.Now(),
+	})
+	o.StatusView = statuspage.View{DiskWarning: t.DiskUsedWarning, DiskCritical: t.DiskUsedCritical, ConnectionsHigh: t.ConnectionsHigh}
+	return nil
+}
+
+// thresholds are the alerts'.
+func thresholds() (gather.Thresholds, error) {
+	config, err := alerts.Load()
+	if err != nil {
+		return gather.Thresholds{}, err
+	}
+	var t gather.Thresholds
+	for name, value := range map[string]*float64{
+		"slo_availability_ratio": &t.Objective, "connections_high_ratio": &t.ConnectionsHigh,
+		"disk_used_ticket_ratio": &t.DiskUsedWarning, "disk_used_page_ratio": &t.DiskUsedCritical,
+		"disk_fills_ticket_seconds": &t.DiskFillsWarning, "disk_fills_page_seconds": &t.DiskFillsCritical,
+		"disk_fills_below_ratio": &t.DiskFillsBelow, "inodes_free_ratio": &t.InodesFree,
+		"replication_lag_ticket_seconds": &t.LagWarning, "replication_lag_page_seconds": &t.LagCritical,
+		"backup_slack_seconds": &t.BackupSlack, "backup_age_seconds": &t.BackupAge, "backup_late_seconds": &t.BackupLate,
+		"backup_verified_ticket_seconds": &t.BackupVerifiedWarning, "backup_verified_page_seconds": &t.BackupVerifiedCritical,
+		"restore_objective_seconds": &t.RestoreObjective,
+	} {
+		is, ok := config.Thresholds[name]
+		if !ok {
+			return gather.Thresholds{}, fmt.Errorf("alerts/thresholds.yml: there is no %s", name)
+		}
+		*value = is.Value
+	}
+	return t, nil
+}

@@ -1,0 +1,232 @@
+// Package gather makes the answer of GET /api/status. The prober's part is read anew each time and waits for nothing. The
+// rest is what the engine collects for a scrape, or less: at most one collection every 5 s however many ask, in the
+// background, so that an answer never waits for a server that hangs.
+package gather
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
+)
+
+const (
+	// measureEvery bounds the collections for those who read the status.
+	measureEvery = 5 * time.Second
+	// measureTimeout is longer than the server's statement_timeout, so that no collection costs a connection.
+	measureTimeout = 5 * time.Second
+	// patience is how long an answer waits for a collection before it goes out with the one before; a healthy one takes
+	// some milliseconds.
+	patience = 300 * time.Millisecond
+)
+
+// Engine collects; *collector.Engine is one.
+type Engine interface {
+	Names() []string
+	Select(include, exclude []string) (collector.Selection, error)
+	Gather(ctx context.Context, s collector.Selection) []*dto.MetricFamily
+	Conditions() []collector.Condition
+}
+
+// Prober keeps the books; *probe.Prober is one.
+type Prober interface {
+	Snapshot() probe.Snapshot
+	History(now time.Time) probe.History
+	HistoryTotals(now time.Time) (hour, day, month probe.HistoryBucket)
+	Outages(now time.Time) []probe.Outage
+	Observable(k probe.RestartKind) (observable, known bool)
+}
+
+// Options of a Gatherer. Engine, Prober and Target are required.
+type Options struct {
+	Engine Engine
+	Prober Prober
+	// Target names the server without a secret.
+	Target func() string
+	// Volumes are directories by the volume's name.
+	Volumes map[string]string
+	// Trends knows the volumes' trends; nil leaves them out.
+	Trends *Trends
+	// Backups lists what the newest reading of the repository found; nil without a repository.
+	Backups func() *metrics.Listing
+	// Thresholds are what is a problem.
+	Thresholds Thresholds
+	// Links to other pages. Runbooks also makes the problems' links.
+	Links   status.Links
+	Version string
+	Started time.Time
+}
+
+// Gatherer makes answers. It is safe for concurrent use.
+type Gatherer struct {
+	o Options
+
+	mu      sync.Mutex
+	newest  *measurement
+	running chan struct{} // closed at the end of the collection under way, nil without one
+}
+
+// New makes a Gatherer. It does nothing before the first question.
+func New(o Options) *Gatherer { return &Gatherer{o: o} }
+
+// Judged is the state of the database as the health endpoints tell it.
+type Judged struct {
+	State  status.State
+	Probes []status.Probe
+}
+
+// Windows are the parts of the history that are asked for bucket by bucket.
+type Windows struct{ Hour, Day, Month bool }
+
+// Status is the answer at a moment. It waits at most 0.3 s.
+func (g *Gatherer) Status(ctx context.Context, now time.Time, judged Judged, windows Windows) status.Status {
+	m := g.measure(ctx)
+	s := status.Status{
+		SchemaVersion: status.SchemaVersion,
+		GeneratedAt:   now.UTC(),
+		Exporter:      status.Exporter{Version: g.o.Version, StartedAt: g.o.Started.UTC()},
+		Target:        g.o.Target(),
+		State:         judged.State,
+		Probes:        orEmpty(judged.Probes),
+		Volumes:       []status.Volume{},
+		Links:         g.o.Links,
+	}
+	g.prober(&s, now, windows)
+	if m != nil {
+		s.MeasuredAt = &m.at
+		s.Connections, s.Replication, s.Container = m.page.connections(), m.page.replication(), m.page.container()
+		s.Volumes = m.page.volumes(g.o.Volumes, g.o.Trends)
+		s.Backups = g.backups(m.page, now)
+	}
+	s.Collectors = collectors(g.o.Engine.Conditions(), now)
+	s.Problems = problems(&s, g.o.Thresholds)
+	return s
+}
+
+// measurement is what one collection gave. It is never written to again.
+type measurement struct {
+	at   time.Time
+	page page
+}
+
+// measure returns the newest collection, after waiting a moment for a newer one if it is time for that.
+func (g *Gatherer) measure(ctx context.Context) *measurement {
+	done := g.refresh()
+	if done != nil {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.newest
+}
+
+// refresh begins a collection when the newest is too old, and returns what is closed at its end; nil when there is
+// nothing to wait for.
+func (g *Gatherer) refresh() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.running != nil:
+		return g.running
+	case g.newest != nil && time.Since(g.newest.at) < measureEvery:
+		return nil
+	}
+	done := make(chan struct{})
+	g.running = done
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), measureTimeout)
+		defer cancel()
+		m := g.collect(ctx)
+		g.mu.Lock()
+		g.newest, g.running = m, nil
+		g.mu.Unlock()
+		close(done)
+	}()
+	return done
+}
+
+func (g *Gatherer) collect(ctx context.Context) *measurement {
+	m := &measurement{page: page{}}
+	var running []string
+	for _, name := range g.o.Engine.Names() {
+		if slices.Contains(wanted(), name) {
+			running = append(running, name)
+		}
+	}
+	if len(running) > 0 { // no names would select everything
+		selection, err := g.o.Engine.Select(running, nil)
+		if err == nil { // a reload may have taken one away meanwhile; the next collection knows
+			m.page = newPage(g.o.Engine.Gather(ctx, selection))
+		}
+	}
+	m.at = time.Now().UTC()
+	return m
+}
+
+// wanted are the collectors whose values are shown.
+func wanted() []string {
+	return []string{
+		"connections", "stat_activity", "replication", "stat_replication", "replication_slots", // live: one round trip
+		"volume", "container", "backup",
+	}
+}
+
+func collectors(conditions []collector.Condition, now time.Time) status.Collectors {
+	out := status.Collectors{Count: len(conditions), Failing: []status.FailingCollector{}}
+	for _, c := range conditions {
+		if c.Error == "" {
+			continue
+		}
+		f := status.FailingCollector{Name: c.Name, Error: string(c.Error)}
+		if !c.DataAt.IsZero() {
+			f.DataAgeSeconds = seconds(now.Sub(c.DataAt))
+		}
+		out.Failing = append(out.Failing, f)
+	}
+	slices.SortFunc(out.Failing, func(a, b status.FailingCollector) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// versionText is a server_version_num for people.
+func versionText(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d.%d", n/10000, n%10000)
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func seconds(d time.Duration) *float64 {
+	s := max(0, d.Seconds())
+	return &s
+}
+
+// timeOf is nil for a time that is unknown.
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,168 @@
+package gather
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
+)
+
+// Thresholds are what is a problem, as in alerts/thresholds.yml. Lengths of time are seconds.
+type Thresholds struct {
+	Objective                                     float64
+	ConnectionsHigh                               float64
+	DiskUsedWarning, DiskUsedCritical             float64
+	DiskFillsWarning, DiskFillsCritical           float64
+	DiskFillsBelow                                float64
+	InodesFree                                    float64
+	LagWarning, LagCritical                       float64
+	BackupSlack, BackupAge, BackupLate            float64
+	BackupVerifiedWarning, BackupVerifiedCritical float64
+	RestoreObjective                              float64
+}
+
+// found collects problems.
+type found struct{ list []status.Problem }
+
+func (f *found) critical(when bool, alert, message string, args ...any) {
+	f.add(when, status.Critical, alert, message, args...)
+}
+
+func (f *found) warning(when bool, alert, message string, args ...any) {
+	f.add(when, status.Warning, alert, message, args...)
+}
+
+func (f *found) add(when bool, severity, alert, message string, args ...any) {
+	if when {
+		f.list = append(f.list, status.Problem{Alert: alert, Severity: severity, Message: fmt.Sprintf(message, args...)})
+	}
+}
+
+// graded is one problem at most, the worse one.
+func (f *found) graded(value, warning, critical float64, alert, message string, args ...any) {
+	f.critical(value > critical, alert, message, args...)
+	f.warning(value > warning && value <= critical, alert, message, args...)
+}
+
+// problems looks at this moment alone, so each is named after the alert that would follow if it lasted. The worst
+// come first.
+func problems(s *status.Status, t Thresholds) []status.Problem {
+	f := &found{list: []status.Problem{}}
+	f.state(s)
+	f.connections(s.Connections, t)
+	for _, v := range s.Volumes {
+		f.volume(v, t, s.MeasuredAt != nil)
+	}
+	f.replication(s.Replication, t)
+	f.backups(s.Backups, t, s.GeneratedAt)
+	if c := s.Container; c != nil {
+		f.warning(c.OOMKilled, "PostgresContainerOOMKilled", "the kernel killed a process of container %s for want of memory", c.Name)
+	}
+	f.warning(s.Availability.Budget.LeftSeconds < 0, "PostgresErrorBudgetBurn", "the error budget of 30 days is spent")
+	for _, c := range s.Collectors.Failing {
+		f.warning(true, "PostgresCollectorFailing", "collector %s fails: %s", c.Name, c.Error)
+	}
+	for i := range f.list {
+		if s.Links.Runbooks != "" {
+			f.list[i].Runbook = s.Links.Runbooks + f.list[i].Alert + ".md"
+		}
+	}
+	slices.SortStableFunc(f.list, func(a, b status.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
+	return f.list
+}
+
+func (f *found) state(s *status.Status) {
+	full := s.State.Reason == string(postgres.TooManyConnections)
+	reads := !slices.ContainsFunc(s.Probes, func(p status.Probe) bool { return p.Name == "read" && p.Status != status.Up })
+	switch s.State.Status {
+	case status.Down:
+		f.critical(full, "PostgresConnectionsExhausted", "logins fail: no connection slot is left")
+		f.critical(!full && reads, "PostgresLoginFailing", "logins fail: %s; sessions that are open go on working", s.State.Reason)
+		f.critical(!full && !reads, "PostgresDown", "the database is down: %s", s.State.Reason)
+	case status.Degraded:
+		f.critical(true, "PostgresDown", "writes fail: %s; reads and logins succeed", s.State.Reason)
+	}
+}
+
+func (f *found) connections(c *status.Connections, t Thresholds) {
+	if c == nil {
+		return
+	}
+	slots := c.Used + c.Free
+	f.critical(c.Free == 0, "PostgresConnectionsExhausted", "no connection slot is left for ordinary roles")
+	f.warning(c.Free > 0 && float64(c.Used) > t.ConnectionsHigh*float64(slots), "PostgresConnectionsHigh",
+		"%d of %d connection slots are taken", c.Used, slots)
+}
+
+func (f *found) volume(v status.Volume, t Thresholds, measured bool) {
+	f.warning(measured && !v.OK, "PostgresVolumeUnreadable", "volume %s at %s does not answer", v.Name, v.Path)
+	if !v.OK {
+		return
+	}
+	f.critical(v.ReadOnly != nil && *v.ReadOnly, "PostgresVolumeReadOnly", "volume %s can't be written", v.Name)
+	if v.UsedRatio == nil {
+		return
+	}
+	f.graded(*v.UsedRatio, t.DiskUsedWarning, t.DiskUsedCritical, "PostgresDiskFull", "volume %s is %.0f %% full", v.Name, 100**v.UsedRatio)
+	if left := v.TimeToFullSeconds; left != nil && *v.UsedRatio > 1-t.DiskFillsBelow {
+		f.graded(-*left, -t.DiskFillsWarning, -t.DiskFillsCritical, "PostgresDiskFillsSoon", "at the last hour's pace volume %s is full in %s", v.Name,
+			status.Lasting(*left))
+	}
+	if left := v.InodesFreeRatio; left != nil {
+		f.warning(*left < t.InodesFree, "PostgresInodesLow", "volume %s has %.0f %% of its inodes left", v.Name, 100**left)
+	}
+}
+
+func (f *found) replication(r *status.Replication, t Thresholds) {
+	if r == nil {
+		return
+	}
+	f.critical(r.Streaming != nil && !*r.Streaming, "PostgresReplicaNotStreaming", "the standby receives nothing from its primary")
+	if r.LagSeconds != nil {
+		f.graded(*r.LagSeconds, t.LagWarning, t.LagCritical, "PostgresReplicationLag", "the standby is %.0f s behind its primary", *r.LagSeconds)
+	}
+	for _, s := range r.Slots {
+		f.critical(s.Invalidated != nil && *s.Invalidated, "PostgresSlotLost", "replication slot %s is of no use any more: its WAL or rows are gone", s.Name)
+	}
+}
+
+func (f *found) backups(b *status.Backups, t Thresholds, now time.Time) {
+	if b == nil {
+		return
+	}
+	if !b.Readable {
+		f.critical(true, "PostgresBackupRepositoryUnreadable", "the backup repository can't be read: %s", cmp.Or(b.CatalogError, "unknown"))
+		return
+	}
+	if b.Newest == nil {
+		f.critical(true, "PostgresBackupMissing", "there is no good backup")
+	} else {
+		oldest := t.BackupAge
+		if b.IntervalSeconds != nil {
+			oldest = *b.IntervalSeconds + t.BackupSlack
+		}
+		f.critical(b.NewestAgeSeconds != nil && *b.NewestAgeSeconds > oldest, "PostgresBackupTooOld", "the newest good backup is of %s",
+			b.Newest.FinishedAt.Format(time.DateTime))
+		f.warning(b.LastVerifiedAt == nil, "PostgresBackupUnverified", "no backup was ever restored and compared")
+	}
+	if b.LastVerifiedAt != nil {
+		f.graded(now.Sub(*b.LastVerifiedAt).Seconds(), t.BackupVerifiedWarning, t.BackupVerifiedCritical, "PostgresBackupUnverified",
+			"no backup was restored and compared since %s", b.LastVerifiedAt.Format(time.DateTime))
+	}
+	failed := b.LastFailureAt != nil && (b.Newest == nil || b.LastFailureAt.After(b.Newest.FinishedAt))
+	f.warning(failed, "PostgresBackupFailed", "the last backup failed: %s", b.LastFailureReason)
+	f.warning(b.BadCount != nil && *b.BadCount > 0, "PostgresBackupDamaged", "backups that are damaged or suspect: %d", deref(b.BadCount))
+	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt).Seconds() > t.BackupLate
+	f.critical(late, "PostgresBackupJobSilent", "the backup job did not begin the run it announced")
+	f.warning(b.RestoreSeconds != nil && *b.RestoreSeconds > t.RestoreObjective, "PostgresRestoreSlow", "the last measured restore took %.0f s", deref(b.RestoreSeconds))
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

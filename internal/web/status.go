@@ -1,0 +1,128 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status/gather"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
+)
+
+// Status tells all there is to know for people; *gather.Gatherer is one. It answers at once.
+type Status interface {
+	Status(ctx context.Context, now time.Time, judged gather.Judged, windows gather.Windows) status.Status
+}
+
+// statusHandler serves the status page and GET /api/status.
+type statusHandler struct {
+	health  *health
+	options Options
+	page    *page.Page
+}
+
+func newStatusHandler(h *health, o Options) *statusHandler {
+	return &statusHandler{health: h, options: o, page: page.New()}
+}
+
+func (h *statusHandler) answer(ctx context.Context, windows gather.Windows) status.Status {
+	v := h.health.judge()
+	return h.options.Status.Status(ctx, h.health.now(), h.health.judged(v), windows)
+}
+
+// servePage is GET /.
+func (h *statusHandler) servePage(w http.ResponseWriter, r *http.Request) {
+	var document bytes.Buffer
+	view := h.options.StatusView
+	view.Paused, view.PProf, view.Fleet = r.URL.Query().Has("pause"), h.options.PProf, h.options.fleetNames()
+	err := h.page.Render(&document, h.answer(r.Context(), gather.Windows{Hour: true, Day: true, Month: true}), view)
+	if err != nil {
+		level.Error(h.options.Logger).Log("msg", "the status page can't be made", "err", err)
+		http.Error(w, "The page can't be made; the exporter's log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Security-Policy", page.ContentSecurityPolicy())
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	_, _ = document.WriteTo(w) // the client may have left; there is nobody to tell
+}
+
+// serveJSON is GET /api/status.
+func (h *statusHandler) serveJSON(w http.ResponseWriter, r *http.Request) {
+	windows, err := parseHistory(r.URL.Query()["history"])
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	body, err := json.Marshal(h.answer(r.Context(), windows))
+	if err != nil {
+		level.Error(h.options.Logger).Log("msg", "the status can't be encoded", "err", err)
+		http.Error(w, "The status can't be encoded; the exporter's log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// parseHistory reads which windows are wanted bucket by bucket: all, unless some are named.
+func parseHistory(names []string) (gather.Windows, error) {
+	if len(names) == 0 {
+		return gather.Windows{Hour: true, Day: true, Month: true}, nil
+	}
+	var windows gather.Windows
+	for _, name := range names {
+		switch name {
+		case "hour":
+			windows.Hour = true
+		case "day":
+			windows.Day = true
+		case "month":
+			windows.Month = true
+		case "none":
+		default:
+			return windows, fmt.Errorf("there is no history %.40q. HINT: Ask for hour, day, month or none, such as ?history=hour", name)
+		}
+	}
+	return windows, nil
+}
+
+// judged is the verdict in the status' words.
+func (h *health) judged(v verdict) gather.Judged {
+	out := gather.Judged{State: status.State{Status: v.status, Reason: v.reason, Message: v.message, Since: timeOrNil(v.since)}}
+	now := h.now()
+	for _, kind := range probeOrder {
+		r, on := v.snapshot.Probes[kind]
+		if !on {
+			continue
+		}
+		c := h.check(v.snapshot, kind, r, now)
+		out.Probes = append(out.Probes, status.Probe{
+			Name: c.Name, Status: c.Status, Reason: c.Reason, Since: c.Since, CheckedAt: c.CheckedAt, LatencySeconds: c.Latency, Error: c.Error,
+		})
+	}
+	if v.status == statusDown || v.status == statusDegraded {
+		out.State.Cause = cause(v.snapshot)
+	}
+	return out
+}
+
+// cause is the error of the first probe that fails.
+func cause(s probe.Snapshot) string {
+	for _, kind := range probeOrder {
+		if r := s.Probes[kind]; !r.At.IsZero() && r.Reason != postgres.OK {
+			return r.Error
+		}
+	}
+	return ""
+}
