@@ -59,7 +59,7 @@ func Percent(ratio float64) string {
 		return trimmed(ratio*100, 2) + " %"
 	}
 	for digits := 2; digits < 6; digits++ {
-		if text := strconv.FormatFloat(ratio*100, 'f', digits, 64); text[:3] != "100" {
+		if text := trimmed(ratio*100, digits); text != "100" {
 			return text + " %"
 		}
 	}
@@ -68,6 +68,15 @@ func Percent(ratio float64) string {
 
 // Moment is a time for people, in UTC.
 func Moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+
+// Brief is a moment near to now, in UTC without saying so.
+func Brief(now, t time.Time) string {
+	layout := "Jan 2 15:04:05"
+	if now.Sub(t).Abs() > 300*24*time.Hour {
+		layout = "2006-01-02 15:04"
+	}
+	return t.UTC().Format(layout)
+}
 
 // trimmed has at most so many digits after the point, without zeros at the end.
 func trimmed(n float64, digits int) string {

@@ -218,9 +218,12 @@ func orEmpty[T any](list []T) []T {
 }
 
 func seconds(d time.Duration) *float64 {
-	s := max(0, d.Seconds())
+	s := inSeconds(max(0, d))
 	return &s
 }
+
+// inSeconds drops what is below a microsecond.
+func inSeconds(d time.Duration) float64 { return d.Round(time.Microsecond).Seconds() }
 
 // timeOf is nil for a time that is unknown.
 func timeOf(t time.Time) *time.Time {

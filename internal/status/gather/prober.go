@@ -1,6 +1,7 @@
 package gather
 
 import (
+	"math"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
@@ -44,7 +45,7 @@ func server(s probe.Snapshot) *status.Server {
 }
 
 func window(b probe.HistoryBucket) status.Window {
-	w := status.Window{UpSeconds: b.Up.Seconds(), DownSeconds: b.Down.Seconds(), UnknownSeconds: b.Unknown.Seconds()}
+	w := status.Window{UpSeconds: inSeconds(b.Up), DownSeconds: inSeconds(b.Down), UnknownSeconds: inSeconds(b.Unknown.Round(time.Millisecond))}
 	if observed := b.Up + b.Down; observed > 0 {
 		ratio := b.Up.Seconds() / observed.Seconds()
 		w.Ratio = &ratio
@@ -56,7 +57,7 @@ func window(b probe.HistoryBucket) status.Window {
 }
 
 func budget(objective float64, down time.Duration) status.Budget {
-	allowed := (1 - objective) * budgetWindow.Seconds()
+	allowed := math.Round((1-objective)*budgetWindow.Seconds()*1000) / 1000
 	return status.Budget{
 		ObjectiveRatio: objective, WindowSeconds: budgetWindow.Seconds(),
 		AllowedSeconds: allowed, SpentSeconds: down.Seconds(), LeftSeconds: allowed - down.Seconds(),
@@ -89,7 +90,7 @@ func buckets(of []probe.HistoryBucket) []status.Bucket {
 	out := make([]status.Bucket, 0, len(of))
 	for _, b := range of {
 		to := status.Bucket{
-			Start: b.Start, UpSeconds: b.Up.Seconds(), DownSeconds: b.Down.Seconds(), UnknownSeconds: b.Unknown.Seconds(),
+			Start: b.Start, UpSeconds: inSeconds(b.Up), DownSeconds: inSeconds(b.Down), UnknownSeconds: inSeconds(b.Unknown.Round(time.Millisecond)),
 			Probes: b.Probes,
 		}
 		if b.Probes > 0 {

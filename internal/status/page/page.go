@@ -48,7 +48,9 @@ type View struct {
 func New() *Page {
 	functions := template.FuncMap{
 		"lasting": status.Lasting, "size": status.Size, "percent": status.Percent, "moment": status.Moment,
-		"ago":  func(now, then time.Time) string { return status.Lasting(max(0, now.Sub(then).Seconds())) },
+		"ago":   func(now, then time.Time) string { return status.Lasting(max(0, now.Sub(then).Seconds())) },
+		"brief": status.Brief, "rows": func(now time.Time, list []status.Outage) rows { return rows{now, list} },
+		"restarts": splitRestarts, "observed": observed,
 		"date": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"plot": newPlot, "states": states, "title": title, "firstTen": firstTen,
 		"meter": meter, "kind": restartKind, "deref": func(p *bool) bool { return p != nil && *p },
@@ -94,6 +96,43 @@ type window struct {
 	Sum       status.Window
 	Series    status.Series
 	From      string
+}
+
+// rows are outages of a table.
+type rows struct {
+	Now  time.Time
+	List []status.Outage
+}
+
+// observed is for how long a window was, 0 when that was nearly all the time.
+func observed(w status.Window) float64 {
+	if seen := w.UpSeconds + w.DownSeconds; w.UnknownSeconds > 0.02*seen {
+		return seen
+	}
+	return 0
+}
+
+// restarts are split into those that were seen, those that were not, and those that can't be told.
+type restarts struct {
+	Seen         []status.Restart
+	None, Hidden string
+}
+
+func splitRestarts(all []status.Restart) restarts {
+	var out restarts
+	var none, hidden []string
+	for _, r := range all {
+		switch {
+		case r.Count == nil:
+			hidden = append(hidden, r.Kind)
+		case *r.Count > 0:
+			out.Seen = append(out.Seen, r)
+		default:
+			none = append(none, r.Kind)
+		}
+	}
+	out.None, out.Hidden = strings.Join(none, ", "), strings.Join(hidden, ", ")
+	return out
 }
 
 // title begins a sentence.
