@@ -70,13 +70,24 @@ type prometheusServer struct{ url string }
 
 func startPrometheus(t *testing.T, target string) prometheusServer {
 	t.Helper()
+	return startPrometheusWith(t, fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n"+
+		"  - job_name: postgres\n    static_configs: [{targets: [%q]}]\n", target), nil)
+}
+
+// startPrometheusWith takes a whole configuration, and files beside it.
+func startPrometheusWith(t *testing.T, config string, files map[string]string) prometheusServer {
+	t.Helper()
 	port, err := pgtest.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n"+
-		"  - job_name: postgres\n    static_configs: [{targets: [%q]}]\n", target)
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@
 #   install.sh postgres_exporter  what `make bench` compares with
 #   install.sh pgbackrest         pgBackRest
 #   install.sh s3                 a server that speaks S3 (versitygw), built by Go
+#   install.sh promtool           a promtool that knows Kubernetes, as Debian's does not, built by Go
+#   install.sh patroni            Patroni and etcd, as Debian has them
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
 #
@@ -22,6 +24,7 @@ declare -A npm_version=(
 )
 
 versitygw=v1.8.0
+promtool=v0.316.0
 
 # Root's servers run as another user, who can't look into root's home.
 if [ "$(id -u)" = 0 ]; then cache=/opt/pg_reliability; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pg_reliability; fi
@@ -170,8 +173,22 @@ for what in "$@"; do
         (cd / && GOFLAGS=-mod=mod CGO_ENABLED=0 GOBIN="$cache/bin" go install "github.com/versity/versitygw/cmd/versitygw@$versitygw")
         ln -sf versitygw "$cache/bin/.versitygw-$versitygw"
       } ;;
+    promtool)
+      # Pinned; without the other ways to find targets, whose modules are half of the cloud.
+      [ -x "$cache/bin/.promtool-$promtool" ] || {
+        say "promtool $promtool -> $cache/bin"
+        mkdir -p "$cache/bin"
+        tmp=$(mktemp -d "$cache/.tmp-XXXXXX")
+        (cd / && GOFLAGS=-mod=mod CGO_ENABLED=0 GOBIN="$tmp" go install -tags remove_all_sd,enable_kubernetes_sd,enable_dns_sd "github.com/prometheus/prometheus/cmd/promtool@$promtool")
+        mv "$tmp/promtool" "$cache/bin/promtool-kubernetes"
+        rmdir "$tmp"
+        ln -sf promtool-kubernetes "$cache/bin/.promtool-$promtool"
+      } ;;
+    patroni)
+      { command -v patroni && command -v patronictl && command -v etcd; } >/dev/null || packages 'patroni etcd-server python3-etcd' ||
+        die "Patroni and etcd are not installed. Install the packages patroni, etcd-server and python3-etcd." ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
     docker) engine_that_runs ;;
-    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, versions or docker" ;;
+    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, versions or docker" ;;
   esac
 done
