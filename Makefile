@@ -27,7 +27,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # What the tests talk to.
-parts := server prometheus alertmanager pgbouncer pgbackrest s3
+parts := server prometheus alertmanager pgbouncer pgbackrest s3 browser
 install := internal/pgtest/install.sh
 lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 

@@ -288,7 +288,7 @@ func reservedNames(registry *prometheus.Registry, sources []collector.ScheduledS
 		}
 	}
 	// A prober that never runs, for the names on the pages of a fleet.
-	o.Probe.Target, o.Probe.Logger, o.Probe.Write = "none", o.Logger, false
+	o.Probe.Target, o.Probe.Logger, o.Probe.Write, o.Probe.StateDir = "none", o.Logger, false, ""
 	prober, err := probe.New(o.Probe)
 	if err != nil {
 		return nil, err

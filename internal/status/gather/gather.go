@@ -89,7 +89,11 @@ type Windows struct{ Hour, Day, Month bool }
 
 // Status is the answer at a moment. It waits at most 0.3 s.
 func (g *Gatherer) Status(ctx context.Context, now time.Time, judged Judged, windows Windows) status.Status {
-	m := g.measure(ctx)
+	var since time.Time // of what holds now: what was measured before tells of another state
+	if judged.State.Since != nil && !judged.State.Since.After(now) {
+		since = *judged.State.Since
+	}
+	m := g.measure(ctx, since)
 	s := status.Status{
 		SchemaVersion: status.SchemaVersion,
 		GeneratedAt:   now.UTC(),
@@ -103,7 +107,10 @@ func (g *Gatherer) Status(ctx context.Context, now time.Time, judged Judged, win
 	g.prober(&s, now, windows)
 	if m != nil {
 		s.MeasuredAt = &m.at
-		s.Connections, s.Replication, s.Container = m.page.connections(), m.page.replication(), m.page.container()
+		s.Container = m.page.container()
+		if !m.at.Before(since) {
+			s.Connections, s.Replication = m.page.connections(), m.page.replication()
+		}
 		s.Volumes = m.page.volumes(g.o.Volumes, g.o.Trends)
 		s.Backups = g.backups(m.page, now)
 	}
@@ -119,8 +126,8 @@ type measurement struct {
 }
 
 // measure returns the newest collection, after waiting a moment for a newer one if it is time for that.
-func (g *Gatherer) measure(ctx context.Context) *measurement {
-	done := g.refresh()
+func (g *Gatherer) measure(ctx context.Context, since time.Time) *measurement {
+	done := g.refresh(since)
 	if done != nil {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
@@ -135,15 +142,15 @@ func (g *Gatherer) measure(ctx context.Context) *measurement {
 	return g.newest
 }
 
-// refresh begins a collection when the newest is too old, and returns what is closed at its end; nil when there is
-// nothing to wait for.
-func (g *Gatherer) refresh() <-chan struct{} {
+// refresh begins a collection when the newest is too old or from before a change, and returns what is closed at its end;
+// nil when there is nothing to wait for.
+func (g *Gatherer) refresh(since time.Time) <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case g.running != nil:
 		return g.running
-	case g.newest != nil && time.Since(g.newest.at) < measureEvery:
+	case g.newest != nil && time.Since(g.newest.at) < measureEvery && !g.newest.at.Before(since):
 		return nil
 	}
 	done := make(chan struct{})
