@@ -1,5 +1,7 @@
 package dashboards
 
+import "fmt"
+
 // backups: can I restore, to when, and how fast?
 func backups(s *sources) board {
 	return board{
@@ -15,7 +17,7 @@ func backups(s *sources) board {
 				across(8, backupSizes(s), backupCounts(s)),
 			),
 			section("What went wrong?",
-				across(7, lastFailures(s), failedRuns(s), failedVerifications(s)),
+				across(7, lastFailures(s), failures(s)),
 			),
 			section("Point-in-time recovery and off-site copies",
 				across(8, archiveLag(s), archiveQueue(s), offsiteHistory()),
@@ -66,18 +68,17 @@ func goodBackups(s *sources) *panel {
 }
 
 func lastRun(s *sources) *panel {
-	return stat("Last run", "Whether the newest run that ended was good. Why it failed is in the table below.").
-		query(`max(pg_reliability_backup_last_failure_timestamp_seconds{$here} > bool pg_reliability_backup_last_success_timestamp_seconds{$here}
+	return stat("Last run", "RUNNING: one is under way. Otherwise whether the newest one was good; why it failed is in the table below.").
+		query(`max(2 * (pg_reliability_backup_running_since_timestamp_seconds{$here} > bool 0)
+  or on (job, instance) pg_reliability_backup_last_failure_timestamp_seconds{$here} > bool pg_reliability_backup_last_success_timestamp_seconds{$here}
   or on (job, instance) 0 * pg_reliability_backup_last_failure_timestamp_seconds{$here} + 1
   or on (job, instance) 0 * pg_reliability_backup_last_success_timestamp_seconds{$here})`, "").
-		word(0, "GOOD", fine).word(1, "FAILED", ticket).none("no run yet").runbooks(s, "PostgresBackupFailed")
+		word(0, "GOOD", fine).word(1, "FAILED", ticket).word(2, "RUNNING", neutral).none("no run yet").runbooks(s, "PostgresBackupFailed")
 }
 
 func nextRun(s *sources) *panel {
-	return stat("Next run", "When the daemon begins its next run, and how long the present one has taken. Red: late by more than "+
-		s.say("backup_late_seconds")+"; the job is silent.").
-		query(`min(pg_reliability_backup_next_run_timestamp_seconds{$here} - time())`, "in").
-		query(`max(time() - pg_reliability_backup_running_since_timestamp_seconds{$here})`, "running for").of("B", judged(plain(neutral))).
+	return stat("Next run in", "When the daemon begins its next run. Red: late by more than "+s.say("backup_late_seconds")+"; the job is silent.").
+		query(`min(pg_reliability_backup_next_run_timestamp_seconds{$here} - time())`, "").
 		unit("s").decimals(0).thresholds(steps{{nil, page}, {-s.value("backup_late_seconds"), fine}}).
 		none("no schedule known").runbooks(s, "PostgresBackupJobSilent")
 }
@@ -110,30 +111,30 @@ func autoRestore(s *sources) *panel {
 
 func backupAges(s *sources) *panel {
 	return series("Age of the newest backup", "Each backup is a drop to zero. The line is the limit where no schedule is known, "+s.say("backup_age_seconds")+".").
-		query(`pg_reliability_backup_age_seconds{$here}`, "good {{instance}}").
-		query(`pg_reliability_backup_verified_age_seconds{$here}`, "proved {{instance}}").of("B", lineStyle(4, 4)).
+		query(`max by (instance) (pg_reliability_backup_age_seconds{$here})`, "good {{instance}}").
+		query(`max by (instance) (pg_reliability_backup_verified_age_seconds{$here})`, "proved {{instance}}").of("B", lineStyle(4, 4)).
 		unit("s").thresholds(s.above("", "backup_age_seconds")).none("no good backup").runbooks(s, "PostgresBackupTooOld")
 }
 
 func backupDurations(s *sources) *panel {
 	return series("How long backup and restore take", "The line is the restore's objective, "+s.say("restore_objective_seconds")+". Growing towards it: a restore from files "+
 		"(pgBackRest) or with more jobs is faster.").
-		query(`pg_reliability_backup_restore_duration_seconds{$here}`, "restore {{instance}}").
-		query(`pg_reliability_backup_last_duration_seconds{$here}`, "backup {{instance}}").
+		query(`max by (instance) (pg_reliability_backup_restore_duration_seconds{$here})`, "restore {{instance}}").
+		query(`max by (instance) (pg_reliability_backup_last_duration_seconds{$here})`, "backup {{instance}}").
 		unit("s").steppy().thresholds(s.above("", "restore_objective_seconds")).none("no backup measured").runbooks(s, "PostgresRestoreSlow")
 }
 
 func backupSizes(s *sources) *panel {
 	return series("Size of the newest backup", "A backup of less than "+s.say("backup_size_ratio")+" of the one before is a ticket: something may be missing. The other line is all backups together.").
-		query(`pg_reliability_backup_last_size_bytes{$here}`, "newest {{instance}}").
-		query(`pg_reliability_backup_repository_size_bytes{$here}`, "all {{instance}}").of("B", lineStyle(4, 4)).
+		query(`max by (instance) (pg_reliability_backup_last_size_bytes{$here})`, "newest {{instance}}").
+		query(`max by (instance) (pg_reliability_backup_repository_size_bytes{$here})`, "all {{instance}}").of("B", lineStyle(4, 4)).
 		unit("bytes").steppy().none("no backup").runbooks(s, "PostgresBackupTooSmall")
 }
 
 func backupCounts(s *sources) *panel {
 	return series("Backups in the repository", "By state, against what retention keeps. suspect: its last check failed for a reason that may pass. damaged: a file is missing or wrong.").
-		query(`sum by (state) (pg_reliability_backup_count{$here})`, "{{state}}").
-		query(`sum(pg_reliability_backup_retention_target{$here})`, "kept").
+		query(`sum by (state) (max by (instance, state) (pg_reliability_backup_count{$here}))`, "{{state}}").
+		query(`sum(max by (instance) (pg_reliability_backup_retention_target{$here}))`, "kept").
 		unit("short").decimals(0).steppy().stacked().
 		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).
 		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}}, property{"custom.fillOpacity", 0}).
@@ -148,16 +149,14 @@ func lastFailures(s *sources) *panel {
 		none("no run has failed").runbooks(s, "PostgresBackupFailed")
 }
 
-func failedRuns(s *sources) *panel {
-	return bars("Failed runs", "In the time shown, by reason.").
-		query(`round(sum by (reason) (increase(pg_reliability_backup_runs_total{$here, result="failure"}[$__range]))) > 0`, "{{reason}}").
-		unit("short").thresholds(plain(ticket)).none("none failed").runbooks(s, "PostgresBackupFailed")
-}
-
-func failedVerifications(s *sources) *panel {
-	return bars("Failed verifications", "Backups that could not be restored, or differed from their manifest, in the time shown, by reason.").
-		query(`round(sum by (reason) (increase(pg_reliability_backup_verifications_total{$here, result="failure"}[$__range]))) > 0`, "{{reason}}").
-		unit("short").thresholds(plain(page)).none("none failed").runbooks(s, "PostgresBackupUnverified", "PostgresBackupDamaged")
+func failures(s *sources) *panel {
+	// The exporter and the daemon may both tell of one repository: the higher count is taken.
+	count := func(kind, metric string) string {
+		return fmt.Sprintf(`label_replace(sum by (reason) (max by (instance, reason) (increase(%s{$here, result="failure"}[$__range]))), "kind", %q, "", "")`, metric, kind)
+	}
+	return bars("Failures by reason", "In the time shown. A verification fails when a backup can't be restored or differs from its manifest: look at the older ones at once.").
+		query("round("+count("run", "pg_reliability_backup_runs_total")+" or "+count("verification", "pg_reliability_backup_verifications_total")+") > 0", "{{kind}}: {{reason}}").
+		unit("short").thresholds(plain(ticket)).none("nothing failed").runbooks(s, "PostgresBackupFailed", "PostgresBackupUnverified", "PostgresBackupDamaged")
 }
 
 func archiveLag(s *sources) *panel {
@@ -175,6 +174,6 @@ func archiveQueue(s *sources) *panel {
 
 func offsiteHistory() *panel {
 	return series("Off-site copies", "How many backups have a complete copy elsewhere.").
-		query(`pg_reliability_backup_offsite_copies{$here}`, "{{instance}}").
+		query(`max by (instance) (pg_reliability_backup_offsite_copies{$here})`, "{{instance}}").
 		unit("short").decimals(0).steppy().none("no off-site copies")
 }

@@ -1,6 +1,9 @@
 package dashboards
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // capacity: what runs out, and when?
 func capacity(s *sources) board {
@@ -88,12 +91,9 @@ func pendingRestart(s *sources) *panel {
 		none("unknown").runbooks(s, "PostgresPendingRestart")
 }
 
-// requestedHourly is the rate of checkpoints on demand, in the alert's unit.
-const requestedHourly = `3600 * rate(pg_stat_bgwriter_checkpoints_req_total{$here}[%s])`
-
 func checkpointsHourly(s *sources) *panel {
 	return stat("Requested checkpoints per hour", "Over the time shown. More than "+s.say("checkpoints_requested_count")+": max_wal_size is too small for the load.").
-		query("max("+fmt.Sprintf(requestedHourly, "$__range")+")", "").unit("short").decimals(1).
+		query(`max(3600 / $__range_s * increase(pg_stat_bgwriter_checkpoints_req_total{$here}[$__range]))`, "").unit("short").decimals(1).
 		thresholds(s.above("checkpoints_requested_count", "")).none("unknown").runbooks(s, "PostgresCheckpointsFrequent")
 }
 
@@ -137,17 +137,19 @@ func freezeDue(s *sources) *panel {
 }
 
 func deadRows(s *sources) *panel {
-	worst := `topk(15, pg_stat_user_tables_n_dead_tup{$here} > 0)`
-	of := func(metric string) string { return metric + `{$here} and ` + worst }
-	return table("Tables with the most dead rows", "Share: of all rows, red above "+s.say("dead_rows_ratio")+" (an alert with more than "+s.say("dead_rows_count")+" of them). Never vacuumed in spite of many: look for a long transaction, "+
+	worst := `topk(15, pg_stat_user_tables_n_dead_tup{$here})`
+	latest := func(what string) string { // by hand or by autovacuum
+		return strings.ReplaceAll(`((pg_stat_user_tables_last_WHAT{$here} >= pg_stat_user_tables_last_autoWHAT{$here}) or pg_stat_user_tables_last_autoWHAT{$here} or pg_stat_user_tables_last_WHAT{$here})`, "WHAT", what)
+	}
+	return table("Tables with the most dead rows", "Share: of all rows, red above "+s.say("dead_rows_ratio")+" (an alert with more than "+s.say("dead_rows_count")+" of them). Not vacuumed in spite of many: look for a long transaction, "+
 		"a slot or a prepared transaction that holds vacuum up.").
 		label("instance", "Instance").label("datname", "Database").label("schemaname", "Schema").label("relname", "Table").
 		column("Dead rows", worst, unit("locale")).
-		column("Share", `pg_stat_user_tables_n_dead_tup{$here} / (pg_stat_user_tables_n_dead_tup{$here} + pg_stat_user_tables_n_live_tup{$here}) and `+worst,
+		column("Share", `pg_stat_user_tables_n_dead_tup{$here} / (pg_stat_user_tables_n_dead_tup{$here} + pg_stat_user_tables_n_live_tup{$here} > 0) and `+worst,
 			unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("dead_rows_ratio", ""))).
-		column("Autovacuumed", "1000 * ("+of("pg_stat_user_tables_last_autovacuum")+")", unit("dateTimeFromNow")).
-		column("Analyzed", "1000 * ("+of("pg_stat_user_tables_last_autoanalyze")+")", unit("dateTimeFromNow")).
-		column("Size", of("pg_stat_user_tables_table_size_bytes"), unit("bytes")).
+		column("Vacuumed", "1000 * ("+latest("vacuum")+" and "+worst+")", unit("dateTimeFromNow")).
+		column("Analyzed", "1000 * ("+latest("analyze")+" and "+worst+")", unit("dateTimeFromNow")).
+		column("Size", `pg_stat_user_tables_table_size_bytes{$here} and `+worst, unit("bytes")).
 		sorted("Dead rows").none("no dead rows").runbooks(s, "PostgresAutovacuumBehind")
 }
 
@@ -159,7 +161,7 @@ func walFiles() *panel {
 
 func checkpointsHistory(s *sources) *panel {
 	return series("Checkpoints per hour", "requested ones come early because max_wal_size is reached: above the line, "+s.say("checkpoints_requested_count")+", raise it.").
-		query(fmt.Sprintf(requestedHourly, "$__rate_interval"), "requested {{instance}}").
+		query(`3600 * rate(pg_stat_bgwriter_checkpoints_req_total{$here}[$__rate_interval])`, "requested {{instance}}").
 		query(`3600 * rate(pg_stat_bgwriter_checkpoints_timed_total{$here}[$__rate_interval])`, "timed {{instance}}").of("B", lineStyle(4, 4)).
 		unit("short").thresholds(s.above("checkpoints_requested_count", "")).none("unknown").runbooks(s, "PostgresCheckpointsFrequent")
 }

@@ -18,7 +18,7 @@ func overview(s *sources) board {
 		rows: []row{
 			section("Is it all right now?",
 				across(4, alertsFiring(), serverState(s), availability(s), budgetLeft(s), restarts(), connectionsUsed(s)),
-				across(6, recoveryPoint(s).wide(4), recoveryTime(s).wide(4), diskFullIn(s).wide(4), roles().wide(12)),
+				across(6, recoveryPoint(s).wide(4), recoveryTime(s).wide(4), diskFullIn(s).wide(4), checksumFailures(s).wide(4), roles().wide(8)),
 			),
 			section("What do users notice?",
 				across(8, probeLatency(s), probesFailed(s)),
@@ -99,11 +99,13 @@ func recoveryTime(s *sources) *panel {
 }
 
 func diskFullIn(s *sources) *panel {
-	return stat("Disk full in", "At the pace of the time shown, for the volume that is full first. What to delete, and what never, is in the runbook.").
-		query(fmt.Sprintf(`min(pg_reliability_volume_available_bytes{$here} / (-deriv(pg_reliability_volume_available_bytes{$here}[$__range]) > 0) < %d)
-  or 0 * max(pg_reliability_volume_size_bytes{$here}) - 1`, farAway), "").
+	return stat("Disk full in", fmt.Sprintf("At the pace of the time shown, for the volume that is full first; said only of volumes with less than %s free, and watched for all that time. "+
+		"What to delete, and what never, is in the runbook.", s.say("disk_fills_below_ratio"))).
+		query(fmt.Sprintf(`min(pg_reliability_volume_available_bytes{$here} / (-deriv(pg_reliability_volume_available_bytes{$here}[$__range]) > 0) < %d
+    and pgr:disk:used_ratio{$here} > 1 - %v and pg_reliability_volume_available_bytes{$here} offset $__range)
+  or 0 * max(pg_reliability_volume_size_bytes{$here}) - 1`, farAway, s.value("disk_fills_below_ratio")), "").
 		unit("s").decimals(1).thresholds(s.below("disk_fills_ticket_seconds", "disk_fills_page_seconds")).
-		word(-1, "not filling", fine).none("no volume watched").leads("Capacity", "pgr-capacity").runbooks(s, "PostgresDiskFillsSoon", "PostgresDiskFull")
+		word(-1, "not soon", fine).none("no volume watched").leads("Capacity", "pgr-capacity").runbooks(s, "PostgresDiskFillsSoon", "PostgresDiskFull")
 }
 
 func roles() *panel {
@@ -153,7 +155,7 @@ func alertList(s *sources) *panel {
 			wordFor("critical", "page", page, 0), wordFor("warning", "ticket", ticket, 1), wordFor("info", "info", neutral, 2))).
 		label("instance", "Instance").
 		column("Since", `1000 * (ALERTS_FOR_STATE{$around, alertname!="Watchdog"} and ignoring (alertstate) ALERTS{$around, alertstate="firing"})`, unit("dateTimeFromNow")).
-		sorted("Severity").none("no alert fires")
+		sortedUp("Severity").none("no alert fires")
 }
 
 func outageList(s *sources) *panel {
@@ -181,9 +183,9 @@ func recoveryTimes(s *sources) *panel {
 }
 
 func restartList(s *sources) *panel {
-	return table("Restarts by kind", "The newest of each kind, and how many in the time shown. Kinds that can't be observed are missing.").
+	return table("Restarts by kind", "The newest of each kind, and how many in the time shown. container: by the container engine, for want of memory perhaps.").
 		label("instance", "Instance").label("kind", "Kind").
-		column("Count", `round(increase(pg_reliability_restarts_total{$here}[$__range]))`, unit("short"), width(80)).
+		column("Count", `round(increase(pg_reliability_restarts_total{$here}[$__range])) > 0`, unit("short"), width(80)).
 		column("Newest", `1000 * pg_reliability_last_restart_timestamp_seconds{$here}`, unit("dateTimeFromNow")).
-		sorted("Count").none("no restarts").runbooks(s, "PostgresCrashRecovery", "PostgresRestartLoop")
+		sorted("Newest").none("no restarts").runbooks(s, "PostgresCrashRecovery", "PostgresRestarted", "PostgresRestartLoop", "PostgresFailover", "PostgresContainerRestarted", "PostgresContainerOOMKilled")
 }

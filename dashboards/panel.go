@@ -169,6 +169,12 @@ func (p *panel) summed() *panel {
 // steppy draws what holds until it changes.
 func (p *panel) steppy() *panel { p.custom["lineInterpolation"] = "stepAfter"; return p }
 
+// renamed takes what a regular expression matches out of the series' names, or replaces it.
+func (p *panel) renamed(pattern, by string) *panel {
+	p.transformations = append(p.transformations, object{"id": "renameByRegex", "options": object{"regex": pattern, "renamePattern": by}})
+	return p
+}
+
 // option sets one of the kind's own.
 func (p *panel) option(name string, value any) *panel { p.options[name] = value; return p }
 

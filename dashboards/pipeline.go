@@ -10,7 +10,7 @@ func pipeline(s *sources) board {
 		about: "Can I believe what I see, and will I hear of trouble? The way from the server through the exporter and Prometheus to Alertmanager.",
 		rows: []row{
 			section("Will I hear of trouble?",
-				across(4, watchdog(), exporterState(s), slowestScrape(s), collectorsFailing(s), rulesFailing(s), notificationsFailing(s)),
+				across(4, watchdog(s), exporterState(s), slowestScrape(s), collectorsFailing(s), rulesFailing(s), notificationsFailing(s)),
 			),
 			section("Exporter",
 				across(8, scrapeTimes(s), scrapeSamples()),
@@ -25,9 +25,9 @@ func pipeline(s *sources) board {
 	}
 }
 
-func watchdog() *panel {
+func watchdog(s *sources) *panel {
 	return stat("Alert rules", "RUN: Prometheus evaluates them; the watchdog, which always fires, is there. Whether its notification arrives is the dead man's switch to tell.").
-		query(`max(ALERTS{alertname="Watchdog", alertstate="firing"})`, "").word(1, "RUN", fine).none("NOT RUNNING")
+		query(`max(ALERTS{alertname="Watchdog", alertstate="firing"})`, "").word(1, "RUN", fine).none("NOT RUNNING").runbooks(s, "Watchdog")
 }
 
 func exporterState(s *sources) *panel {
@@ -109,7 +109,7 @@ func exporterList() *panel {
 
 func ruleTime() *panel {
 	return series("Rule evaluation", "Share of each group's interval that its evaluation takes. At 100 % evaluations are left out, and alerts come late.").
-		query(`topk(8, prometheus_rule_group_last_duration_seconds / prometheus_rule_group_interval_seconds)`, "{{rule_group}}").
+		query(`topk(8, prometheus_rule_group_last_duration_seconds / prometheus_rule_group_interval_seconds)`, "{{rule_group}}").renamed(".*;", "").
 		unit("percentunit").thresholds(from(1, page)).none("Prometheus not scraped")
 }
 
@@ -118,7 +118,7 @@ func notifications(s *sources) *panel {
 		query(`sum(rate(prometheus_notifications_sent_total[$__rate_interval]))`, "to Alertmanager").
 		query(`sum by (integration) (rate(alertmanager_notifications_total[$__rate_interval])) > 0`, "to {{integration}}").
 		query(`sum(rate(prometheus_notifications_errors_total[$__rate_interval]))`, "failed to Alertmanager").of("C", colored(page)).
-		query(`sum by (integration) (rate(alertmanager_notifications_failed_total[$__rate_interval])) > 0`, "failed to {{integration}}").of("D", colored(page)).
+		query(`sum(rate(alertmanager_notifications_failed_total[$__rate_interval]))`, "failed to people").of("D", colored(page)).
 		unit("ops").none("not scraped").runbooks(s, "PostgresNotificationsFailing")
 }
 

@@ -29,8 +29,10 @@ func replication(s *sources) board {
 
 func primaries(s *sources) *panel {
 	// Counted for a whole cluster: there is no job or instance.
-	return stat("Primaries", "Servers of one cluster that accept writes. More than one: SPLIT BRAIN, stop the wrong one at once.").
-		query(`max(pgr:cluster:primaries{cluster=~"$cluster"}) or 0 * max(pgr:cluster:standbys{cluster=~"$cluster"})`, "").decimals(0).
+	return stat("Primaries", "Servers of a cluster that accept writes; of the worst cluster. More than one: SPLIT BRAIN, stop the wrong one at once.").
+		query(`max(pgr:cluster:primaries{cluster=~"$cluster"} > 1)
+  or 0 * max(pgr:cluster:standbys{cluster=~"$cluster"} unless pgr:cluster:primaries{cluster=~"$cluster"})
+  or max(pgr:cluster:primaries{cluster=~"$cluster"})`, "").decimals(0).
 		thresholds(from(2, page)).word(0, "NO PRIMARY", page).word(1, "ONE", fine).word(2, "SPLIT BRAIN", page).
 		none("no recording yet").runbooks(s, "PostgresSplitBrain", "PostgresNoPrimary", "PostgresFailover")
 }
@@ -55,7 +57,7 @@ func worstBehind(s *sources) *panel {
 
 func slotRoom(s *sources) *panel {
 	return stat("Slots: room left", "Of the slot nearest to losing its WAL, the share of max_slot_wal_keep_size that is left. LOST: one is of no use any more.").
-		query(`min(pgr:slot_safe_wal:ratio{$here} unless on (job, instance) pg_reliability_slot_invalidated{$here} == 1) or -1 * max(pg_reliability_slot_invalidated{$here} == 1)`, "").
+		query(`min(pgr:slot_safe_wal:ratio{$here} unless on (job, instance, slot_name) pg_reliability_slot_invalidated{$here} == 1) or -1 * max(pg_reliability_slot_invalidated{$here} == 1)`, "").
 		unit("percentunit").decimals(0).word(-1, "LOST", page).thresholds(s.below("slot_safe_ticket_ratio", "slot_safe_page_ratio")).
 		none("no slot with a limit").runbooks(s, "PostgresSlotRetention", "PostgresSlotLost")
 }

@@ -11,6 +11,7 @@ type columns struct {
 	values        []string // titles of the value columns
 	each          bool     // a row for each distinct set of values in the time shown, not for now
 	sortBy        string
+	up            bool // lowest first
 }
 
 // table shows rows as of now: for each set of the label columns' values one.
@@ -55,6 +56,9 @@ func wordFor(value, text, color string, index int) object {
 	return object{"type": "value", "options": object{value: object{"text": text, "color": color, "index": index}}}
 }
 
+// sortedUp puts the lowest values, or the first in the alphabet, first.
+func (p *panel) sortedUp(title string) *panel { p.table.sortBy, p.table.up = title, true; return p }
+
 // filled colours the cell as its threshold or word says.
 func filled() property { return property{"custom.displayMode", "color-background-solid"} }
 
@@ -87,6 +91,6 @@ func (c *columns) complete(p *panel) {
 		"excludeByName": object{"Time": true}, "indexByName": order, "renameByName": rename,
 	}})
 	if c.sortBy != "" {
-		p.options["sortBy"] = []object{{"displayName": c.sortBy, "desc": true}}
+		p.options["sortBy"] = []object{{"displayName": c.sortBy, "desc": !c.up}}
 	}
 }
