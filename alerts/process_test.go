@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // process is a program that runs until the test ends, and can be killed and started again.
@@ -150,32 +150,7 @@ func get(url string) (string, error) {
 	return string(b), err
 }
 
-// ports hands out each port once, from below those the kernel gives to clients: many programs start at once here, and
-// one that finds another's port taken would look like the other.
-var ports struct {
-	sync.Mutex
-	next int
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	if ports.next == 0 {
-		ports.next = 20000 + os.Getpid()%1000*10
-	}
-	for ; ports.next < 32000; ports.next++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		ports.next++
-		return ports.next - 1
-	}
-	t.Fatal("no port is free between 20000 and 32000")
-	return 0
-}
+func freePort(t testing.TB) int { return stack.Port(t) }
 
 func freeAddress(t testing.TB) string {
 	t.Helper()

@@ -68,16 +68,16 @@ var gaugeLike = regexp.MustCompile(`(rate|increase)\((pg_\w+|up\b)`)
 // A rate of a gauge is a number without a meaning, which no alert should compare with.
 func TestOnlyCountersHaveRates(t *testing.T) {
 	t.Parallel()
-	types := metricTypes(t)
+	l := lookup(t, realPages(t))
 	_, _, rules := shipped(t)
 	for _, r := range rules {
 		for _, m := range gaugeLike.FindAllStringSubmatch(r.Expr, -1) {
 			name := m[2]
-			if base := strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count"); types[name] == "" && types[base] == "histogram" {
+			if base := strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count"); l.Type(name) == "" && l.Type(base) == "histogram" {
 				continue
 			}
-			if types[name] != "counter" {
-				t.Errorf("%s%s: %s of %s, which is a %s", r.Alert, r.Record, m[1], name, types[name])
+			if l.Type(name) != "counter" {
+				t.Errorf("%s%s: %s of %s, which is a %s", r.Alert, r.Record, m[1], name, l.Type(name))
 			}
 		}
 	}

@@ -18,8 +18,7 @@ type Stack struct {
 	// Root of the repository, absolute.
 	Root string
 
-	mu   sync.Mutex
-	port int // the next to try
+	mu sync.Mutex // of building
 }
 
 // New makes a stack below a directory that the test removes. root is where the repository is.
@@ -29,26 +28,41 @@ func New(t testing.TB, root string) *Stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Stack{Dir: t.TempDir(), Root: root, port: 20000 + os.Getpid()%1000*10}
+	return &Stack{Dir: t.TempDir(), Root: root}
+}
+
+// ports of this process; all its tests share them.
+var ports struct {
+	sync.Mutex
+	next int
 }
 
 // Port hands out each port once, from below those the kernel gives to clients: many programs start at once here, and
 // one that finds another's port taken would look like the other.
-func (s *Stack) Port(t testing.TB) int {
+func Port(t testing.TB) int {
 	t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for ; s.port < 32000; s.port++ {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", s.port))
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.next == 0 {
+		ports.next = 20000 + os.Getpid()%1000*10
+	}
+	for ; ports.next < 32000; ports.next++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports.next))
 		if err != nil {
 			continue
 		}
 		_ = l.Close()
-		s.port++
-		return s.port - 1
+		ports.next++
+		return ports.next - 1
 	}
 	t.Fatal("no port is free between 20000 and 32000")
 	return 0
+}
+
+// Port is one nobody else in this process is given.
+func (s *Stack) Port(t testing.TB) int {
+	t.Helper()
+	return Port(t)
 }
 
 // Address is one on this machine with a port of its own.

@@ -1,0 +1,85 @@
+package dashboards_test
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/pages"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
+)
+
+// exotic is what pages show only beside an object store or pgBackRest, or after what happens to none of the servers
+// here: the code must declare it. The test of the panels' data sees all but pgBackRest.
+var exotic = regexp.MustCompile(`^(pg_reliability_backup_(offsite_|wal_archived_)|pg_reliability_last_(outage|restart)_|pg_reliability_collector_errors_|` +
+	`pg_reliability_(oldest_snapshot|prepared_transactions_oldest|slot_xmin)_age_transactions|pg_stat_user_tables_last_)`)
+
+var legendLabel = regexp.MustCompile(`\{\{(\w+)\}\}`)
+
+// A panel that reads a metric or a label nobody exports stays empty: each is looked up on the real pages.
+func TestEveryMetricAndLabelIsOnARealPage(t *testing.T) {
+	programs := pages.New()
+	s := stack.New(t, "..")
+	programs.Programs(t, s)
+	programs.Backups(t, s)
+	pgtest.EachVersion(t, pages.Server(), func(t *testing.T, c *pgtest.Cluster) {
+		p := programs.Clone()
+		p.Servers(t, s, c)
+		l, err := pages.NewLookup(p, "..", rules(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		version, err := c.Query(t.Context(), "postgres", "current_setting('server_version_num')::int / 10000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Version, err = strconv.Atoi(version); err != nil {
+			t.Fatal(err)
+		}
+		l.Exotic = exotic
+		seen := map[string]bool{} // panels are on several boards
+		for _, name := range slices.Sorted(maps.Keys(shipped(t))) {
+			for _, p := range shipped(t)[name].Panels {
+				for _, q := range p.Targets {
+					if seen[q.Expr] {
+						continue
+					}
+					seen[q.Expr] = true
+					labels, errs := l.Check(asked(q.Expr))
+					for _, err := range errs {
+						t.Errorf("%s: %q %s: %v", name, p.Title, q.RefID, err)
+					}
+					for _, m := range legendLabel.FindAllStringSubmatch(q.LegendFormat, -1) {
+						if !slices.Contains(labels, m[1]) && !regexp.MustCompile(`"`+m[1]+`"`).MatchString(q.Expr) {
+							t.Errorf("%s: %q %s: no series it reads has the label %s of the legend", name, p.Title, q.RefID, m[1])
+						}
+					}
+				}
+			}
+		}
+		counters(t, l)
+	})
+}
+
+// counters fails where a rate is taken of what is no counter.
+func counters(t *testing.T, l *pages.Lookup) {
+	t.Helper()
+	for name, b := range shipped(t) {
+		for _, p := range b.Panels {
+			for _, q := range p.Targets {
+				for _, s := range pages.Selectors(asked(q.Expr)) {
+					rated := slices.Contains([]string{"rate", "irate", "increase"}, s.Function)
+					switch typ := l.Type(s.Metric); {
+					case rated && typ == "gauge":
+						t.Errorf("%s: %q %s: %s of the gauge %s", name, p.Title, q.RefID, s.Function, s.Metric)
+					case !rated && typ == "counter" && s.Metric != "pg_stat_database_checksum_failures": // any at all is bad
+						t.Errorf("%s: %q %s: the counter %s as it is", name, p.Title, q.RefID, s.Metric)
+					}
+				}
+			}
+		}
+	}
+}
