@@ -90,6 +90,10 @@ bench: ## Compare scrapes with Debian's prometheus-postgres-exporter on one serv
 docs: ## Write docs/metrics.md anew from the code
 	$(GO) test ./internal/docgen -update
 
+.PHONY: generate
+generate: ## Write the alerts' rules and the dashboards anew from their sources and thresholds
+	$(GO) generate ./alerts ./dashboards
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin
