@@ -33,10 +33,10 @@ lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make demo DEMO_SECONDS=60       ends by itself; DEMO_CHAOS=1 restarts and kills the server now and then'
-	@echo '  make test PACKAGES=./collector  one room only; TESTFLAGS="-run Restart -v" is passed on'
+	@echo '  make demo DEMO_SECONDS=60         ends by itself; DEMO_CHAOS=1 restarts and kills the server now and then'
+	@echo '  make test PACKAGES=./collector    one room only; TESTFLAGS="-run Restart -v" is passed on'
 
 .PHONY: build
 build: ## Build the programs of cmd/ into bin/ (static)
@@ -64,8 +64,14 @@ test-versions: ## Test what depends on the server's version on PostgreSQL 13 to 
 
 .PHONY: test-chaos
 test-chaos: ## Inject every fault with shortened durations and hear the alerts; as root; writes docs/chaos.md
-	@$(install) $(parts)
+	@$(install) $(parts) faketime
+	@if $(install) docker; then export PG_RELIABILITY_DOCKER=1; fi; set -x; \
 	PG_RELIABILITY_CHAOS=1 $(GO) test ./alerts -run Chaos -count=1 -timeout 15m
+
+.PHONY: test-prometheus3
+test-prometheus3: ## Test the alerts with Prometheus 3 instead of the package manager's; builds it, in some minutes
+	@$(install) $(parts) prometheus3
+	PROMETHEUS=3 $(GO) test ./alerts -count=1 -timeout 15m
 
 .PHONY: test-race
 test-race: ## Test everything with the race detector (needs a C compiler)

@@ -1,7 +1,10 @@
 package alerts_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +66,10 @@ type fault struct {
 	// hears anything.
 	want []alarm
 	may  []string
+	// lasts is when the alarm ends, where nothing that anybody does ends it sooner.
+	lasts string
+	// needs skips the fault where the machine lacks something, and says what.
+	needs func(*testing.T)
 }
 
 // The whole way: real PostgreSQL, our exporter, real Prometheus with our rules, real Alertmanager with our routes, and
@@ -84,9 +91,9 @@ func TestChaos(t *testing.T) {
 		}
 	})
 	// After all others, because it silences them.
-	t.Run("alertmanager-killed", func(t *testing.T) { w.deadMan(t, table) })
-	if m.all && !t.Failed() {
-		table.write(t)
+	t.Run(deadManFault, func(t *testing.T) { w.deadMan(t, table) })
+	if m.all {
+		table.write(t) // of those that passed
 	}
 }
 
@@ -99,13 +106,23 @@ type scene struct {
 	standby  *pgtest.Cluster
 	exporter *process
 	proxy    *pgtest.Proxy
-	volume   string // a small file system of its own; empty without
-	quit     func() // ends what inject began
+	watch    *watch
+	dsn      string    // as the exporter connects; the monitoring role's without one
+	args     []string  // further flags of the exporter
+	volume   string    // a small file system of its own; empty without
+	store    string    // a repository of backups; empty without
+	engine   string    // address of a container engine; empty without
+	job      *process  // the backup job, where Prometheus scrapes it; nil without
+	began    time.Time // what people hear is timed from here
+	quit     func()    // ends what inject began
 }
 
 // play sets a scene, waits until all is well, injects the fault, times what people hear, heals it, times that too.
 func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
-	s := &scene{T: t, mode: w.mode, fault: f, quit: func() {}}
+	s := &scene{T: t, mode: w.mode, fault: f, watch: w, quit: func() {}}
+	if f.needs != nil {
+		f.needs(t)
+	}
 	if f.build == nil {
 		s.pg = newCluster(t, f.settings)
 	} else {
@@ -114,27 +131,33 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	if t.Failed() || t.Skipped() {
 		return
 	}
-	targets := []target{{cluster: f.name, instance: f.name}}
-	var args []string
-	if s.volume != "" {
-		args = append(args, "--volume=data="+s.volume)
+	if s.dsn == "" {
+		s.dsn = s.pg.MonitorDSN()
 	}
-	s.exporter = startExporter(t, s.pg.MonitorDSN(), args...)
-	targets[0].address = strings.TrimPrefix(s.exporter.url, "http://")
+	s.exporter = startExporter(t, s.dsn, s.args...)
+	targets := []target{{strings.TrimPrefix(s.exporter.url, "http://"), f.name, f.name}}
 	if s.standby != nil {
 		second := startExporter(t, s.standby.MonitorDSN())
 		targets = append(targets, target{strings.TrimPrefix(second.url, "http://"), f.name, f.name + "-standby"})
 	}
+	servers := len(targets)
+	if s.job != nil {
+		targets = append(targets, target{strings.TrimPrefix(s.job.url, "http://"), f.name, f.name + "-job"})
+	}
 	w.watch(t, targets)
 	defer w.unwatch(f.name)
-	w.waitCalm(t, f.name, len(targets))
+	if s.job != nil {
+		w.holds(t, 20*w.mode.scrape+30*time.Second, 1, fmt.Sprintf(`pgr:backup_target:known{instance="%s-job"} and on (instance) up == 1`, f.name))
+	}
+	w.waitCalm(t, f.name, servers)
 
 	began := time.Now()
+	s.began = began
 	f.inject(s)
 	heard := map[alarm]time.Duration{}
 	patience := w.mode.scaled(40*time.Minute) + 90*time.Second
 	for _, a := range f.want {
-		heard[a] = w.waitFor(s, a, false, began, patience)
+		heard[a] = w.waitFor(s, a, false, s.began, patience)
 	}
 	healed := time.Now()
 	if f.heal != nil {
@@ -143,7 +166,9 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	s.quit()
 	ended := map[alarm]time.Duration{}
 	for _, a := range f.want {
-		ended[a] = w.waitFor(s, a, true, healed, patience)
+		if f.lasts == "" {
+			ended[a] = w.waitFor(s, a, true, healed, patience)
+		}
 	}
 	if len(f.want) == 0 {
 		w.waitWell(t, f.name)
@@ -152,8 +177,12 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 		t.Errorf("the page came %s after the fault", heard[f.want[0]])
 	}
 	w.nothingElse(t, f, began)
-	table.add(f, heard, ended)
+	if !t.Failed() {
+		table.add(f, heard, ended)
+	}
 }
+
+const deadManFault = "alertmanager-killed"
 
 // deadMan kills Alertmanager: what alarms then is the silence of Watchdog.
 func (w *watch) deadMan(t *testing.T, table *chaosTable) {
@@ -173,7 +202,7 @@ func (w *watch) deadMan(t *testing.T, table *chaosTable) {
 	back := time.Now()
 	pgtest.Eventually(t, 2*silence+30*time.Second, func() error { return w.heardWithin(silence) })
 	a := alarm{"Watchdog", "silence", ""}
-	table.add(fault{name: "alertmanager-killed", about: "SIGKILL of Alertmanager; the dead man's switch alarms on the silence", want: []alarm{a}},
+	table.add(fault{name: deadManFault, about: "SIGKILL of Alertmanager; the dead man's switch alarms on the silence", want: []alarm{a}},
 		map[alarm]time.Duration{a: alarmed}, map[alarm]time.Duration{a: time.Since(back)})
 }
 
@@ -199,7 +228,11 @@ func (c *chaosTable) add(f fault, heard, ended map[alarm]time.Duration) {
 		if i > 0 {
 			name, about = "", ""
 		}
-		c.rows[f.name] += fmt.Sprintf("| %s | %s | %s (%s) | %.0f | %.0f |\n", name, about, a.name, a.severity, heard[a].Seconds(), ended[a].Seconds())
+		end := f.lasts
+		if end == "" {
+			end = fmt.Sprintf("%.0f", ended[a].Seconds())
+		}
+		c.rows[f.name] += fmt.Sprintf("| %s | %s | %s (%s) | %.0f | %s |\n", name, about, a.name, a.severity, heard[a].Seconds(), end)
 	}
 }
 
@@ -216,40 +249,65 @@ else was sent, but for what the test's list of faults allows with its reason.
 
 func (m mode) heading() string {
 	if m.compress == 1 {
-		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/. A fault that is missing here was not part of that run.\n"
+		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/. A fault that is missing here was not part of such a run.\n"
 	}
 	return fmt.Sprintf("## Compressed\n\nScrapes every second; how long a state must last before it is an alert, the windows that look back, and\n"+
 		"Alertmanager's intervals are divided by %.0f. The 30 s after which a server that is down pages are not.\n", m.compress)
 }
 
+// write puts the rows of this run in the place of their old ones. What was not part of the run stays as it was.
 func (c *chaosTable) write(t *testing.T) {
 	t.Helper()
-	var b strings.Builder
-	b.WriteString(c.mode.heading() + "\n| Fault | | Alert | To hear | To end |\n|---|---|---|--:|--:|\n")
-	for _, f := range faults() {
-		b.WriteString(c.rows[f.name])
-	}
-	b.WriteString(c.rows["alertmanager-killed"])
-	// The other mode's section stays.
-	other := mode{compress: 1}
-	if c.mode.compress == 1 {
-		other = mode{compress: 60}
-	}
-	sections := map[float64]string{c.mode.compress: b.String()}
-	if old, err := os.ReadFile(chaosFile); err == nil {
-		if _, section, found := strings.Cut(string(old), other.heading()); found {
-			section, _, _ = strings.Cut(section, "\n## ")
-			sections[other.compress] = other.heading() + strings.TrimRight(section, "\n") + "\n"
-		}
+	old, err := os.ReadFile(chaosFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
 	}
 	text := chaosHead
-	for _, compress := range []float64{1, 60} {
-		if s := sections[compress]; s != "" {
-			text += "\n" + s
+	for _, m := range []mode{{compress: 1}, {compress: 60}} {
+		rows := rowsOf(string(old), m)
+		if m.compress == c.mode.compress {
+			maps.Copy(rows, c.rows)
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		text += "\n" + m.heading() + "\n| Fault | | Alert | To hear | To end |\n|---|---|---|--:|--:|\n"
+		for _, f := range append(faults(), fault{name: deadManFault}) {
+			text += rows[f.name]
 		}
 	}
 	if err := os.WriteFile(chaosFile, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// rowsOf are a table's rows in docs/chaos.md, by fault.
+func rowsOf(text string, m mode) map[string]string {
+	rows := map[string]string{}
+	title, _, _ := strings.Cut(m.heading(), "\n")
+	_, section, _ := strings.Cut(text, title+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	name := ""
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 3 || !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| Fault ") {
+			continue
+		}
+		if first := strings.TrimSpace(cells[1]); first != "" { // further alerts of a fault don't repeat its name
+			name = first
+		}
+		rows[name] += line
+	}
+	return rows
+}
+
+func TestRowsThatWereNotRunStay(t *testing.T) {
+	m := mode{compress: 60}
+	text := chaosHead + "\n" + mode{compress: 1}.heading() + "\n| a | real |\n\n" + m.heading() +
+		"\n| Fault | | Alert |\n|---|---|---|\n| a | one | x |\n|  |  | y |\n| b | two | z |\n"
+	want := map[string]string{"a": "| a | one | x |\n|  |  | y |\n", "b": "| b | two | z |\n"}
+	if got := rowsOf(text, m); !maps.Equal(got, want) {
+		t.Errorf("rows: %q, want %q", got, want)
 	}
 }
 
@@ -259,15 +317,20 @@ func TestChaosTableListsEveryFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range faults() {
-		if !strings.Contains(string(b), "| "+f.name+" |") {
-			t.Errorf("docs/chaos.md does not have %s. HINT: Run PG_RELIABILITY_CHAOS=1 go test ./alerts -run Chaos", f.name)
+	rows := rowsOf(string(b), mode{compress: 60})
+	for _, f := range append(faults(), fault{name: deadManFault}) {
+		if rows[f.name] == "" {
+			t.Errorf("docs/chaos.md does not have %s. HINT: Run make test-chaos", f.name)
 		}
 		for _, a := range f.want {
-			if !strings.Contains(string(b), fmt.Sprintf("| %s (%s) |", a.name, a.severity)) {
+			if !strings.Contains(rows[f.name], fmt.Sprintf("| %s (%s) |", a.name, a.severity)) {
 				t.Errorf("docs/chaos.md does not have %s for %s", a.name, f.name)
 			}
 		}
+		delete(rows, f.name)
+	}
+	for name := range rows {
+		t.Errorf("docs/chaos.md has %s, which is no fault", name)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -21,7 +22,12 @@ import (
 // burn the hour's share of the error budget, which is never muted.
 var longOutage = []string{"PostgresRecoverySlow", "PostgresErrorBudgetBurn"}
 
+// faults are all but the death of Alertmanager, which is nobody's who is watched.
 func faults() []fault {
+	return slices.Concat(serverFaults(), backupFaults(), containerFaults())
+}
+
+func serverFaults() []fault {
 	return []fault{
 		{
 			name: "server-killed", about: "SIGKILL of the postmaster and its children, started again after the page", short: true,
@@ -84,13 +90,17 @@ func faults() []fault {
 		},
 		{
 			name: "volume-fills", about: "a volume fills by 1 % every 45 s, from 70 % to 97 %",
-			build: smallVolume, inject: fill,
-			heal: func(s *scene) {
-				s.quit()
-				s.must(errors.Join(os.Remove(filepath.Join(s.volume, "filler")), os.Remove(filepath.Join(s.volume, "data"))))
-			},
+			build: smallVolume, inject: fill, heal: empty,
 			want: []alarm{{name: "PostgresDiskFillsSoon", severity: "critical"}, {name: "PostgresDiskFull", severity: "warning"},
 				{name: "PostgresDiskFull", severity: "critical"}},
+		},
+		{
+			name: "volume-filled", about: "a volume fills at once, from 70 % to 97 %",
+			build: smallVolume, heal: empty,
+			inject: func(s *scene) {
+				s.must(os.WriteFile(filepath.Join(s.volume, "filler"), make([]byte, 27<<20), 0o600))
+			},
+			want: []alarm{{name: "PostgresDiskFull", severity: "critical"}}, // and no ticket of the same, nor that it will be full
 		},
 		{
 			name: "volume-read-only", about: "a volume is remounted read-only",
@@ -234,6 +244,7 @@ func smallVolume(s *scene) {
 	s.must(mount("-t", "tmpfs", "-o", "size=100m", "tmpfs", s.volume))
 	s.Cleanup(func() { _ = exec.Command("umount", s.volume).Run() })
 	s.must(os.WriteFile(filepath.Join(s.volume, "data"), make([]byte, 70<<20), 0o600))
+	s.args = append(s.args, "--volume=data="+s.volume)
 	s.pg = newCluster(s, nil)
 }
 
@@ -258,6 +269,11 @@ func fill(s *scene) {
 			}
 		}
 	}()
+}
+
+func empty(s *scene) {
+	s.quit()
+	s.must(errors.Join(os.Remove(filepath.Join(s.volume, "filler")), os.Remove(filepath.Join(s.volume, "data"))))
 }
 
 func (s *scene) archive(command string) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 // The two programs are built once for all tests, into a directory that outlives each of them.
@@ -54,10 +55,17 @@ func program(t testing.TB, name string) string {
 	return path
 }
 
-// tool finds one of Prometheus' programs under the names distributions give it. Missing ones fail the test: a skipped
-// test proves nothing.
+// tool finds one of Prometheus' programs under the names distributions give it, or, with PROMETHEUS=3 in the
+// environment, the one that install.sh prometheus3 builds. Missing ones fail the test: a skipped test proves nothing.
 func tool(t testing.TB, names ...string) string {
 	t.Helper()
+	if major := os.Getenv("PROMETHEUS"); major != "" && (names[0] == "prometheus" || names[0] == "promtool") {
+		path, err := pgtest.Tool(names[0]+major, "prometheus"+major)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path

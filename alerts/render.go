@@ -12,6 +12,8 @@ import (
 const (
 	// shortestRange holds enough samples for a rate when Prometheus scrapes once a second, as it does in compressed runs.
 	shortestRange = 5 * time.Second
+	// shortestState outlives one scrape that a busy machine lost.
+	shortestState = 2 * time.Second
 	// shortestInterval of a rule group.
 	shortestInterval = time.Second
 )
@@ -65,7 +67,7 @@ func (r *renderer) human(name string) (string, error) {
 func (r *renderer) say(name string) string { return r.config.Thresholds[name].Human() }
 
 // duration is how long a state must last.
-func (r *renderer) duration(text string) (string, error) { return r.shorten(text, 0) }
+func (r *renderer) duration(text string) (string, error) { return r.shorten(text, shortestState) }
 
 // window is how far an expression looks back.
 func (r *renderer) window(text string) (string, error) { return r.shorten(text, shortestRange) }

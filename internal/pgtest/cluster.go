@@ -48,6 +48,8 @@ type Options struct {
 	NoMonitorRole bool
 	// InitArgs are passed on to initdb.
 	InitArgs []string
+	// Env is added to the server's environment.
+	Env []string
 }
 
 // Cluster is one running server with its data directory.
@@ -56,6 +58,7 @@ type Cluster struct {
 	Dir     string // holds data/, and is the directory of the unix socket
 	Port    int
 
+	env     []string
 	ownsDir bool
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -84,7 +87,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 func prepare(o Options) (*Cluster, error) {
-	c := &Cluster{Install: o.Install, Dir: o.Dir, Port: o.Port}
+	c := &Cluster{Install: o.Install, Dir: o.Dir, Port: o.Port, env: o.Env}
 	var err error
 	if c.Install.BinDir == "" {
 		if c.Install, err = Find(0); err != nil {

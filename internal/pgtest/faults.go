@@ -32,6 +32,7 @@ func (c *Cluster) LaunchNoWait() error {
 	defer log.Close()
 	cmd := Command(c.Install.Bin("postgres"), "-D", c.DataDir(), "-p", strconv.Itoa(c.Port))
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(cmd.Env, c.env...)
 	if err := children.start(cmd); err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}

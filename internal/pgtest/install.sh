@@ -3,6 +3,7 @@
 #
 #   install.sh server             a PostgreSQL server with its client tools
 #   install.sh prometheus         Prometheus and promtool
+#   install.sh prometheus3        Prometheus 3 and promtool as prometheus3 and promtool3, built by Go, which takes minutes
 #   install.sh alertmanager       Alertmanager and amtool
 #   install.sh pgbouncer          PgBouncer
 #   install.sh postgres_exporter  what `make bench` compares with
@@ -12,6 +13,7 @@
 #   install.sh patroni            Patroni and etcd, as Debian has them
 #   install.sh browser            Chromium, and axe-core, which finds what hinders people with disabilities
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
+#   install.sh faketime           a library that tells a program another time
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
 #
 # The system's package manager is asked first. Without it, or without the right to use it, a server comes
@@ -25,7 +27,7 @@ declare -A npm_version=(
 )
 
 versitygw=v1.8.0
-promtool=v0.316.0
+prometheus3=v0.316.0 # 3.16.0
 axe=4.14.1
 
 # Root's servers run as another user, who can't look into root's home.
@@ -176,6 +178,21 @@ for what in "$@"; do
       command -v prometheus >/dev/null && command -v promtool >/dev/null ||
         packages prometheus golang-github-prometheus prometheus prometheus ||
         say "no Prometheus in the package manager, or no right to install it" ;;
+    prometheus3)
+      # Pinned, as promtool below; of the ways to find targets, files and HTTP stay.
+      [ -x "$cache/bin/.prometheus3-$prometheus3" ] || {
+        say "Prometheus $prometheus3 -> $cache/bin (some minutes)"
+        mkdir -p "$cache/bin"
+        tmp=$(mktemp -d "$cache/.tmp-XXXXXX")
+        # v0.316.0 is 3.16.0
+        (cd / && GOFLAGS=-mod=mod CGO_ENABLED=0 GOBIN="$tmp" go install -tags remove_all_sd,netgo \
+          -ldflags "-s -w -X github.com/prometheus/common/version.Version=3.${prometheus3#v0.3}" \
+          "github.com/prometheus/prometheus/cmd/prometheus@$prometheus3" "github.com/prometheus/prometheus/cmd/promtool@$prometheus3")
+        mv "$tmp/prometheus" "$cache/bin/prometheus3"
+        mv "$tmp/promtool" "$cache/bin/promtool3"
+        rmdir "$tmp"
+        ln -sf prometheus3 "$cache/bin/.prometheus3-$prometheus3"
+      } ;;
     alertmanager)
       { command -v alertmanager || command -v prometheus-alertmanager; } >/dev/null && command -v amtool >/dev/null ||
         packages prometheus-alertmanager golang-github-prometheus-alertmanager alertmanager alertmanager ||
@@ -198,14 +215,14 @@ for what in "$@"; do
       } ;;
     promtool)
       # Pinned; without the other ways to find targets, whose modules are half of the cloud.
-      [ -x "$cache/bin/.promtool-$promtool" ] || {
-        say "promtool $promtool -> $cache/bin"
+      [ -x "$cache/bin/.promtool-$prometheus3" ] || {
+        say "promtool $prometheus3 -> $cache/bin"
         mkdir -p "$cache/bin"
         tmp=$(mktemp -d "$cache/.tmp-XXXXXX")
-        (cd / && GOFLAGS=-mod=mod CGO_ENABLED=0 GOBIN="$tmp" go install -tags remove_all_sd,enable_kubernetes_sd,enable_dns_sd "github.com/prometheus/prometheus/cmd/promtool@$promtool")
+        (cd / && GOFLAGS=-mod=mod CGO_ENABLED=0 GOBIN="$tmp" go install -tags remove_all_sd,enable_kubernetes_sd,enable_dns_sd "github.com/prometheus/prometheus/cmd/promtool@$prometheus3")
         mv "$tmp/promtool" "$cache/bin/promtool-kubernetes"
         rmdir "$tmp"
-        ln -sf promtool-kubernetes "$cache/bin/.promtool-$promtool"
+        ln -sf promtool-kubernetes "$cache/bin/.promtool-$prometheus3"
       } ;;
     patroni)
       { command -v patroni && command -v patronictl && command -v etcd; } >/dev/null || packages 'patroni etcd-server python3-etcd' ||
@@ -214,7 +231,10 @@ for what in "$@"; do
       have_chromium || packages chromium chromium chromium || die "Chromium is not installed. Install the package chromium."
       axe_core ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
+    faketime)
+      compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ||
+        packages libfaketime libfaketime libfaketime libfaketime || die "libfaketime is not installed." ;;
     docker) engine_that_runs ;;
-    *) die "unknown part $what: server, prometheus, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions or docker" ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions, faketime or docker" ;;
   esac
 done
