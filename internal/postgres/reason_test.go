@@ -2,15 +2,8 @@ package postgres_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"strings"
@@ -140,7 +133,9 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 		expect(t, login(t, strings.Replace(monitor, "sslmode=disable", "sslmode=require", 1)), postgres.TLS)
 	})
 	t.Run("tls: unknown authority", func(t *testing.T) {
-		enableTLS(t, c)
+		if err := c.EnableTLS(ctx, time.Now().Add(time.Hour), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
 		expect(t, login(t, strings.Replace(monitor, "sslmode=disable", "sslmode=verify-full", 1)), postgres.TLS)
 		expect(t, login(t, strings.Replace(monitor, "sslmode=disable", "sslmode=require", 1)), postgres.OK)
 	})
@@ -314,40 +309,4 @@ func deafPort(t *testing.T) int {
 	}
 	t.Fatal("the queue does not fill")
 	return 0
-}
-
-// enableTLS gives the server a certificate that nobody vouches for.
-func enableTLS(t *testing.T, c *pgtest.Cluster) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(
-		c.WriteFile("server.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
-		c.WriteFile("server.key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-		c.Configure(map[string]string{"ssl": "on"}),
-		c.Reload(),
-	); err != nil {
-		t.Fatal(err)
-	}
-	pgtest.Eventually(t, 5*time.Second, func() error {
-		on, err := c.Query(context.Background(), "postgres", "current_setting('ssl')")
-		if err == nil && on != "on" {
-			err = errors.New("ssl is " + on)
-		}
-		return err
-	})
 }
