@@ -68,6 +68,9 @@ func TestInhibition(t *testing.T) {
 		"worse/db9/PostgresSlotRetention critical slot_name":  loud,
 		"worse/db9/PostgresSlotRetention warning slot_name":   muted,
 		"worse/db10/PostgresSlotRetention warning other_slot": loud,
+		"worse/db10/PostgresSequenceNearEnd critical orders":  loud,
+		"worse/db10/PostgresSequenceNearEnd warning orders":   muted,
+		"worse/db10/PostgresSequenceNearEnd warning items":    loud,
 	}
 	_, _, rules := shipped(t)
 	type alert struct {
@@ -86,7 +89,11 @@ func TestInhibition(t *testing.T) {
 			labels["instance"] = where[1]
 		}
 		if len(words) > 1 {
-			labels["volume"] = words[1]
+			label := "volume"
+			if where[2] == "PostgresSequenceNearEnd" {
+				label = "sequencename"
+			}
+			labels[label] = words[1]
 		}
 		for _, r := range rules {
 			if r.Alert == where[2] && r.Labels["severity"] == words[0] {

@@ -46,7 +46,12 @@ func (p *Pages) Servers(t testing.TB, s *stack.Stack, primary *pgtest.Cluster) {
 	ctx := context.Background()
 	damage(t, primary)
 	if err := primary.Exec(ctx, "CREATE TABLE orders AS SELECT g FROM generate_series(1, 100) AS g",
+		"CREATE SEQUENCE numbers", "GRANT SELECT ON SEQUENCE numbers TO "+pgtest.Monitor, "SELECT nextval('numbers')",
+		"CREATE ROLE app LOGIN VALID UNTIL '2099-01-01'",
 		"SELECT pg_create_physical_replication_slot('standby1', true)", "SELECT pg_switch_wal()"); err != nil {
+		t.Fatal(err)
+	}
+	if err := primary.EnableTLS(ctx, time.Now().Add(time.Hour), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	standby, err := primary.Standby(ctx)
@@ -58,10 +63,12 @@ func (p *Pages) Servers(t testing.TB, s *stack.Stack, primary *pgtest.Cluster) {
 	if err := primary.Exec(ctx, "CREATE TABLE archived ()", "SELECT pg_switch_wal()"); err != nil {
 		t.Fatal(err)
 	}
-	first := s.Exporter(t, primary.MonitorDSN(), "--state.dir=none", "--volume=data="+primary.DataDir())
+	first := s.Exporter(t, strings.Replace(primary.MonitorDSN(), "sslmode=disable", "sslmode=require", 1), "--state.dir=none", "--volume=data="+primary.DataDir())
 	second := s.Exporter(t, standby.MonitorDSN(), "--state.dir=none", "--volume=data="+standby.DataDir())
 	p.Scrape(t, first.URL, `kind="crash"`, `pg_stat_user_tables_n_dead_tup{`, "pg_reliability_archiver_failing ", "pg_settings_max_slot_wal_keep_size_bytes",
-		"pg_reliability_server_info{", "pg_reliability_archiver_ready_files", "pg_reliability_settings_pending_restart ")
+		"pg_reliability_server_info{", "pg_reliability_archiver_ready_files", "pg_reliability_settings_pending_restart ",
+		"pg_reliability_invalid_indexes{", "pg_reliability_sequence_used_ratio{", "pg_reliability_role_password_expiry_timestamp_seconds{",
+		"pg_reliability_tls_chain_expiry_timestamp_seconds ", "pg_reliability_clock_skew_seconds ")
 	p.Scrape(t, second.URL, "pg_reliability_replication_streaming 1", "pg_reliability_replication_behind_bytes")
 }
 
