@@ -41,6 +41,8 @@ type Listing struct {
 	Newest []catalog.Backup
 	// Good is the newest good one, nil without one.
 	Good *catalog.Backup
+	// RecoveryPoint is the newest moment whose state can be recovered, zero while there is none.
+	RecoveryPoint time.Time
 }
 
 // recentBackups are listed one by one.
@@ -50,8 +52,8 @@ const recentBackups = 5
 // nothing.
 func (c *Collector) Listing() *Listing { return c.listed.Load() }
 
-func listing(all []catalog.Backup) *Listing {
-	l := &Listing{}
+func listing(all []catalog.Backup, s catalog.State) *Listing {
+	l := &Listing{RecoveryPoint: recoveryPoint(all, s)}
 	for i := range all {
 		b := all[i]
 		b.Manifest.Files, b.Manifest.Databases = nil, nil // may be large
@@ -180,7 +182,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		c.listed.Store(nil)
 		return
 	}
-	c.listed.Store(listing(all))
+	c.listed.Store(listing(all, state))
 	e.gauge(d.up, 1)
 	for _, f := range c.pending {
 		state = state.TurnedAway(f)
@@ -397,27 +399,32 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 	}
 }
 
-// recovery sends how much would be lost, and how long it would take.
-func (e emitter) recovery(d descs, all []catalog.Backup, s catalog.State) {
-	var point, verified time.Time
-	var v *catalog.Verification
+// recoveryPoint is the newest good backup's, or as far as archived WAL leads from it. The list is newest first; a later
+// one in it is older, whatever its clock said.
+func recoveryPoint(all []catalog.Backup, s catalog.State) time.Time {
 	for i := range all {
 		b := &all[i]
 		if !b.Health.Good() {
 			continue
 		}
-		at := b.Manifest.RecoveryPoint
-		if s.WAL != nil && s.WAL.Engine == b.Manifest.Engine && s.WAL.ArchivedTo.After(at) {
-			at = s.WAL.ArchivedTo
+		if s.WAL != nil && s.WAL.Engine == b.Manifest.Engine && s.WAL.ArchivedTo.After(b.Manifest.RecoveryPoint) {
+			return s.WAL.ArchivedTo
 		}
-		if point.IsZero() { // newest first; a later one in the list is older, whatever its clock said
-			point = at
-		}
-		if b.Health == catalog.Verified && v == nil {
+		return b.Manifest.RecoveryPoint
+	}
+	return time.Time{}
+}
+
+// recovery sends how much would be lost, and how long it would take.
+func (e emitter) recovery(d descs, all []catalog.Backup, s catalog.State) {
+	var verified time.Time
+	var v *catalog.Verification
+	for i := range all {
+		if b := &all[i]; b.Health == catalog.Verified && v == nil {
 			v, verified = b.Status.Verified, b.VerifiedAt()
 		}
 	}
-	e.age(d.rpo, point)
+	e.age(d.rpo, recoveryPoint(all, s))
 	if v != nil {
 		e.time(d.lastVerified, verified)
 		e.age(d.verifiedAge, verified)

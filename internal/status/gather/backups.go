@@ -32,7 +32,9 @@ func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
 	}
 	b.LastVerifiedAt = p.time(prefix + "last_verified_timestamp_seconds")
 	b.RestoreSeconds = p.number(prefix + "restore_duration_seconds")
-	b.RecoveryPointAgeSeconds = p.number("pg_reliability_rpo_seconds")
+	if age := now.Sub(listing.RecoveryPoint); !listing.RecoveryPoint.IsZero() && age >= 0 {
+		b.RecoveryPointAgeSeconds = seconds(age)
+	}
 	b.GoodCount, b.BadCount = new(int64), new(int64)
 	p.each(prefix+"count", func(labels map[string]string, n float64) {
 		if catalog.Health(labels["state"]).Good() {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -48,7 +49,8 @@ type View struct {
 func New() *Page {
 	functions := template.FuncMap{
 		"lasting": status.Lasting, "size": status.Size, "percent": status.Percent, "moment": status.Moment,
-		"ago":   func(now, then time.Time) string { return status.Lasting(max(0, now.Sub(then).Seconds())) },
+		"ago":   func(now, then time.Time) string { return status.Lasting(max(1, math.Round(now.Sub(then).Seconds()))) },
+		"words": func(word string) string { return strings.ReplaceAll(word, "_", " ") },
 		"brief": status.Brief, "rows": func(now time.Time, list []status.Outage) rows { return rows{now, list} },
 		"restarts": splitRestarts, "observed": observed,
 		"date": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

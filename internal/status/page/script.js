@@ -31,7 +31,7 @@
     const news = main.dataset.state !== old.dataset.state || main.dataset.reason !== old.dataset.reason
     old.replaceWith(document.adoptNode(main))
     if (focused >= 0) main.querySelectorAll(focusable)[focused]?.focus({ preventScroll: true })
-    for (const id of ['updated', 'icon']) {
+    for (const id of ['updated', 'running', 'icon']) {
       document.getElementById(id).replaceWith(document.adoptNode(next.getElementById(id)))
     }
     document.title = next.title
