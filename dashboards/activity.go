@@ -82,13 +82,13 @@ func locksWaiting() *panel {
 	return series("Locks waited for", "By mode. AccessExclusiveLock: DDL waits, and everybody who comes later queues behind it; set lock_timeout for it.").
 		query(`sum by (instance, mode) (pg_reliability_locks_waiting{$here})`, "{{instance}} {{mode}}").
 		query(`sum by (instance) (pg_reliability_access_exclusive_relations_held{$here})`, "{{instance}}: relations under ACCESS EXCLUSIVE").of("B", lineStyle(4, 4)).
-		unit("short").decimals(0).none("unknown")
+		unit("short").none("unknown")
 }
 
 func blockersHistory() *panel {
 	return series("Sessions blocked and blocking", "One blocker and many blocked: end that one. As many of both: a queue of many small locks.").
 		query(`pg_reliability_blocked_sessions{$here}`, "blocked {{instance}}").query(`pg_reliability_blocking_sessions{$here}`, "blocking {{instance}}").of("B", lineStyle(4, 4)).
-		unit("short").decimals(0).none("unknown")
+		unit("short").none("unknown")
 }
 
 func oldestHistory(s *sources) *panel {
@@ -109,7 +109,7 @@ func snapshotAge() *panel {
 
 func deadlocks(s *sources) *panel {
 	return series("Deadlocks", "More than "+s.say("deadlocks_count")+" in 5 minutes in a database are a ticket.").
-		query(`sum by (instance, datname) (increase(pg_stat_database_deadlocks{$here, datname!=""}[$__rate_interval]))`, "{{instance}} {{datname}}").
+		query(`sum by (instance, datname) (increase(pg_stat_database_deadlocks{$here, datname!~"|template[01]"}[$__rate_interval]))`, "{{instance}} {{datname}}").
 		unit("short").thresholds(s.above("deadlocks_count", "")).none("unknown").runbooks(s, "PostgresDeadlocks")
 }
 
@@ -125,13 +125,13 @@ func connections(s *sources) *panel {
 		query(`pg_reliability_connections_used{$here}`, "used {{instance}}").
 		query(`pg_reliability_connections_used{$here} + pg_reliability_connections_free{$here}`, "for ordinary roles {{instance}}").of("B", lineStyle(4, 4)).
 		query(`pg_reliability_connections_max{$here}`, "max_connections {{instance}}").of("C", lineStyle(2, 6)).
-		unit("short").decimals(0).none("unknown").runbooks(s, "PostgresConnectionsHigh", "PostgresConnectionsExhausted")
+		unit("short").none("unknown").runbooks(s, "PostgresConnectionsHigh", "PostgresConnectionsExhausted")
 }
 
 func waits() *panel {
 	return series("What clients wait for", "none runs on a CPU, Client waits for the application, Lock for another session, IO for the disk, LWLock for each other inside the server.").
 		query(`sum by (wait_event_type) (pg_reliability_backends{$here, backend_type="client backend"})`, "{{wait_event_type}}").stacked().
-		unit("short").decimals(0).none("unknown")
+		unit("short").none("unknown")
 }
 
 func sessionsEnded() *panel {

@@ -135,7 +135,7 @@ func backupCounts(s *sources) *panel {
 	return series("Backups in the repository", "By state, against what retention keeps. suspect: its last check failed for a reason that may pass. damaged: a file is missing or wrong.").
 		query(`sum by (state) (max by (instance, state) (pg_reliability_backup_count{$here}))`, "{{state}}").
 		query(`sum(max by (instance) (pg_reliability_backup_retention_target{$here}))`, "kept").
-		unit("short").decimals(0).steppy().stacked().
+		unit("short").steppy().stacked().
 		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).
 		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}}, property{"custom.fillOpacity", 0}).
 		none(noCatalogue).runbooks(s, "PostgresBackupDamaged", "PostgresBackupTooFew")
@@ -169,11 +169,11 @@ func archiveLag(s *sources) *panel {
 func archiveQueue(s *sources) *panel {
 	return series("WAL files that wait to be archived", "The line is the alert's, "+s.say("archive_ready_count")+" files. They stay on the server's disk until they are archived.").
 		query(`pg_reliability_archiver_ready_files{$here}`, "{{instance}}").
-		unit("short").decimals(0).thresholds(s.above("archive_ready_count", "")).none("WAL is not archived").runbooks(s, "PostgresArchiveBehind")
+		unit("short").thresholds(s.above("archive_ready_count", "")).none("WAL is not archived").runbooks(s, "PostgresArchiveBehind")
 }
 
 func offsiteHistory() *panel {
 	return series("Off-site copies", "How many backups have a complete copy elsewhere.").
 		query(`max by (instance) (pg_reliability_backup_offsite_copies{$here})`, "{{instance}}").
-		unit("short").decimals(0).steppy().none("no off-site copies")
+		unit("short").steppy().none("no off-site copies")
 }

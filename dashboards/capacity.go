@@ -92,7 +92,7 @@ func pendingRestart(s *sources) *panel {
 }
 
 func checkpointsHourly(s *sources) *panel {
-	return stat("Requested checkpoints per hour", "Over the time shown. More than "+s.say("checkpoints_requested_count")+": max_wal_size is too small for the load.").
+	return stat("Requested checkpoints/h", "Over the time shown. More than "+s.say("checkpoints_requested_count")+": max_wal_size is too small for the load.").
 		query(`max(3600 / $__range_s * increase(pg_stat_bgwriter_checkpoints_req_total{$here}[$__range]))`, "").unit("short").decimals(1).
 		thresholds(s.above("checkpoints_requested_count", "")).none("unknown").runbooks(s, "PostgresCheckpointsFrequent")
 }
@@ -112,7 +112,7 @@ func diskFree() *panel {
 }
 
 func databaseSizes() *panel {
-	return series("Size of databases", "Find which one grows.").query(`pg_database_size_bytes{$here}`, "{{instance}} {{datname}}").unit("bytes").none("unknown")
+	return series("Size of databases", "Find which one grows.").query(`pg_database_size_bytes{$here, datname!~"template[01]"}`, "{{instance}} {{datname}}").unit("bytes").none("unknown")
 }
 
 func largestTables() *panel {
@@ -175,7 +175,7 @@ func checkpointTime() *panel {
 
 func tempFiles(s *sources) *panel {
 	return series("Temporary files", "Queries that don't fit work_mem write them. The line is the alert's, "+s.say("temp_bytes_per_second")+".").
-		query(`rate(pg_stat_database_temp_bytes{$here}[$__rate_interval])`, "{{instance}} {{datname}}").unit("binBps").
+		query(`rate(pg_stat_database_temp_bytes{$here, datname!~"template[01]"}[$__rate_interval])`, "{{instance}} {{datname}}").unit("binBps").
 		thresholds(s.above("temp_bytes_per_second", "")).none("unknown").runbooks(s, "PostgresTempFiles")
 }
 

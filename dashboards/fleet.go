@@ -76,7 +76,7 @@ func fleetList(s *sources) *panel {
 func fleetAlerts() *panel {
 	return series("Firing alerts", "How many at each moment, by severity.").
 		query(`count by (severity) (ALERTS{$around, alertstate="firing", severity=~"critical|warning"})`, "{{severity}}").
-		called("critical", colored(page)).called("warning", colored(ticket)).unit("short").decimals(0).stacked().steppy().none("no alert fires")
+		called("critical", colored(page)).called("warning", colored(ticket)).unit("short").stacked().steppy().none("no alert fires")
 }
 
 func fleetBudget(s *sources) *panel {

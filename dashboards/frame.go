@@ -45,7 +45,8 @@ func annotations() []object {
 		{"Failover", "yellow", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"failover|promotion|demotion"}`, "{{instance}}: {{kind}}", "", true},
 		{"Backup", fine, `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, "{{instance}}: backup", "", true},
 		{"Backup failed", ticket, `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`, "{{instance}}: backup failed", "", true},
-		{"Alert", "dark-red", `ALERTS{$around, alertstate="firing", severity=~"critical|warning"}`, "{{alertname}} {{instance}}", "{{severity}}", false},
+		// When it began, as a line: a region for as long as it fires would cover the graph that explains it.
+		{"Alert", "dark-red", `1000 * (ALERTS_FOR_STATE{$around, severity=~"critical|warning"} and ignoring (alertstate) ALERTS{$around, alertstate="firing"})`, "{{alertname}} {{instance}}", "{{severity}}", true},
 	} {
 		all = append(all, object{
 			"name": a.name, "enable": true, "hide": false, "iconColor": a.color, "datasource": prometheus(),

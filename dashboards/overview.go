@@ -163,8 +163,8 @@ func outageList(s *sources) *panel {
 	return table("Outages", "Each outage that ended in the time shown. Of outages closer together than the graphs' steps the last one is listed; the counters have all. "+
 		"Red: longer than the recovery objective of "+s.say("recovery_objective_seconds")+".").eachOf().
 		label("instance", "Instance").
-		column("Began", fmt.Sprintf("1000 * (%s <= %s)", start, end), unit("dateTimeAsIso")).
-		column("Ended", fmt.Sprintf("1000 * (%s >= %s)", end, start), unit("dateTimeAsIso")).
+		column("Began", fmt.Sprintf("1000 * (%s <= %s)", start, end), unit("dateTimeAsIso"), width(165)).
+		column("Ended", fmt.Sprintf("1000 * (%s >= %s)", end, start), unit("dateTimeAsIso"), width(165)).
 		column("Lasted", fmt.Sprintf("%s - %s >= 0", end, start), unit("s"), filled(), judged(s.above("", "recovery_objective_seconds"))).
 		sorted("Began").none("no outage").runbooks(s, "PostgresDown", "PostgresRecoverySlow")
 }

@@ -1,9 +1,14 @@
 package dashboards
 
-import "fmt"
+import (
+	"fmt"
+	"regexp"
+)
 
 // object is a piece of Grafana's JSON; its keys are written sorted.
 type object map[string]any
+
+var legendLabel = regexp.MustCompile(`\{\{(\w+)\}\}`)
 
 // panel is one panel of a board. Its methods change it and return it, so that a board reads as a list.
 type panel struct {
@@ -42,7 +47,8 @@ func stat(title, about string) *panel {
 func bars(title, about string) *panel {
 	p := newPanel("bargauge", title, about)
 	p.options = object{
-		"displayMode": "basic", "orientation": "horizontal", "showUnfilled": true, "minVizHeight": 16, "minVizWidth": 0, "valueMode": "color",
+		"displayMode": "basic", "orientation": "horizontal", "showUnfilled": true, "minVizHeight": 8, "maxVizHeight": 60, "minVizWidth": 0, "valueMode": "color",
+		"text":          object{"titleSize": 14, "valueSize": 18},
 		"reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
 	}
 	p.defaults["min"] = 0
@@ -75,6 +81,8 @@ func states(title, about string) *panel {
 		"tooltip": object{"mode": "single", "sort": "none"},
 	}
 	p.custom = object{"lineWidth": 0, "fillOpacity": 80, "spanNulls": false}
+	// By thresholds it would show their ranges in the place of our words.
+	p.defaults["color"] = object{"mode": "palette-classic"}
 	return p
 }
 
@@ -88,6 +96,9 @@ func text(title, about, content string) *panel {
 // query adds a query with the legend of its series, as of now in panels that show nothing else.
 func (p *panel) query(expr, legend string) *panel {
 	instant := p.kind == "stat" || p.kind == "bargauge"
+	if p.kind == "bargauge" { // Grafana hides the legend of a single bar, but not its display name
+		p.defaults["displayName"] = legendLabel.ReplaceAllString(legend, "$${__field.labels.$1}")
+	}
 	p.queries = append(p.queries, query{expr: expr, legend: legend, format: "time_series", instant: instant})
 	return p
 }
@@ -95,6 +106,7 @@ func (p *panel) query(expr, legend string) *panel {
 // buckets adds a query for a histogram's buckets.
 func (p *panel) buckets(expr string) *panel {
 	p.queries = append(p.queries, query{expr: expr, legend: "{{le}}", format: "heatmap", instant: true})
+	p.options["text"] = object{"titleSize": 11, "valueSize": 12} // there are many
 	return p
 }
 
@@ -224,15 +236,15 @@ func lineStyle(dash ...int) property {
 }
 
 func (p *panel) object(id, x, y, w, h int) object {
+	if p.table != nil {
+		p.table.complete(p)
+	}
 	defaults := object{"custom": p.custom, "mappings": p.mappings, "thresholds": p.steps.object(), "color": object{"mode": "thresholds"}}
 	if p.mappings == nil {
 		defaults["mappings"] = []object{}
 	}
 	for k, v := range p.defaults {
 		defaults[k] = v
-	}
-	if p.table != nil {
-		p.table.complete(p)
 	}
 	o := object{
 		"id": id, "type": p.kind, "title": p.title, "description": p.about, "datasource": prometheus(),

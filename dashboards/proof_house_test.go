@@ -47,10 +47,11 @@ func newHouse(t testing.TB) *house {
 		"max_prepared_transactions": "2", "deadlock_timeout": "'100ms'", "track_io_timing": "on", "autovacuum_naptime": "'1s'",
 		"max_wal_size": "'64MB'", "min_wal_size": "'32MB'",
 	})
-	h.must(h.db1.Exec(context.Background(), heartbeat(t), "CREATE DATABASE shop"))
-	h.must(h.db1.ExecIn(context.Background(), "shop", "CREATE TABLE orders (id serial PRIMARY KEY, amount int)",
+	h.must(h.db1.Exec(context.Background(), "CREATE DATABASE shop"))
+	h.must(h.db1.ExecIn(context.Background(), "shop", heartbeat(t), "CREATE TABLE orders (id serial PRIMARY KEY, amount int)",
 		"INSERT INTO orders (amount) SELECT g FROM generate_series(1, 1000) AS g", "ANALYZE", "VACUUM",
 		"SELECT pg_create_physical_replication_slot('db2', true)"))
+	h.untidy()
 	h.db2 = h.standby(h.db1, "db2")
 	h.must(errors.Join(h.db2.Configure(map[string]string{"primary_slot_name": "'db2'", "hot_standby_feedback": "on"}), h.db2.Reload()))
 	h.db3 = h.primary("db3", nil)
@@ -91,6 +92,29 @@ func (h *house) primary(name string, settings map[string]string) *pgtest.Cluster
 	return c
 }
 
+// untidy makes a table that autovacuum has seen, and that has dead rows again.
+func (h *house) untidy() {
+	h.Helper()
+	ctx := context.Background()
+	h.must(h.db1.ExecIn(ctx, "shop", "CREATE TABLE untidy (id int) WITH (autovacuum_vacuum_threshold = 0, autovacuum_analyze_threshold = 0)",
+		"INSERT INTO untidy SELECT g FROM generate_series(1, 1000) AS g", "UPDATE untidy SET id = id + 1"))
+	pgtest.Eventually(h, time.Minute, func() error {
+		seen, err := h.db1.Query(ctx, "shop", "SELECT last_autovacuum IS NOT NULL AND last_autoanalyze IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'untidy'")
+		if err == nil && seen != "true" {
+			err = errors.New("autovacuum has not come by")
+		}
+		return err
+	})
+	h.must(h.db1.ExecIn(ctx, "shop", "ALTER TABLE untidy SET (autovacuum_enabled = off)", "UPDATE untidy SET id = id + 1"))
+	pgtest.Eventually(h, time.Minute, func() error {
+		dead, err := h.db1.Query(ctx, "shop", "SELECT n_dead_tup > 0 FROM pg_stat_user_tables WHERE relname = 'untidy'")
+		if err == nil && dead != "true" {
+			err = errors.New("no dead rows are counted")
+		}
+		return err
+	})
+}
+
 // hasStatements says whether pg_stat_statements came with the server, as it does almost everywhere.
 func (h *house) hasStatements(i pgtest.Install) bool {
 	out, err := exec.Command(i.Bin("pg_config"), "--pkglibdir").Output()
@@ -125,7 +149,11 @@ func (h *house) exporter(name string, c *pgtest.Cluster, args ...string) *stack.
 	if c == h.db1 || c == h.db3 { // standbys have it from them
 		h.must(c.Exec(context.Background(), sql.MonitoringRole))
 	}
-	return h.Exporter(h, c.MonitorDSN(), append(args, "--state.dir="+filepath.Join(h.Dir, "state-"+name), "--volume=data="+c.DataDir(),
+	database := "postgres"
+	if c == h.db1 || c == h.db2 {
+		database = "shop"
+	}
+	return h.Exporter(h, c.DSN(pgtest.Monitor, database), append(args, "--state.dir="+filepath.Join(h.Dir, "state-"+name), "--volume=data="+c.DataDir(),
 		"--volume=wal="+filepath.Join(c.DataDir(), "pg_wal"))...)
 }
 
@@ -147,7 +175,12 @@ func (h *house) startMonitoring() {
 	}
 	routes, err := os.ReadFile("../alerts/alertmanager.yml")
 	h.must(err)
-	hearer := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	// Pages are heard; what takes tickets is broken, which boards show, too.
+	hearer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ticket" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	}))
 	h.Cleanup(hearer.Close)
 	heard := strings.ReplaceAll(waits.ReplaceAllString(string(routes), "$1: 1s"), "http://127.0.0.1:9095", hearer.URL)
 	h.alertmanager = h.Alertmanager(h, heard)
@@ -161,7 +194,7 @@ func (h *house) startMonitoring() {
 		stack.TargetOf(h.exporters[1], "postgres", "shop", "db2"),
 		stack.TargetOf(h.exporters[2], "postgres", "billing", "db3"),
 		stack.TargetOf(h.exporters[3], "postgres", "billing", "db4"),
-		stack.TargetOf(daemon, "backup", "shop", "db1"),
+		stack.TargetOf(daemon, "backup", "", "backup").Without("pg_reliability_backup_.*"), // db1's exporter reads the repository by itself
 		stack.TargetOf(h.alertmanager, "alertmanager", "", "alertmanager"),
 	}
 	p := h.Prometheus(h, proofScrape, filepath.Join(h.Dir, "*.rules.yml"), strings.TrimPrefix(h.alertmanager.URL, "http://"), targets)

@@ -20,7 +20,7 @@ func table(title, about string) *panel {
 	p.table = &columns{}
 	p.options = object{"showHeader": true, "footer": object{"show": false, "reducer": []string{"sum"}, "fields": ""}}
 	// displayMode is what Grafana 9.4 reads; newer ones turn it into cellOptions.
-	p.custom = object{"align": "auto", "displayMode": "auto", "inspect": false, "filterable": false}
+	p.custom = object{"align": "auto", "displayMode": "auto", "inspect": false, "filterable": false, "minWidth": 90}
 	return p
 }
 
@@ -51,6 +51,11 @@ func (p *panel) column(title, expr string, properties ...property) *panel {
 // sorted puts the highest values of a column first.
 func (p *panel) sorted(title string) *panel { p.table.sortBy = title; return p }
 
+// emptyCell has no colour: what is not known is neither good nor bad. (null+nan would match every text.)
+var emptyCell = object{"type": "special", "options": object{
+	"match": "null", "result": object{"text": "–", "color": "transparent", "index": 100},
+}}
+
 // wordFor is what a table shows in the place of a label's value.
 func wordFor(value, text, color string, index int) object {
 	return object{"type": "value", "options": object{value: object{"text": text, "color": color, "index": index}}}
@@ -75,7 +80,7 @@ func (c *columns) complete(p *panel) {
 	}
 	for i, title := range c.values {
 		names := []string{"Value #" + refID(i)}
-		if len(c.values) == 1 { // Grafana's versions differ
+		if i == 0 { // what Grafana calls it when no other query has data
 			names = append(names, "Value")
 		}
 		for _, field := range names {
@@ -92,5 +97,13 @@ func (c *columns) complete(p *panel) {
 	}})
 	if c.sortBy != "" {
 		p.options["sortBy"] = []object{{"displayName": c.sortBy, "desc": !c.up}}
+	}
+	p.mappings = append(p.mappings, emptyCell)
+	for _, o := range p.overrides {
+		for _, property := range o["properties"].([]object) {
+			if words, ok := property["value"].([]object); ok && property["id"] == "mappings" {
+				property["value"] = append(words, emptyCell)
+			}
+		}
 	}
 }

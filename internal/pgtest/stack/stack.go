@@ -113,7 +113,14 @@ func (s *Stack) Exporter(t testing.TB, dsn string, args ...string) *Process {
 }
 
 // Target is one page as Prometheus is told of it. Cluster and Instance may be empty.
-type Target struct{ Job, Address, Cluster, Instance string }
+type Target struct {
+	Job, Address, Cluster, Instance string
+
+	drop string // a regular expression of names
+}
+
+// Without leaves metrics whose names match out, of all targets of its job.
+func (t Target) Without(names string) Target { t.drop = names; return t }
 
 // TargetOf is where a process serves its metrics.
 func TargetOf(p *Process, job, cluster, instance string) Target {
@@ -144,6 +151,9 @@ func (s *Stack) Prometheus(t testing.TB, interval time.Duration, rules, alertman
 				}
 				fmt.Fprintf(&b, "instance: %q}}\n", one.Instance)
 			}
+		}
+		if job.drop != "" {
+			fmt.Fprintf(&b, "    metric_relabel_configs: [{source_labels: [__name__], regex: %q, action: drop}]\n", job.drop)
 		}
 	}
 	file := filepath.Join(s.Dir, "prometheus.yml")
