@@ -73,6 +73,15 @@ test-prometheus3: ## Test the alerts with Prometheus 3 instead of the package ma
 	@$(install) $(parts) prometheus3
 	PROMETHEUS=3 $(GO) test ./alerts -count=1 -timeout 15m
 
+.PHONY: secrets
+secrets: ## Make the passwords that docker-compose.yml needs, in secrets/; keeps those that exist
+	@deploy/compose/secrets.sh
+
+.PHONY: test-compose
+test-compose: ## Run docker-compose.yml in a Docker engine of its own and break it; as root; writes docs/recovery.md
+	@$(install) docker compose
+	PG_RELIABILITY_COMPOSE=1 $(GO) test ./deploy/compose -count=1 -timeout 15m -v $(TESTFLAGS)
+
 .PHONY: test-race
 test-race: ## Test everything with the race detector (needs a C compiler)
 	@$(install) $(parts)

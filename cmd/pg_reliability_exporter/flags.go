@@ -28,6 +28,7 @@ type flags struct {
 	telemetryPath string
 	pprof         bool
 	status        statusFlags
+	healthcheck   bool
 	timeoutOffset time.Duration
 
 	session sessionFlags
@@ -85,6 +86,8 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 
 	f.web = kingpinflag.AddFlags(app, defaultAddress)
 	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
+	app.Flag("healthcheck", "Ask the exporter that listens on this host, at the first --web.listen-address, whether it is alive, and exit: 0 if it is, else 1. "+
+		"For images without a shell.").BoolVar(&f.healthcheck)
 	app.Flag("web.enable-pprof", "Serve /debug/pprof.").BoolVar(&f.pprof)
 	app.Flag("web.status-page", "Serve the status page at / and its data at /api/status. Without it / is a list of links.").Default("true").
 		BoolVar(&f.status.page)

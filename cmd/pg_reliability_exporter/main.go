@@ -50,6 +50,13 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 		fmt.Fprintf(stderr, "%s: %v. HINT: See %s --help\n", appName, err, appName)
 		return exitUsage
 	}
+	if f.healthcheck {
+		if err := healthcheck(ctx, *f.web.WebListenAddresses); err != nil {
+			fmt.Fprintf(stderr, "%s: %v\n", appName, err)
+			return exitFailed
+		}
+		return exitOK
+	}
 	logger := newLogger(stderr, f.logLevel, f.logFormat)
 	e, err := assemble(f, embedded, env, logger)
 	if err != nil {

