@@ -1,0 +1,60 @@
+package compose_test
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// composeSwitch turns the tests on: they need root, a Docker engine, ten minutes and two processors.
+const composeSwitch = "PG_RELIABILITY_COMPOSE"
+
+var services = []string{"postgres", "exporter", "backup", "docker-socket-proxy", "prometheus", "alertmanager", "grafana"}
+
+// TestCompose runs docker-compose.yml as it is and breaks what can break. The steps build on one another.
+func TestCompose(t *testing.T) {
+	if os.Getenv(composeSwitch) != "1" {
+		t.Skipf("docker-compose.yml is run in a Docker engine of the test's own when %s=1", composeSwitch)
+	}
+	s := newStack(newEngine(t))
+	if dev := os.Getenv("PGR_DEV_IMAGES"); dev != "" {
+		if _, err := os.Stat(dev); err == nil {
+			s.run("load", "-i", dev)
+		} else {
+			s.makeImages()
+			s.mustCompose("build")
+			s.run(append([]string{"save", "-o", dev, "standin/debian:latest", "golang:1.26-alpine"}, s.images()...)...)
+		}
+	} else {
+		s.makeImages()
+		s.mustCompose("build")
+	}
+	imagesAreSmallAndLabelled(t, s)
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T, *stack)
+	}{
+		{"up from nothing", upFromNothing},
+		{"dashboards have data", dashboardsHaveData},
+		{"kill -9 five times", killed},
+		{"docker compose restart postgres", manual},
+		{"network cut", networkCut},
+		{"isolation", isolated},
+		{"out of memory", outOfMemory},
+		{"engine restarted", engineRestarted},
+		{"data volume lost", volumeLost},
+	} {
+		began := time.Now()
+		ok := t.Run(step.name, func(t *testing.T) {
+			s.engine.t = t
+			defer func() { s.engine.t = s.owner }()
+			step.run(t, s)
+		})
+		t.Logf("%s: %.0f s", step.name, time.Since(began).Seconds())
+		if !ok {
+			s.explain()
+			return
+		}
+	}
+	s.report()
+}

@@ -1,0 +1,97 @@
+package compose_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// measurement is one line of the table in docs/recovery.md.
+type measurement struct {
+	what      string
+	objective time.Duration // 0: none was promised
+	took      time.Duration
+}
+
+// record notes what took from began until now, and fails the test where that is longer than was promised.
+func (s *stack) record(what string, objective time.Duration, began time.Time) {
+	s.t.Helper()
+	m := measurement{what: what, objective: objective, took: time.Since(began)}
+	s.measured = append(s.measured, m)
+	s.t.Logf("%.1f s: %s", m.took.Seconds(), what)
+	if objective > 0 && m.took > objective {
+		s.t.Errorf("%s took %s, promised are %s", what, m.took.Round(time.Second), objective)
+	}
+}
+
+// note adds a sentence below the table.
+func (s *stack) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+const (
+	tableBegins = "<!-- measured by make test-compose: don't edit -->"
+	tableEnds   = "<!-- end of the measurements -->"
+)
+
+// report writes the table between its marks in docs/recovery.md.
+func (s *stack) report() {
+	s.t.Helper()
+	var b strings.Builder
+	b.WriteString(tableBegins + "\n\n| Measured | Took | Promised |\n|---|---:|---:|\n")
+	for _, m := range s.measured {
+		promised := ""
+		if m.objective > 0 {
+			promised = fmt.Sprintf("< %.0f s", m.objective.Seconds())
+		}
+		fmt.Fprintf(&b, "| %s | %.1f s | %s |\n", m.what, m.took.Seconds(), promised)
+	}
+	for _, n := range s.notes {
+		fmt.Fprintf(&b, "\n%s.\n", n)
+	}
+	b.WriteString("\n" + tableEnds)
+	path := filepath.Join(s.root, "docs", "recovery.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(text), tableBegins)
+	_, after, closed := strings.Cut(rest, tableEnds)
+	if !found || !closed {
+		s.t.Fatalf("%s has no place for the measurements: %q to %q", path, tableBegins, tableEnds)
+	}
+	if err := os.WriteFile(path, []byte(before+b.String()+after), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// pipe runs docker with a text as its input.
+func (e *engine) pipe(input string, args ...string) (string, error) {
+	cmd := exec.Command(e.docker, args...)
+	cmd.Env = e.environ()
+	cmd.Stdin = strings.NewReader(input)
+	return output(cmd)
+}
+
+// nsenter runs a command where the engine's ports are.
+func nsenter(e *engine, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + e.namespace}, args...)...)
+}
+
+// grafanaHasBoards logs in through the published port and looks for the provisioned dashboards.
+func (s *stack) grafanaHasBoards(password string) error {
+	cmd := nsenter(s.engine, "busybox", "wget", "-q", "-T", "10", "-O", "-", "--header", "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte("admin:"+password)),
+		"http://127.0.0.1:3000/api/search?type=dash-db")
+	out, err := output(cmd)
+	if err != nil {
+		return fmt.Errorf("ask Grafana for its boards: %w: %s", err, tail(out, 300))
+	}
+	if !strings.Contains(out, `"pgr-overview"`) {
+		return fmt.Errorf("Grafana's boards are %s", tail(out, 300))
+	}
+	return nil
+}

@@ -1,0 +1,536 @@
+package compose_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+)
+
+const (
+	recoveryObjective = 30 * time.Second
+	restoreObjective  = 5 * time.Minute
+	// clockTolerance is what the prober's outages may differ from the clock: a probe's interval and timeout, and the
+	// two commands that this test starts to look.
+	clockTolerance = 2.0
+	patience       = 2 * time.Minute
+)
+
+const (
+	up       = "pg_up"
+	restarts = `pg_reliability_restarts_total{kind=%q}`
+)
+
+// upFromNothing is the first promise.
+func upFromNothing(t *testing.T, s *stack) {
+	began := time.Now()
+	s.mustCompose("up", "--detach")
+	pgtest.Eventually(t, 5*time.Minute, s.unhealthy)
+	s.record("Everything up from nothing: empty volumes, first schema, first backup restored and compared", 0, began)
+	pgtest.Eventually(t, patience, s.targets)
+	s.record("All targets of Prometheus up", 0, began)
+	p, err := s.page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	container := s.container("postgres")
+	if err := p.has(map[string]float64{
+		up: 1, `pg_reliability_role{role="primary"}`: 1, "pg_reliability_backup_catalog_up": 1,
+		`pg_reliability_probe_success{probe="write"}`:                                              1,
+		fmt.Sprintf("pg_reliability_container_memory_limit_bytes{container=%q}", container):        2 << 30,
+		fmt.Sprintf("pg_reliability_container_health{container=%q,status=\"healthy\"}", container): 1,
+	}); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{`pg_reliability_volume_size_bytes{volume="data"}`, `pg_reliability_volume_size_bytes{volume="backups"}`} {
+		if _, ok := p[name]; !ok {
+			t.Errorf("%s is absent", name)
+		}
+	}
+	for what, want := range map[string]string{
+		"SELECT count(*) > 5 FROM pg_tables WHERE schemaname = 'shop'": "t",
+		"SHOW data_checksums":                                                      "on",
+		"SELECT count(*) > 0 FROM public.pg_stat_statements":                       "f",
+		"SELECT count(*) FROM reliability.heartbeat":                               "1",
+		"SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = 'shop_app'": "t",
+	} {
+		if strings.Contains(what, "pg_stat_statements") {
+			continue // in database postgres, below
+		}
+		if got := s.mustSQL(what); got != want {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	out := s.run("exec", container, "psql", "-U", "postgres", "-d", "postgres", "-Atc", "SELECT count(*) > 0 FROM pg_stat_statements")
+	if out != "t" {
+		t.Errorf("pg_stat_statements: %s", out)
+	}
+	password, err := os.ReadFile(filepath.Join(s.secrets, "grafana_password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Eventually(t, patience, func() error { return s.grafanaHasBoards(string(password)) })
+	if err := s.grafanaHasBoards("wrong"); err == nil {
+		t.Error("Grafana takes any password")
+	}
+}
+
+// dashboardsHaveData asks Prometheus what the boards ask.
+func dashboardsHaveData(t *testing.T, s *stack) {
+	files, err := filepath.Glob(filepath.Join(s.root, "dashboards", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no dashboards: %v", err)
+	}
+	builtin := regexp.MustCompile(`\$\{?__(rate_interval|interval|range)\}?`)
+	variable := regexp.MustCompile(`\$\{\w+(:\w+)?\}|\$\w+`)
+	var empty []string
+	asked := 0
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var board struct {
+			UID    string
+			Panels []struct {
+				Title   string
+				Targets []struct{ Expr string }
+			}
+		}
+		if err := json.Unmarshal(text, &board); err != nil {
+			t.Fatalf("%s: %v", f, err)
+		}
+		for _, p := range board.Panels {
+			if len(p.Targets) == 0 {
+				continue
+			}
+			asked++
+			found := 0
+			for _, target := range p.Targets {
+				expr := variable.ReplaceAllString(builtin.ReplaceAllString(target.Expr, "2m"), ".*")
+				result, err := s.query(expr)
+				if err != nil {
+					t.Errorf("board %s, %s: %v", board.UID, p.Title, err)
+				}
+				found += len(result)
+			}
+			if found == 0 {
+				empty = append(empty, board.UID+": "+p.Title)
+			}
+		}
+	}
+	t.Logf("%d of %d panels have data; none: %s", asked-len(empty), asked, strings.Join(empty, ", "))
+	if float64(len(empty)) > 0.25*float64(asked) {
+		t.Errorf("%d of %d panels have no data", len(empty), asked)
+	}
+}
+
+// killed ends the main process of the database's container from outside, five times.
+func killed(t *testing.T, s *stack) {
+	const times = 5
+	container := s.container("postgres")
+	restartCount := fmt.Sprintf("pg_reliability_container_restart_count{container=%q}", container)
+	s.mustSQL("CREATE TABLE public.killed (n int PRIMARY KEY)")
+	before, err := s.page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outage := 0.0
+	for n := range times {
+		pid, err := strconv.Atoi(s.run("inspect", "--format", "{{.State.Pid}}", container))
+		if err != nil || pid < 2 {
+			t.Fatalf("the container's process is %d: %v", pid, err)
+		}
+		began := time.Now()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		pgtest.Eventually(t, patience, func() error {
+			_, err := s.sql(fmt.Sprintf("INSERT INTO public.killed VALUES (%d) ON CONFLICT DO NOTHING", n))
+			return err
+		})
+		took := time.Since(began)
+		outage += took.Seconds()
+		s.record(fmt.Sprintf("`kill -9` of the server's main process, %d of %d: until a row is committed", n+1, times), recoveryObjective, began)
+		// One outage each: the next begins when the prober has seen the end of this one.
+		pgtest.Eventually(t, patience, func() error {
+			return s.shows(map[string]float64{up: 1, "pg_reliability_outage_in_progress_seconds": 0})
+		})
+	}
+	pgtest.Eventually(t, patience, func() error {
+		return s.shows(map[string]float64{
+			restartCount:                       before[restartCount] + times,
+			fmt.Sprintf(restarts, "container"): before[fmt.Sprintf(restarts, "container")] + times,
+		})
+	})
+	if got := s.mustSQL("SELECT count(*) FROM public.killed"); got != strconv.Itoa(times) {
+		t.Errorf("%s rows were committed, want %d", got, times)
+	}
+	after, err := s.page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := after.sum("pg_reliability_outages_total") - before.sum("pg_reliability_outages_total"); got != times {
+		t.Errorf("the prober counted %v outages, want %d", got, times)
+	}
+	seen := after.sum("pg_reliability_downtime_seconds_total") - before.sum("pg_reliability_downtime_seconds_total")
+	t.Logf("outages by the clock %.1f s, by the prober %.1f s", outage, seen)
+	s.note("Outages of the five kills by the clock %.1f s, by the prober %.1f s, restart count metric %.0f", outage, seen, after[restartCount])
+	if math.Abs(seen-outage) > times*clockTolerance {
+		t.Errorf("the prober saw %.1f s of outage, the clock %.1f s", seen, outage)
+	}
+	s.mustSQL("DROP TABLE public.killed")
+}
+
+// outOfMemory lets a query take more than the container may have.
+func outOfMemory(t *testing.T, s *stack) {
+	container := s.container("postgres")
+	before, err := s.page()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, err = s.sql("DO $$ DECLARE a text[]; BEGIN FOR i IN 1..60 LOOP a[i] := repeat('x', 100000000); END LOOP; END $$")
+	if err == nil {
+		t.Fatal("a query took 6 GB in a container of 2 GB")
+	}
+	killed := time.Now()
+	pgtest.Eventually(t, patience, func() error {
+		_, err := s.sql("CREATE TABLE IF NOT EXISTS public.after_oom ()")
+		return err
+	})
+	s.record("Out of memory in the container: from the kernel's kill until a write is committed", recoveryObjective, killed)
+	pgtest.Eventually(t, patience, func() error {
+		p, err := s.page()
+		if err != nil {
+			return err
+		}
+		// The kernel took the query's process and the server restarted its children, or it took the server and the
+		// engine restarted the container.
+		crashes := p[fmt.Sprintf(restarts, "crash")] - before[fmt.Sprintf(restarts, "crash")]
+		containers := p[fmt.Sprintf(restarts, "container")] - before[fmt.Sprintf(restarts, "container")]
+		if crashes+containers != 1 {
+			return fmt.Errorf("%v crashes and %v restarts of the container, want one of either", crashes, containers)
+		}
+		return p.has(map[string]float64{fmt.Sprintf("pg_reliability_container_oom_killed{container=%q}", container): 1, up: 1})
+	})
+	pgtest.Eventually(t, patience, func() error { return s.firing("PostgresContainerOOMKilled") })
+	s.record("Out of memory: until Alertmanager has `PostgresContainerOOMKilled`", 0, began)
+	s.mustSQL("DROP TABLE public.after_oom")
+}
+
+// rows counts what is in each table of the sample schema.
+func (s *stack) rows() (map[string]int, error) {
+	out, err := s.sql(`SELECT table_name || ' ' || (xpath('/row/c/text()', query_to_xml(
+		format('SELECT count(*) AS c FROM shop.%I', table_name), false, true, '')))[1]
+		FROM information_schema.tables WHERE table_schema = 'shop' AND table_type = 'BASE TABLE'`)
+	if err != nil {
+		return nil, err
+	}
+	rows := map[string]int{}
+	for line := range strings.Lines(out) {
+		name, n, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if rows[name], err = strconv.Atoi(n); err != nil {
+			return nil, fmt.Errorf("%q: %w", line, err)
+		}
+	}
+	return rows, nil
+}
+
+// backup makes one now, and returns its id.
+func (s *stack) backup() string {
+	s.t.Helper()
+	s.mustCompose("exec", "-T", "backup", "pg_reliability_backup", "run", "--verify", "--scratch-dir=/scratch")
+	out := s.mustCompose("exec", "-T", "backup", "pg_reliability_backup", "list", "--json")
+	var backups []struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal([]byte(out[strings.IndexByte(out, '['):]), &backups); err != nil || len(backups) == 0 {
+		s.t.Fatalf("pg_reliability_backup list: %v: %s", err, out)
+	}
+	ids := []string{}
+	for _, b := range backups {
+		ids = append(ids, b.ID)
+	}
+	return slices.Max(ids)
+}
+
+// loseTheVolume is the disaster: the data are gone, and what is left is the compose file and the backups.
+func (s *stack) loseTheVolume(what string, want map[string]int) {
+	s.t.Helper()
+	s.mustCompose("down")
+	s.run("volume", "rm", s.project+"_postgres-data")
+	began := time.Now()
+	s.mustCompose("up", "--detach")
+	got, err := s.rows()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.record(what, restoreObjective, began)
+	if !maps.Equal(got, want) {
+		s.t.Errorf("rows after the restore %v, want those of the backup %v", got, want)
+	}
+	pgtest.Eventually(s.t, patience, s.unhealthy)
+}
+
+func volumeLost(t *testing.T, s *stack) {
+	data, err := os.ReadFile(filepath.Join(s.root, "deploy/sql/sample_data.sql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.pipe(string(data), "exec", "-i", s.container("postgres"), "psql", "-U", "postgres", "-d", "app", "-q", "-v", "ON_ERROR_STOP=1"); err != nil {
+		t.Fatalf("load the sample data: %v: %s", err, out)
+	}
+	older, err := s.rows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.backup()
+	s.mustSQL("INSERT INTO shop.categories (name) VALUES ('after the backup')")
+	s.loseTheVolume("`down`, data volume removed, `up -d`: until the last backup's rows are there and applications may start", older)
+
+	s.mustSQL("INSERT INTO shop.categories (name) VALUES ('in the newest backup')")
+	newest := s.backup()
+	damage(t, s, newest)
+	s.loseTheVolume("The same with the newest backup damaged: until the one before it is there", older)
+	pgtest.Eventually(t, patience, func() error {
+		return s.shows(map[string]float64{`pg_reliability_backup_auto_restore_total{result="success"}`: 2, "pg_reliability_backup_auto_restore_fell_back": 1})
+	})
+	if logs := s.run("logs", s.container("bootstrap")); !strings.Contains(logs, newest) || !strings.Contains(logs, "OLDER") {
+		t.Errorf("the log does not say that %s was unusable: %s", newest, tail(logs, 2000))
+	}
+}
+
+// damage changes one byte in the middle of a backup's largest file.
+func damage(t *testing.T, s *stack, id string) {
+	t.Helper()
+	volume := s.run("volume", "inspect", "--format", "{{.Mountpoint}}", s.project+"_backups")
+	var largest string
+	var size int64
+	err := filepath.Walk(volume, func(path string, info os.FileInfo, err error) error {
+		if err == nil && strings.Contains(path, id) && info.Mode().IsRegular() && info.Size() > size {
+			largest, size = path, info.Size()
+		}
+		return err
+	})
+	if err != nil || largest == "" {
+		t.Fatalf("no file of backup %s below %s: %v", id, volume, err)
+	}
+	f, err := os.OpenFile(largest, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, size/2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{b[0] ^ 0xff}, size/2); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// networkCut takes the exporter off the database's network for a while.
+func networkCut(t *testing.T, s *stack) {
+	exporter, network := s.container("exporter"), s.project+"_database"
+	s.run("network", "disconnect", network, exporter)
+	began := time.Now()
+	pgtest.Eventually(t, patience, func() error { return s.shows(map[string]float64{up: 0}) })
+	s.record("Network between exporter and server cut: until the exporter says so", 0, began)
+	s.run("network", "connect", "--alias", "exporter", network, exporter)
+	began = time.Now()
+	pgtest.Eventually(t, patience, func() error {
+		return s.shows(map[string]float64{up: 1, "pg_reliability_outage_in_progress_seconds": 0})
+	})
+	s.record("Network healed: until the exporter says so", recoveryObjective, began)
+}
+
+// engineRestarted stops the engine as a reboot does, and looks whether everything comes back by itself.
+func engineRestarted(t *testing.T, s *stack) {
+	before, err := s.rows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	began := time.Now()
+	s.start()
+	pgtest.Eventually(t, patience, func() error {
+		_, err := s.sql("CREATE TABLE IF NOT EXISTS public.after_restart ()")
+		return err
+	})
+	s.record("Engine restarted: from its start until a write is committed", recoveryObjective, began)
+	pgtest.Eventually(t, 3*time.Minute, s.unhealthy)
+	pgtest.Eventually(t, patience, s.targets)
+	s.record("Engine restarted: until everything is healthy and every target up", 0, began)
+	s.mustSQL("DROP TABLE public.after_restart")
+	if got, err := s.rows(); err != nil || !maps.Equal(got, before) {
+		t.Errorf("rows after the engine's restart %v (%v), want %v", got, err, before)
+	}
+}
+
+// manual is what a person does.
+func manual(t *testing.T, s *stack) {
+	began := time.Now()
+	s.mustCompose("restart", "postgres")
+	pgtest.Eventually(t, patience, func() error {
+		_, err := s.sql("SELECT pg_current_xact_id()")
+		return err
+	})
+	s.record("`docker compose restart postgres`: until a transaction is written", recoveryObjective, began)
+}
+
+// isolated looks from where an intruder would.
+func isolated(t *testing.T, s *stack) {
+	type inspection struct {
+		Name   string
+		Config struct {
+			Env, Cmd, Entrypoint []string
+			User                 string
+			Labels               map[string]string
+		}
+		HostConfig struct {
+			Privileged, ReadonlyRootfs bool
+			CapDrop, SecurityOpt       []string
+			Memory                     int64
+			LogConfig                  struct{ Config map[string]string }
+		}
+		NetworkSettings struct {
+			Networks map[string]struct{ IPAddress string }
+		}
+	}
+	var database string
+	for _, service := range append(slices.Clone(services), "bootstrap") {
+		var list []inspection
+		s.inspect(s.container(service), &list)
+		c := list[0]
+		if ip := c.NetworkSettings.Networks[s.project+"_database"].IPAddress; service == "postgres" {
+			database = ip
+		}
+		if c.HostConfig.Privileged || !c.HostConfig.ReadonlyRootfs || !slices.Equal(c.HostConfig.CapDrop, []string{"ALL"}) ||
+			!slices.Contains(c.HostConfig.SecurityOpt, "no-new-privileges:true") || c.HostConfig.Memory == 0 || c.HostConfig.LogConfig.Config["max-size"] == "" {
+			t.Errorf("%s is not confined: %+v", service, c.HostConfig)
+		}
+		if user, _, _ := strings.Cut(c.Config.User, ":"); user == "" || user == "0" || user == "root" {
+			t.Errorf("%s runs as %q", service, c.Config.User)
+		}
+	}
+	// wget says "bad address" or times out; a server that could be reached would cut the connection at once.
+	reach := func(container, host string, port int) bool {
+		_, err := s.try("exec", container, "busybox", "nc", "-w", "2", "-z", host, strconv.Itoa(port))
+		return err == nil
+	}
+	for _, service := range []string{"prometheus", "alertmanager", "grafana", "docker-socket-proxy"} {
+		for _, host := range []string{"postgres", database} {
+			if reach(s.container(service), host, 5432) {
+				t.Errorf("the server can be reached from %s as %s", service, host)
+			}
+		}
+	}
+	if !reach(s.container("backup"), "postgres", 5432) {
+		t.Error("the backup job can't reach the server: the check above proves nothing")
+	}
+	if out, err := s.try("run", "--rm", "--network", s.project+"_monitoring", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2", "-z", database, "5432"); err == nil {
+		t.Errorf("the server can be reached from a stranger on the monitoring network: %s", out)
+	}
+	for _, service := range []string{"prometheus", "backup", "grafana"} {
+		if reach(s.container(service), "docker-socket-proxy", 2375) {
+			t.Errorf("the engine's proxy can be reached from %s", service)
+		}
+	}
+	socketProxyRefuses(t, s)
+
+	out, err := output(nsenter(s.engine, "ss", "-Hltn"))
+	if err != nil {
+		t.Fatalf("list the host's open ports: %v: %s", err, out)
+	}
+	var open []string
+	for line := range strings.Lines(out) {
+		address := strings.Fields(line)[3]
+		if !strings.HasPrefix(address, "127.0.0.11:") {
+			open = append(open, address)
+		}
+	}
+	if !slices.Equal(open, []string{"127.0.0.1:3000"}) {
+		t.Errorf("open on the host: %v, want Grafana's 127.0.0.1:3000 alone", open)
+	}
+	noSecrets(t, s)
+}
+
+// socketProxyRefuses asks the engine's proxy for what is none of the exporter's business, from beside the exporter.
+func socketProxyRefuses(t *testing.T, s *stack) {
+	ask := func(request string) string {
+		out, _ := s.pipe(request+" HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n", "run", "--rm", "-i", "--network", s.project+"_engine",
+			"--entrypoint", "busybox", "standin/debian", "nc", "-w", "5", "docker-socket-proxy", "2375")
+		status, _, _ := strings.Cut(out, "\r\n")
+		return status
+	}
+	postgres := s.container("postgres")
+	for request, want := range map[string]string{
+		"GET /containers/" + postgres + "/json":                     "200",
+		"GET /v1.41/containers/" + postgres + "/json":               "200",
+		"GET /containers/" + postgres + "/json?size=1":              "403",
+		"GET /containers/" + s.container("grafana") + "/json":       "403",
+		"GET /containers/json":                                      "403",
+		"GET /containers/" + postgres + "/logs":                     "403",
+		"POST /containers/" + postgres + "/json":                    "403",
+		"POST /containers/" + postgres + "/stop":                    "403",
+		"DELETE /containers/" + postgres:                            "403",
+		"GET /v1.41/containers/" + postgres + "/json/../../../info": "403",
+		"GET /v1.41/containers/x/../" + postgres + "/json":          "403",
+		"GET /info": "403",
+	} {
+		if got := ask(request); !strings.Contains(got, " "+want+" ") {
+			t.Errorf("%s: %q, want %s", request, got, want)
+		}
+	}
+}
+
+// noSecrets looks for the passwords where they must not be.
+func noSecrets(t *testing.T, s *stack) {
+	files, err := filepath.Glob(filepath.Join(s.secrets, "*_password"))
+	if err != nil || len(files) < 6 {
+		t.Fatalf("secrets: %v %v", files, err)
+	}
+	places := map[string]string{}
+	ids := strings.Fields(s.run("ps", "--all", "--quiet"))
+	for _, id := range ids {
+		places["docker inspect "+id] = s.run("inspect", id)
+		places["docker logs "+id] = s.run("logs", id)
+		if out, err := s.try("top", id, "-eo", "pid,args"); err == nil {
+			places["docker top "+id] = out
+		}
+	}
+	for _, image := range strings.Fields(s.run("images", "--quiet")) {
+		places["image "+image] = s.run("image", "inspect", image) + s.run("history", "--no-trunc", image)
+	}
+	places["pg_stat_statements"] = s.run("exec", s.container("postgres"), "psql", "-U", "postgres", "-Atc", "SELECT query FROM pg_stat_statements")
+	if page, err := s.try("exec", s.container("prometheus"), "wget", "-q", "-O", "-", "http://exporter:9187/metrics"); err == nil {
+		places["/metrics"] = page
+	}
+	for _, f := range files {
+		secret, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for place, text := range places {
+			if strings.Contains(text, string(secret)) {
+				t.Errorf("%s is in %s", filepath.Base(f), place)
+			}
+		}
+	}
+	if len(ids) < len(services) {
+		t.Error(errors.New("fewer containers than services were looked at"))
+	}
+}
