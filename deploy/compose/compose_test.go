@@ -20,6 +20,7 @@ func TestCompose(t *testing.T) {
 	if dev := os.Getenv("PGR_DEV_IMAGES"); dev != "" {
 		if _, err := os.Stat(dev); err == nil {
 			s.run("load", "-i", dev)
+			s.mustCompose("build")
 		} else {
 			s.makeImages()
 			s.mustCompose("build")
