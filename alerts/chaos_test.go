@@ -109,6 +109,7 @@ type scene struct {
 	watch    *watch
 	dsn      string    // as the exporter connects; the monitoring role's without one
 	args     []string  // further flags of the exporter
+	clock    string    // the file that says how wrong the clock of the server is; empty without
 	volume   string    // a small file system of its own; empty without
 	store    string    // a repository of backups; empty without
 	engine   string    // address of a container engine; empty without

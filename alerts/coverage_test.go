@@ -36,6 +36,7 @@ var injected = map[string][]string{
 	"server-emptied":          {"PostgresAutoRestored"},
 	"container-restarted":     {"PostgresContainerRestarted"},
 	"container-out-of-memory": {"PostgresContainerOOMKilled", "PostgresDown"},
+	"clock-skewed":            {"PostgresClockSkew"},
 	"exporter-killed":         {"PostgresExporterDown"},
 	deadManFault:              {"Watchdog"},
 }

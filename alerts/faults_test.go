@@ -24,7 +24,7 @@ var longOutage = []string{"PostgresRecoverySlow", "PostgresErrorBudgetBurn"}
 
 // faults are all but the death of Alertmanager, which is nobody's who is watched.
 func faults() []fault {
-	return slices.Concat(serverFaults(), backupFaults(), containerFaults())
+	return slices.Concat(serverFaults(), backupFaults(), containerFaults(), clockFaults())
 }
 
 func serverFaults() []fault {
