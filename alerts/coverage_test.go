@@ -58,7 +58,8 @@ var unitOnly = map[string][]string{
 	"its way is that of an alert of the list: one metric, one threshold": {
 		"PostgresLoginFailing", "PostgresLongTransaction", "PostgresDeadlocks", "PostgresInodesLow", "PostgresVolumeUnreadable",
 		"PostgresChecksumFailure", "PostgresPendingRestart", "PostgresBackupRepositoryUnreadable", "PostgresBackupMissing",
-		"PostgresBackupFailed", "PostgresBackupTooSmall", "PostgresCollectorFailing",
+		"PostgresBackupFailed", "PostgresBackupTooSmall", "PostgresCollectorFailing", "PostgresInvalidIndex", "PostgresSequenceNearEnd",
+		"PostgresCertificateExpires", "PostgresPasswordExpires",
 	},
 	"it is about the monitoring of all servers, which the other faults need": {
 		"PostgresNoTargets", "PostgresRuleEvaluationFailing", "PostgresNotificationsFailing",
