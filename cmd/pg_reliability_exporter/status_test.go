@@ -224,6 +224,47 @@ func TestStatusThroughAnOutageARestartAndABackup(t *testing.T) {
 	}
 }
 
+func TestStatusOfReplication(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.New(t, pgtest.Options{})
+	standby, err := primary.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Close() })
+	if err := primary.Exec(t.Context(), "SELECT pg_create_physical_replication_slot('forgotten', true)"); err != nil {
+		t.Fatal(err)
+	}
+	of, to := launch(t, primary.MonitorDSN()), launch(t, standby.MonitorDSN())
+	s := of.until(t, func(s status.Status) error {
+		if s.Replication == nil || len(s.Replication.Clients) != 1 || s.Replication.Clients[0].State != "streaming" {
+			return fmt.Errorf("replication = %+v", s.Replication)
+		}
+		return nil
+	})
+	if c := s.Replication.Clients[0]; c.ApplicationName != "standby" || c.Address != "127.0.0.1" || c.ReplayLagBytes == nil {
+		t.Errorf("client = %+v", c)
+	}
+	if r := s.Replication; r.Streaming != nil || *r.ClientCount != 1 || *r.SlotCount != 1 {
+		t.Errorf("replication of the primary = %+v", r)
+	}
+	if slot := s.Replication.Slots[0]; slot.Name != "forgotten" || slot.Type != "physical" || slot.Active || slot.RetainedBytes == nil || slot.WALStatus != "reserved" || *slot.Invalidated {
+		t.Errorf("slot = %+v", slot)
+	}
+	s = to.until(t, func(s status.Status) error {
+		if s.Replication == nil || s.Replication.Streaming == nil || !*s.Replication.Streaming || s.Server.Role != "standby" {
+			return fmt.Errorf("replication = %+v", s.Replication)
+		}
+		return nil
+	})
+	if s.Replication.LagSeconds == nil || s.Server.ReplayLagSeconds == nil {
+		t.Errorf("the standby's lag is unknown: %+v", s.Replication)
+	}
+	if _, body, _ := to.get(t, "/"); !strings.Contains(body, "Receives WAL from its primary") {
+		t.Error("the standby's page does not say that it receives WAL")
+	}
+}
+
 func TestStatusAnswersAtOnceWhileTheServerIsFrozen(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.New(t, pgtest.Options{})
