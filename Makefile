@@ -27,7 +27,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # What the tests talk to.
-parts := server prometheus alertmanager pgbouncer pgbackrest s3 browser
+parts := server prometheus promtool alertmanager pgbouncer pgbackrest s3 browser
 install := internal/pgtest/install.sh
 lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -81,6 +81,11 @@ secrets: ## Make the passwords that docker-compose.yml needs, in secrets/; keeps
 test-compose: ## Run docker-compose.yml in a Docker engine of its own and break it; as root; writes docs/recovery.md
 	@$(install) docker compose
 	PG_RELIABILITY_COMPOSE=1 $(GO) test ./deploy/compose -count=1 -timeout 15m -v $(TESTFLAGS)
+
+.PHONY: test-patroni
+test-patroni: ## Kill and switch over the primary of a real Patroni cluster, and see what the exporters say
+	@$(install) server prometheus patroni
+	PG_RELIABILITY_PATRONI=1 $(GO) test ./cmd/pg_reliability_exporter -run Patroni -count=1 -timeout 10m -v
 
 .PHONY: test-race
 test-race: ## Test everything with the race detector (needs a C compiler)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +17,9 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
+
+// patience is for what happens at once, unless the machine is very busy.
+const patience = 30 * time.Second
 
 // fleetFile is a configuration on disk, as a user edits it.
 type fleetFile struct {
@@ -109,23 +113,25 @@ func TestFleetOfServersInEveryState(t *testing.T) {
 			r.probe(t, "target=old").state(1, "ok"), r.probe(t, "target=new").state(1, "ok"),
 			r.probe(t, "target=locked-out").state(0, "auth"), r.probe(t, "target=down").state(0, "refused"))
 	}
-	pgtest.Eventually(t, 2*detect, func() error { return errors.Join(states(), r.probe(t, "target=frozen").state(1, "ok")) })
+	pgtest.Eventually(t, patience, func() error { return errors.Join(states(), r.probe(t, "target=frozen").state(1, "ok")) })
 	frozen.Pause()
-	pgtest.Eventually(t, 2*detect, func() error { return r.probe(t, "target=frozen").state(0, "timeout") })
+	pgtest.Eventually(t, patience, func() error { return r.probe(t, "target=frozen").state(0, "timeout") })
 	defer frozen.Resume()
 
 	// Each is answered at once, whatever the others are at.
 	var all sync.WaitGroup
 	for _, name := range []string{"old", "new", "locked-out", "frozen", "down"} {
 		all.Go(func() {
-			var longest time.Duration
+			var times []time.Duration
 			for range alwaysN {
 				start := time.Now()
 				r.probe(t, "target="+name)
-				longest = max(longest, time.Since(start))
+				times = append(times, time.Since(start))
 			}
-			if longest > noWait {
-				t.Errorf("a page of %s took %s", name, longest)
+			slices.Sort(times)
+			// Who waits for a server waits for a probe's timeout of 2 s, or for the scrape's of 10.
+			if median, longest := times[len(times)/2], times[len(times)-1]; median > noWait || longest > 1900*time.Millisecond {
+				t.Errorf("pages of %s took %s, the longest %s", name, median, longest)
 			}
 		})
 	}
@@ -154,7 +160,7 @@ func TestFleetOfServersInEveryState(t *testing.T) {
 	restarted := func(r *running) func() error {
 		return func() error { return r.probe(t, "target=new").is(`pg_reliability_restarts_total{kind="restart"}`, 1) }
 	}
-	pgtest.Eventually(t, 2*detect, restarted(r))
+	pgtest.Eventually(t, patience, restarted(r))
 	stopping := time.Now()
 	if code := r.stop(); code != exitOK {
 		t.Errorf("exit code %d", code)
@@ -228,7 +234,7 @@ func TestFleetSendsPasswordsToNobodyElse(t *testing.T) {
 	if status, text := r.post(t, "/-/reload"); status != http.StatusOK {
 		t.Fatal(text)
 	}
-	pgtest.Eventually(t, 2*detect, func() error { return r.probe(t, "target=greedy").is("pg_up", 0) })
+	pgtest.Eventually(t, patience, func() error { return r.probe(t, "target=greedy").is("pg_up", 0) })
 	if !strings.Contains(r.logs.String(), "greedy") {
 		t.Errorf("the log does not say why:\n%s", r.logs)
 	}
@@ -244,19 +250,19 @@ func TestFleetFollowsItsConfiguration(t *testing.T) {
 	if err := r.probe(t, onDemand).state(1, "ok"); err != nil {
 		t.Errorf("the first page of a server that was not watched yet: %v", err)
 	}
-	pgtest.Eventually(t, detect, func() error { return r.probe(t, "target=a").state(1, "ok") })
+	pgtest.Eventually(t, patience, func() error { return r.probe(t, "target=a").state(1, "ok") })
 	if err := a.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	counted := func() error { return r.probe(t, "target=a").is(`pg_reliability_restarts_total{kind="restart"}`, 1) }
-	pgtest.Eventually(t, 2*detect, counted)
+	pgtest.Eventually(t, patience, counted)
 
 	// A bad file changes nothing.
 	if err := os.WriteFile(f.path, []byte("auth_modules: {m: {user: u, password: hunter2}}\ntargets: [{name: x}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r.reload <- syscall.SIGHUP
-	pgtest.Eventually(t, detect, func() error { return r.scrape(t).is("pg_reliability_config_last_reload_successful", 0) })
+	pgtest.Eventually(t, patience, func() error { return r.scrape(t).is("pg_reliability_config_last_reload_successful", 0) })
 	if logs := r.logs.String(); !strings.Contains(logs, "fleet.yml:2: no address. HINT: ") || strings.Contains(logs, "hunter2") {
 		t.Errorf("the log:\n%s", logs)
 	}
@@ -271,11 +277,11 @@ func TestFleetFollowsItsConfiguration(t *testing.T) {
 	if status, text := r.post(t, "/-/reload"); status != http.StatusOK {
 		t.Fatal(text)
 	}
-	pgtest.Eventually(t, detect, func() error { return r.probe(t, "target=b").state(1, "ok") })
+	pgtest.Eventually(t, patience, func() error { return r.probe(t, "target=b").state(1, "ok") })
 	if status, _, _ := r.get(t, "/probe?"+onDemand); status != http.StatusForbidden {
 		t.Errorf("a server that is not allowed any more: status %d", status)
 	}
-	pgtest.Eventually(t, detect, func() error { return r.scrape(t).is(`pg_reliability_fleet_targets{kind="on_demand"}`, 0) })
+	pgtest.Eventually(t, patience, func() error { return r.scrape(t).is(`pg_reliability_fleet_targets{kind="on_demand"}`, 0) })
 
 	// Another auth module is another login, and the same counts.
 	f.targets[0] = strings.Replace(f.targets[0], "monitoring", "wrong", 1)
@@ -283,7 +289,7 @@ func TestFleetFollowsItsConfiguration(t *testing.T) {
 	if status, text := r.post(t, "/-/reload"); status != http.StatusOK {
 		t.Fatal(text)
 	}
-	pgtest.Eventually(t, detect, func() error { return errors.Join(r.probe(t, "target=a").state(0, "auth"), counted()) })
+	pgtest.Eventually(t, patience, func() error { return errors.Join(r.probe(t, "target=a").state(0, "auth"), counted()) })
 	f.targets = f.targets[1:]
 	f.write(t)
 	if status, text := r.post(t, "/-/reload"); status != http.StatusOK {
@@ -292,7 +298,7 @@ func TestFleetFollowsItsConfiguration(t *testing.T) {
 	if status, _, _ := r.get(t, "/probe?target=a"); status != http.StatusBadRequest {
 		t.Errorf("a target that was taken off the list: status %d", status)
 	}
-	pgtest.Eventually(t, detect, func() error { return none(a, t) })
+	pgtest.Eventually(t, patience, func() error { return none(a, t) })
 }
 
 func none(c *pgtest.Cluster, t *testing.T) error {
@@ -350,11 +356,11 @@ func TestFleetTakesABurstAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("one too many: status %d: %s %v", status, body, err)
 	}
 
-	pgtest.Eventually(t, 40*time.Second, func() error {
+	pgtest.Eventually(t, time.Minute, func() error {
 		return errors.Join(r.scrape(t).is(`pg_reliability_fleet_targets{kind="on_demand"}`, 0), none(c, t))
 	})
 	http.DefaultClient.CloseIdleConnections()
-	pgtest.Eventually(t, 10*time.Second, func() error {
+	pgtest.Eventually(t, patience, func() error {
 		if n := runtime.NumGoroutine(); n > before+4 {
 			return fmt.Errorf("%d goroutines, %d before", n, before)
 		}
@@ -367,7 +373,7 @@ func TestFleetTakesABurstAndLeavesNothingBehind(t *testing.T) {
 	if err := c.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Eventually(t, 2*detect, func() error { return r.probe(t, query).is(`pg_reliability_restarts_total{kind="restart"}`, 1) })
+	pgtest.Eventually(t, patience, func() error { return r.probe(t, query).is(`pg_reliability_restarts_total{kind="restart"}`, 1) })
 }
 
 // A server of its own and a fleet beside it.
@@ -377,7 +383,7 @@ func TestFleetBesideAServer(t *testing.T) {
 	f.add("same", c.Port, "monitoring")
 	f.write(t)
 	r := launch(t, c.MonitorDSN(), "--config.file="+f.path)
-	pgtest.Eventually(t, detect, func() error { return errors.Join(r.reason(t, "ok"), r.probe(t, "target=same").state(1, "ok")) })
+	pgtest.Eventually(t, patience, func() error { return errors.Join(r.reason(t, "ok"), r.probe(t, "target=same").state(1, "ok")) })
 	_, body, err := r.get(t, "/api/targets")
 	if err != nil {
 		t.Fatal(err)

@@ -298,7 +298,7 @@ func (n *node) follows(t *testing.T, role string, inRecovery bool) {
 
 func (c *patroniCluster) restarts(t *testing.T, n *node, kind string, want float64) {
 	t.Helper()
-	pgtest.Eventually(t, 2*detect, func() error {
+	pgtest.Eventually(t, patience, func() error {
 		return n.exporter.scrape(t).is(fmt.Sprintf("pg_reliability_restarts_total{kind=%q}", kind), want)
 	})
 }
