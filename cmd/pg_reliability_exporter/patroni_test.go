@@ -270,8 +270,12 @@ func (n *node) is(t *testing.T, role string) error {
 		if path == role {
 			want = http.StatusOK
 		}
-		if status, body, err := n.exporter.get(t, "/"+path); err != nil || status != want {
-			return fmt.Errorf("/%s of %s: %d, want %d: %s %v", path, n.name, status, want, body, err)
+		status, body, err := n.exporter.get(t, "/"+path)
+		if err != nil {
+			return err
+		}
+		if status != want {
+			return fmt.Errorf("/%s of %s: %d, want %d: %s", path, n.name, status, want, body)
 		}
 	}
 	return nil

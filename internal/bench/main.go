@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
@@ -31,7 +33,19 @@ func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 3, "rounds, one of each exporter in turn")
 	scrapes := flag.Int("scrapes", 30, "scrapes a round")
 	out := flag.String("out", "docs/performance.md", "file to write; empty writes none")
+	targets := flag.String("fleet", "", "measure fleets of these sizes instead, such as 1,10,50,100, and print what docs/fleet.md shows")
 	flag.Parse()
+	if *targets != "" {
+		var sizes []int
+		for _, text := range strings.Split(*targets, ",") {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 {
+				return fmt.Errorf("-fleet=%s is no list of numbers", *targets)
+			}
+			sizes = append(sizes, n)
+		}
+		return measureFleet(ctx, *ours, sizes)
+	}
 	for _, path := range []string{*ours, *rival} {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("%w. HINT: make build; apt-get install prometheus-postgres-exporter", err)

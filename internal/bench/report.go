@@ -39,7 +39,8 @@ func newReport(databases, tables, rounds, scrapes int, c *pgtest.Cluster, export
 	fmt.Fprintf(&b, "| connections opened in a round of %d scrapes | %d | %d | |\n", scrapes, ours.connections, rival.connections)
 	fmt.Fprintf(&b, "\nOurs opens none for a scrape: its connections here are the prober's logins, one each 10 s. What both do without being "+
 		"scraped (ours probes each second, logs in each 10 s and refreshes sizes and settings in the background) is measured apart, taken "+
-		"off the figures for a scrape, and included in those for a minute.\n")
+		"off the figures for a scrape, and included in those for a minute.\n\n"+
+		"What many servers cost one exporter, and a Prometheus: [fleet.md](fleet.md#6-what-it-costs).\n")
 	return b.String()
 }
 

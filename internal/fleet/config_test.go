@@ -153,3 +153,22 @@ func TestRulesAllowWholeNamesAndWrittenAddresses(t *testing.T) {
 		}
 	}
 }
+
+func TestTheManualsExampleIsRead(t *testing.T) {
+	manual, err := os.ReadFile("../../docs/fleet.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(manual), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```")
+	dir := t.TempDir()
+	write(t, dir, "password", "s3cret\n")
+	c, err := Load(write(t, dir, "fleet.yml", example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &Fleet{config: c}
+	if a, _ := ParseAddress("db7.example.com"); len(c.Targets) != 2 || !f.allowed(a, "monitoring") {
+		t.Errorf("%+v", c)
+	}
+}

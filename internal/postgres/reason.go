@@ -164,6 +164,10 @@ func reasonOfNetwork(err error) Reason {
 	if errors.As(err, &dns) {
 		return DNS
 	}
+	// We turned the server's way of asking for the password down (require_auth). pgconn gives this no type.
+	if strings.Contains(err.Error(), "authentication method requirement") {
+		return Auth
+	}
 	if isTLS(err) {
 		return TLS
 	}
