@@ -29,6 +29,7 @@ TESTFLAGS ?=
 # What the tests talk to.
 parts := server prometheus promtool alertmanager pgbouncer pgbackrest s3 browser
 install := internal/pgtest/install.sh
+release_tool := $(GO) tool -modfile=tools/release/go.mod
 lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
@@ -105,6 +106,38 @@ bench: ## Compare scrapes with Debian's prometheus-postgres-exporter on one serv
 	@$(install) server postgres_exporter
 	@$(go_build) ./cmd/pg_reliability_exporter
 	$(GO) run ./internal/bench
+
+.PHONY: man
+man: build ## Write man pages and shell completions into bin/
+	@rm -rf bin/man bin/completion && mkdir -p bin/man bin/completion/bash bin/completion/zsh bin/completion/fish
+	@for p in $(notdir $(wildcard cmd/*)); do \
+		bin/$$p --help-man >bin/man/$$p.1; \
+		bin/$$p --completion-script-bash >bin/completion/bash/$$p; \
+		bin/$$p --completion-script-zsh >bin/completion/zsh/_$$p; \
+		sed "s/PROGRAM/$$p/g" deploy/packages/completion.fish >bin/completion/fish/$$p.fish; \
+	done
+
+# The packages' version: dpkg and rpm know no "-", and a version before 1.2.3 is 1.2.3~rc1.
+package_version = $(shell sed -E 's/-([0-9]+-g)/+\1/; s/-(alpha|beta|rc)/~\1/; s/-/./g; /^[0-9]+\.[0-9]+\.[0-9]/!s/^/0.0.0~git/' <<<'$(VERSION:v%=%)')
+PACKAGE_ARCH ?= $(shell $(GO) env GOARCH)
+package_root := bin/packages/root
+
+.PHONY: packages
+packages: man ## Make a deb and an rpm in bin/packages (PACKAGE_ARCH=arm64 for another machine)
+	@rm -rf $(package_root)
+	@GOOS=linux GOARCH=$(PACKAGE_ARCH) CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)' -o $(package_root)/usr/bin/ ./cmd/...
+	@deploy/packages/stage.sh $(package_root)
+	@for format in deb rpm; do \
+		SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) PACKAGE_ROOT=$(package_root) \
+		PACKAGE_VERSION='$(package_version)' PACKAGE_ARCH=$(PACKAGE_ARCH) \
+		$(release_tool) nfpm package --config deploy/packages/nfpm.yaml --packager $$format --target bin/packages/; \
+	done
+
+.PHONY: test-packages
+test-packages: ## Install the deb in a container with systemd, run, upgrade, remove and purge it; as root
+	@$(install) server systemd
+	@$(MAKE) packages VERSION=0.0.1 && $(MAKE) packages VERSION=0.0.2
+	PG_RELIABILITY_PACKAGES=$(CURDIR)/bin/packages $(GO) test ./deploy/packages -count=1 -timeout 9m $(TESTFLAGS)
 
 .PHONY: docs
 docs: ## Write docs/metrics.md anew from the code

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 )
 
 const (
@@ -102,6 +103,7 @@ func newApp() (*kingpin.Application, *flags) {
 		"DATA_SOURCE_PASS, or by the PG* variables; each of them, and PGPASSWORD, also as NAME_FILE with the value in a file.\n\n"+
 		"Each flag is also an environment variable: --keep-daily is PG_RELIABILITY_BACKUP_KEEP_DAILY.\n\n"+exitHelp())
 	app.Version(version.Print(appName)).DefaultEnvars().HelpFlag.Short('h')
+	app.UsageFuncs(manual.Funcs(manualPage()))
 	f := &flags{}
 	f.verify.settings = map[string]string{}
 	app.Flag("repository", "Directory of the backups.").Short('r').StringVar(&f.repository)

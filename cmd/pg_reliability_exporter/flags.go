@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 )
 
 const (
@@ -82,6 +83,7 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 		"each also as NAME_FILE with the value in a file, or by the PG* variables.\n\n"+
 		"Each flag is also an environment variable: --log.level is PG_RELIABILITY_EXPORTER_LOG_LEVEL.")
 	app.Version(version.Print(appName)).DefaultEnvars().HelpFlag.Short('h')
+	app.UsageFuncs(manual.Funcs(manualPage()))
 	f := &flags{collectorSwitches: map[string]*collectorSwitch{}}
 
 	f.web = kingpinflag.AddFlags(app, defaultAddress)

@@ -14,6 +14,7 @@
 #   install.sh browser            Chromium, and axe-core, which finds what hinders people with disabilities
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh faketime           a library that tells a program another time
+#   install.sh systemd            systemd and systemd-nspawn, which boots it in a container for `make test-packages`
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
 #   install.sh compose            Docker Compose, built by Go, and a small Debian for stand-ins of the images it names
 #
@@ -265,8 +266,12 @@ for what in "$@"; do
     faketime)
       compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ||
         packages libfaketime libfaketime libfaketime libfaketime || die "libfaketime is not installed." ;;
+    systemd)
+      { command -v systemd-nspawn && command -v systemd-analyze && command -v curl; } >/dev/null ||
+        packages 'systemd systemd-container curl' 'systemd-container curl' ||
+        die "systemd-nspawn is not installed. Install the package systemd-container." ;;
     docker) engine_that_runs ;;
     compose) compose_tool; small_debian ;;
-    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions, faketime, docker or compose" ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions, faketime, systemd, docker or compose" ;;
   esac
 done
