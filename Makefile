@@ -29,6 +29,8 @@ TESTFLAGS ?=
 # What the tests talk to.
 parts := server prometheus promtool alertmanager pgbouncer pgbackrest s3 browser
 install := internal/pgtest/install.sh
+# Too large to be pinned by hash beside the others.
+goreleaser_version := v2.14.3
 release_tool := $(GO) tool -modfile=tools/release/go.mod
 lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -97,6 +99,19 @@ test-race: ## Test everything with the race detector (needs a C compiler)
 lint: ## Check style and that imports between rooms go down only
 	$(lint) run ./...
 
+.PHONY: lint-workflows
+lint-workflows: ## Check .github/workflows
+	$(release_tool) actionlint -shellcheck=
+
+.PHONY: goreleaser-version
+goreleaser-version: # which the release workflow installs
+	@echo $(goreleaser_version)
+
+.PHONY: release-check
+release-check: ## Check .goreleaser.yml and make everything of a release but what needs syft or is published, in dist/
+	$(GO) run github.com/goreleaser/goreleaser/v2@$(goreleaser_version) check
+	$(GO) run github.com/goreleaser/goreleaser/v2@$(goreleaser_version) release --snapshot --clean --skip=publish,sbom
+
 .PHONY: fmt
 fmt: ## Format the code and sort its imports
 	$(lint) fmt
@@ -149,4 +164,4 @@ generate: ## Write the alerts' rules and the dashboards anew from their sources 
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin
+	rm -rf bin dist

@@ -32,7 +32,9 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	app, f := newApp()
 	app.UsageWriter(stdout).ErrorWriter(stderr)
 	ended := false
-	app.Terminate(func(int) { ended = true }) // --help and --version
+	// --help, --version and their like have printed what they print; kingpin, which expects not to come back, would go on
+	// with the usage.
+	app.Terminate(func(int) { ended = true; app.UsageWriter(io.Discard) })
 	command, err := app.Parse(joinAt(args))
 	if ended {
 		return exitOK
