@@ -12,6 +12,8 @@ root=$work/root
 # Nothing of an earlier installation, of this machine's clusters, or of its timers.
 rm -rf "$root"/etc/pg_reliability "$root"/var/lib/pg_reliability_* "$root"/etc/postgresql "$root"/var/lib/postgresql
 rm -rf "$root"/etc/systemd/system/timers.target.wants "$root"/usr/lib/systemd/system/timers.target.wants
+# Memory needs no fsync.
+echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/pg-reliability-test"
 mkdir -p "$root/opt/packages"
 cp "$packages"/*.deb "$root/opt/packages/"
 
