@@ -212,9 +212,8 @@ func (p *Prober) publish() (old, now Snapshot) {
 	if v := p.published.Load(); v != nil {
 		old = v.Snapshot
 	}
-	skew, _ := p.state.skews.best()
 	v := &view{
-		Snapshot: p.state.snapshot(), outages: p.state.Outages.clone(), skew: skew, cert: p.state.cert,
+		Snapshot: p.state.snapshot(), outages: p.state.Outages.clone(), skew: p.state.skews.best(), cert: p.state.cert,
 		container: p.state.Container != nil, met: p.state.met,
 	}
 	p.published.Store(v)

@@ -33,10 +33,10 @@ func (s skews) add(n Skew) skews {
 	return append(kept, n)
 }
 
-// best is the sample with the shortest round trip; false before the first.
-func (s skews) best() (Skew, bool) {
+// best is the sample with the shortest round trip; zero before the first.
+func (s skews) best() Skew {
 	if len(s) == 0 {
-		return Skew{}, false
+		return Skew{}
 	}
-	return s[0], true
+	return s[0]
 }

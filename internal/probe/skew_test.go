@@ -35,7 +35,7 @@ func TestTheQuickestSampleOfAMinuteTellsTheSkew(t *testing.T) {
 			var best []int
 			for _, x := range tc.samples {
 				s = s.add(Skew{At: start.Add(time.Duration(x[0]) * time.Second), Uncertainty: time.Duration(x[1]) * time.Millisecond / 2})
-				b, _ := s.best()
+				b := s.best()
 				best = append(best, int(b.At.Sub(start)/time.Second))
 			}
 			if !slices.Equal(best, tc.best) || len(s) != tc.kept {
@@ -92,8 +92,7 @@ func TestAnotherServersClockIsForgotten(t *testing.T) {
 			Kind: Read, Reason: postgres.OK, Started: at, Ended: at, Server: Server{SystemIdentifier: system, ReplayLag: UnknownLag},
 			Skew: &Skew{At: at, Offset: skew, Uncertainty: uncertainty},
 		})
-		best, _ := s.skews.best()
-		return best.Offset
+		return s.skews.best().Offset
 	}
 	for _, step := range []struct {
 		system          string
