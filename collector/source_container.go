@@ -15,9 +15,10 @@ type ContainerOptions struct {
 	Host string
 	// Timeout of one question to the engine; zero means 5 s.
 	Timeout time.Duration
-	// OnState, if set, is told the container's id, the engine's count of restarts and the time of the last
-	// start, after each answer for a container that was started at least once. It must not block.
-	OnState func(id string, restartCount int, startedAt time.Time)
+	// OnState, if set, is told the container's id, the engine's count of restarts, the time of the last start, and
+	// whether the engine waits before it makes a restart that is counted already; after each answer for a container
+	// that was started at least once. It must not block.
+	OnState func(id string, restartCount int, startedAt time.Time, waiting bool)
 }
 
 // Container reports the state of the database's container as the Docker Engine API tells it; Podman's
@@ -26,7 +27,7 @@ type Container struct {
 	name    string
 	engine  *containers.Engine
 	descs   containerDescs
-	onState func(id string, restartCount int, startedAt time.Time)
+	onState func(id string, restartCount int, startedAt time.Time, waiting bool)
 }
 
 // containerStates are the states Docker has; Podman's others are mapped to them.
@@ -89,7 +90,7 @@ func (c *Container) Collect(ctx context.Context, out *Sink) error {
 	}
 	c.emit(out, answer)
 	if c.onState != nil && !answer.State.StartedAt.IsZero() {
-		c.onState(answer.ID, answer.RestartCount, answer.State.StartedAt)
+		c.onState(answer.ID, answer.RestartCount, answer.State.StartedAt, answer.State.Word() == "restarting")
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func TestContainerOnARealEngine(t *testing.T) {
 		d.create("crashing", "exit3", always, nil)
 		d.tell("crashing", "start")
 		var told atomic.Int64
-		c := newContainer(t, ContainerOptions{Name: "crashing", Host: d.host, OnState: func(id string, restarts int, started time.Time) {
+		c := newContainer(t, ContainerOptions{Name: "crashing", Host: d.host, OnState: func(id string, restarts int, started time.Time, _ bool) {
 			if len(id) != 64 || time.Since(started) > time.Minute {
 				t.Errorf("OnState was told %q, %s", id, started)
 			}

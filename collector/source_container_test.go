@@ -114,7 +114,7 @@ func TestContainerEngineFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			host := madeUpEngine(t, tc.handler)
-			c := newContainer(t, ContainerOptions{Host: host, Timeout: 200 * time.Millisecond, OnState: func(string, int, time.Time) {
+			c := newContainer(t, ContainerOptions{Host: host, Timeout: 200 * time.Millisecond, OnState: func(string, int, time.Time, bool) {
 				t.Error("OnState is told of a failure")
 			}})
 			got, err := collected(t, c)
@@ -171,8 +171,10 @@ func TestContainerOverTCPAndPodmansWords(t *testing.T) {
 	}
 	var told []state
 	c := newContainer(t, ContainerOptions{
-		Host:    "tcp://" + server.Listener.Addr().String(),
-		OnState: func(id string, restarts int, started time.Time) { told = append(told, state{id, restarts, started}) },
+		Host: "tcp://" + server.Listener.Addr().String(),
+		OnState: func(id string, restarts int, started time.Time, _ bool) {
+			told = append(told, state{id, restarts, started})
+		},
 	})
 	got, err := collected(t, c)
 	if err != nil {

@@ -472,7 +472,7 @@ func isolated(t *testing.T, s *stack) {
 	}
 	// wget says "bad address" or times out; a server that could be reached would cut the connection at once.
 	reach := func(container, host string, port int) bool {
-		_, err := s.try("exec", container, "busybox", "nc", "-w", "2", "-z", host, strconv.Itoa(port))
+		_, err := s.try("exec", container, "busybox", "nc", "-w", "2", host, strconv.Itoa(port))
 		return err == nil
 	}
 	for _, service := range []string{"prometheus", "alertmanager", "grafana", "docker-socket-proxy"} {
@@ -485,7 +485,7 @@ func isolated(t *testing.T, s *stack) {
 	if !reach(s.container("backup"), "postgres", 5432) {
 		t.Error("the backup job can't reach the server: the check above proves nothing")
 	}
-	if out, err := s.try("run", "--rm", "--network", s.project+"_monitoring", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2", "-z", database, "5432"); err == nil {
+	if out, err := s.try("run", "--rm", "--network", s.project+"_monitoring", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2", database, "5432"); err == nil {
 		t.Errorf("the server can be reached from a stranger on the monitoring network: %s", out)
 	}
 	for _, service := range []string{"prometheus", "backup", "grafana"} {

@@ -7,6 +7,8 @@ type container struct {
 	ID           string    `json:"id"`
 	RestartCount int       `json:"restart_count"`
 	StartedAt    time.Time `json:"started_at"`
+	// Waiting: the engine has counted a restart and has yet to make it.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // observeContainer adds the starts since the last observation to the restarts. The first one is the
@@ -27,7 +29,7 @@ func (s *state) observeContainer(is container, seen time.Time) {
 		starts = 1 + is.RestartCount
 	case is.RestartCount > was.RestartCount:
 		starts = is.RestartCount - was.RestartCount
-	case is.StartedAt.After(was.StartedAt):
+	case is.StartedAt.After(was.StartedAt) && !was.Waiting: // else it is the start that was counted
 		starts = 1
 	}
 	if starts == 0 {

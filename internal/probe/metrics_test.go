@@ -136,8 +136,8 @@ func TestMetricsThroughAnOutage(t *testing.T) {
 
 	must(t, c.Launch(t.Context()))
 	p.waitAfter(t)
-	p.ObserveContainer("c", 1, time.Now())
-	p.ObserveContainer("c", 3, time.Now())
+	p.ObserveContainer("c", 1, time.Now(), false)
+	p.ObserveContainer("c", 3, time.Now(), false)
 	p.wait(t, "told of the container", func(s Snapshot) bool { return s.Restarts[Container] == 2 })
 	assertSamples(t, p, map[string]float64{
 		"pg_up": 1, `pg_reliability_restarts_total{kind="restart"}`: 1, `pg_reliability_outages_total{reason="refused"}`: 1,

@@ -97,10 +97,11 @@ func (p *Prober) Observable(k RestartKind) (observable, known bool) {
 }
 
 // ObserveContainer takes what the container engine says of the database's container. Starts since the last
-// observation, also by an earlier run of the exporter, count as restarts of kind Container.
-func (p *Prober) ObserveContainer(id string, restartCount int, startedAt time.Time) {
+// observation, also by an earlier run of the exporter, count as restarts of kind Container. waiting says that the
+// newest restart is counted and has yet to happen.
+func (p *Prober) ObserveContainer(id string, restartCount int, startedAt time.Time, waiting bool) {
 	p.mu.Lock()
-	p.containers = append(p.containers, container{ID: id, RestartCount: restartCount, StartedAt: startedAt.UTC()})
+	p.containers = append(p.containers, container{ID: id, RestartCount: restartCount, StartedAt: startedAt.UTC(), Waiting: waiting})
 	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:

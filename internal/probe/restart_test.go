@@ -117,13 +117,16 @@ func TestContainerRestarts(t *testing.T) {
 		seen []container
 		want uint64
 	}{
-		"first sight":             {[]container{{"a", 7, at(0)}}, 0},
-		"unchanged":               {[]container{{"a", 7, at(0)}, {"a", 7, at(0)}}, 0},
-		"restarted by the engine": {[]container{{"a", 7, at(0)}, {"a", 9, at(4)}}, 2},
-		"restarted by hand":       {[]container{{"a", 0, at(0)}, {"a", 0, at(4)}}, 1},
-		"count reset by hand":     {[]container{{"a", 5, at(0)}, {"a", 0, at(4)}}, 1},
-		"made anew":               {[]container{{"a", 5, at(0)}, {"b", 1, at(4)}}, 2},
-		"start unknown for once":  {[]container{{"a", 0, at(0)}, {"a", 0, time.Time{}}, {"a", 0, at(0)}}, 0},
+		"first sight":             {[]container{{"a", 7, at(0), false}}, 0},
+		"unchanged":               {[]container{{"a", 7, at(0), false}, {"a", 7, at(0), false}}, 0},
+		"restarted by the engine": {[]container{{"a", 7, at(0), false}, {"a", 9, at(4), false}}, 2},
+		"seen before its start":   {[]container{{"a", 7, at(0), false}, {"a", 8, at(0), true}, {"a", 8, at(0), true}, {"a", 8, at(4), false}}, 1},
+		"one seen, one not":       {[]container{{"a", 7, at(0), false}, {"a", 8, at(0), true}, {"a", 9, at(4), false}}, 2},
+		"by hand after that":      {[]container{{"a", 7, at(0), false}, {"a", 8, at(0), true}, {"a", 8, at(4), false}, {"a", 8, at(5), false}}, 2},
+		"restarted by hand":       {[]container{{"a", 0, at(0), false}, {"a", 0, at(4), false}}, 1},
+		"count reset by hand":     {[]container{{"a", 5, at(0), false}, {"a", 0, at(4), false}}, 1},
+		"made anew":               {[]container{{"a", 5, at(0), false}, {"b", 1, at(4), false}}, 2},
+		"start unknown for once":  {[]container{{"a", 0, at(0), false}, {"a", 0, time.Time{}, false}, {"a", 0, at(0), false}}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newState()

@@ -32,7 +32,7 @@ func lived() *state {
 	restarted := o(Read, 5, 5, postgres.OK)
 	restarted.Server.StartTime = at(3)
 	s.observe(restarted)
-	s.observeContainer(container{"c", 3, at(3)}, at(5))
+	s.observeContainer(container{"c", 3, at(3), false}, at(5))
 	return s
 }
 
