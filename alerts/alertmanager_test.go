@@ -5,17 +5,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 func TestAmtoolAcceptsTheConfiguration(t *testing.T) {
-	if out, err := output(t, tool(t, "amtool"), "check-config", "alertmanager.yml"); err != nil {
+	if out, err := output(t, stack.Tool(t, "amtool"), "check-config", "alertmanager.yml"); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
 // Each example of receivers is a drop-in: the routes stay as they are, and no secret stands in it.
 func TestReceiverExamplesFitTheRoutes(t *testing.T) {
-	amtool := tool(t, "amtool")
+	amtool := stack.Tool(t, "amtool")
 	routes := configuration(t)
 	head, _, found := strings.Cut(routes, "\nreceivers:\n")
 	if !found {
@@ -46,7 +48,7 @@ func TestReceiverExamplesFitTheRoutes(t *testing.T) {
 }
 
 func TestRoutes(t *testing.T) {
-	amtool := tool(t, "amtool")
+	amtool := stack.Tool(t, "amtool")
 	for labels, want := range map[string]string{
 		"alertname=PostgresDown severity=critical area=availability cluster=shop instance=db1":  "page",
 		"alertname=PostgresErrorBudgetBurn severity=critical area=slo instance=db1":             "page",
@@ -69,7 +71,7 @@ func TestRoutes(t *testing.T) {
 
 // Every alert goes where its severity says.
 func TestEachAlertHasARoute(t *testing.T) {
-	amtool := tool(t, "amtool")
+	amtool := stack.Tool(t, "amtool")
 	_, _, rules := shipped(t)
 	receivers := map[string]string{"critical": "page", "warning": "ticket", "info": "nowhere"}
 	for _, r := range rules {

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
-	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 // The two programs are built once for all tests, into a directory that outlives each of them.
@@ -53,26 +52,6 @@ func program(t testing.TB, name string) string {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
 	return path
-}
-
-// tool finds one of Prometheus' programs under the names distributions give it, or, with PROMETHEUS=3 in the
-// environment, the one that install.sh prometheus3 builds. Missing ones fail the test: a skipped test proves nothing.
-func tool(t testing.TB, names ...string) string {
-	t.Helper()
-	if major := os.Getenv("PROMETHEUS"); major != "" && (names[0] == "prometheus" || names[0] == "promtool") {
-		path, err := pgtest.Tool(names[0]+major, "prometheus"+major)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("%s is not installed. HINT: Install the packages prometheus and prometheus-alertmanager", names[0])
-	return ""
 }
 
 func shipped(t testing.TB) (alerts.Config, map[string]string, []alerts.Rule) {

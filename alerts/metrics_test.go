@@ -1,6 +1,7 @@
 package alerts_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,10 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pg-reliability/pg_reliability_exporter/alerts"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/pages"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
+
+// selections are a metric with matchers.
+var selections = regexp.MustCompile(`\b(?:pg_\w+|pgr:[\w:]+)\{[a-z][^}]*\}`)
 
 var template = regexp.MustCompile(`\$labels\.(\w+)`)
 
@@ -38,14 +43,13 @@ func TestEveryMetricAndLabelIsOnARealPage(t *testing.T) {
 				}
 			}
 		}
+		checkTexts(t, p, l, rules)
 	})
 }
 
-// What a runbook or an alert's text names exists as well.
-func TestEveryMetricInARunbookIsOnARealPage(t *testing.T) {
-	t.Parallel()
-	p := realPages(t)
-	_, _, rules := shipped(t)
+// checkTexts: what a runbook or an alert's text names exists as well, and what it selects by.
+func checkTexts(t *testing.T, p *pages.Pages, l *pages.Lookup, rules []alerts.Rule) {
+	t.Helper()
 	records := map[string]bool{}
 	for _, r := range rules {
 		records[r.Record] = true
@@ -69,6 +73,11 @@ func TestEveryMetricInARunbookIsOnARealPage(t *testing.T) {
 	ours := regexp.MustCompile(`\b(pgr:[\w:]+|pg_reliability_\w+|pg_up|pg_settings_\w+)\b`)
 	programs := []string{"pg_reliability_exporter", "pg_reliability_backup", "pg_reliability_monitor"}
 	for where, text := range texts {
+		for _, selection := range selections.FindAllString(text, -1) {
+			if _, errs := l.Check(selection); len(errs) > 0 {
+				t.Errorf("%s: %v", where, errors.Join(errs...))
+			}
+		}
 		for _, name := range ours.FindAllString(text, -1) {
 			switch {
 			case records[name], len(p.Series[name]) > 0, p.Types[name] != "", slices.Contains(programs, name):

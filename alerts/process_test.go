@@ -182,7 +182,7 @@ func startPrometheus(t testing.TB, dir, address, config string, args ...string) 
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	path := tool(t, "prometheus")
+	path := stack.Tool(t, "prometheus")
 	return run(t, "prometheus", "http://"+address, "/-/ready", func() *exec.Cmd {
 		return exec.Command(path, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + filepath.Join(dir, "prometheus"),
 			"--web.listen-address=" + address}, args...)...)
@@ -201,7 +201,7 @@ func startAlertmanager(t testing.TB, dir, address, webhook string, change func(s
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(config, shippedWebhook, webhook+"/")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	path := tool(t, "prometheus-alertmanager", "alertmanager")
+	path := stack.Tool(t, "prometheus-alertmanager", "alertmanager")
 	return run(t, "alertmanager", "http://"+address, "/-/ready", func() *exec.Cmd {
 		return exec.Command(path, "--config.file="+file, "--storage.path="+filepath.Join(dir, "alertmanager"),
 			"--web.listen-address="+address, "--cluster.listen-address=")

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 func TestRuleFilesAreWhatThresholdsAndSourcesSay(t *testing.T) {
@@ -30,7 +31,7 @@ func TestRuleFilesAreWhatThresholdsAndSourcesSay(t *testing.T) {
 
 func TestPromtoolAcceptsTheRules(t *testing.T) {
 	names, _ := filepath.Glob("*.rules.yml")
-	if out, err := output(t, tool(t, "promtool"), append([]string{"check", "rules", "--lint-fatal"}, names...)...); err != nil {
+	if out, err := output(t, stack.Tool(t, "promtool"), append([]string{"check", "rules", "--lint-fatal"}, names...)...); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -99,7 +100,7 @@ type unitFile struct {
 
 func TestPromtoolUnitTestsPass(t *testing.T) {
 	t.Parallel()
-	promtool := tool(t, "promtool")
+	promtool := stack.Tool(t, "promtool")
 	files, _ := filepath.Glob("tests/*.yml")
 	for _, f := range files {
 		t.Run(filepath.Base(f), func(t *testing.T) {

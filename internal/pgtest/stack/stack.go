@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 // Stack hands out what its processes share: a directory, free ports, our programs.
@@ -88,9 +90,17 @@ func (s *Stack) Program(t testing.TB, name string) string {
 	return path
 }
 
-// Tool finds one of Prometheus' programs under the names distributions give it.
+// Tool finds one of Prometheus' programs under the names distributions give it, or, with PROMETHEUS=3 in the environment,
+// the one that install.sh prometheus3 builds. Missing ones fail the test: a skipped test proves nothing.
 func Tool(t testing.TB, names ...string) string {
 	t.Helper()
+	if major := os.Getenv("PROMETHEUS"); major != "" && (names[0] == "prometheus" || names[0] == "promtool") {
+		path, err := pgtest.Tool(names[0]+major, "prometheus"+major)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
