@@ -52,9 +52,9 @@ func (p *panel) column(title, expr string, properties ...property) *panel {
 func (p *panel) sorted(title string) *panel { p.table.sortBy = title; return p }
 
 // emptyCell has no colour: what is not known is neither good nor bad. (null+nan would match every text.)
-var emptyCell = object{"type": "special", "options": object{
-	"match": "null", "result": object{"text": "–", "color": "transparent", "index": 100},
-}}
+func emptyCell(match string) object {
+	return object{"type": "special", "options": object{"match": match, "result": object{"text": "–", "color": "transparent", "index": 100}}}
+}
 
 // wordFor is what a table shows in the place of a label's value.
 func wordFor(value, text, color string, index int) object {
@@ -98,11 +98,11 @@ func (c *columns) complete(p *panel) {
 	if c.sortBy != "" {
 		p.options["sortBy"] = []object{{"displayName": c.sortBy, "desc": !c.up}}
 	}
-	p.mappings = append(p.mappings, emptyCell)
+	p.mappings = append(p.mappings, emptyCell("null"), emptyCell("empty"))
 	for _, o := range p.overrides {
 		for _, property := range o["properties"].([]object) {
 			if words, ok := property["value"].([]object); ok && property["id"] == "mappings" {
-				property["value"] = append(words, emptyCell)
+				property["value"] = append(words, emptyCell("null"), emptyCell("empty"))
 			}
 		}
 	}
