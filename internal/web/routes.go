@@ -58,11 +58,13 @@ func (s *Server) routes() http.Handler {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	var front http.Handler = newLanding(own, o)
+	var front http.Handler
 	if o.Status != nil && own != nil {
 		h := newStatusHandler(own, o)
 		add("/api/status", http.HandlerFunc(h.serveJSON), read...)
 		front = http.HandlerFunc(h.servePage)
+	} else {
+		front = newLanding(own, o)
 	}
 	if o.MetricsPath != "/" {
 		add("/", front, read...)

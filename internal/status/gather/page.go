@@ -69,8 +69,8 @@ func (p page) yes(name string, pairs ...string) *bool {
 	return &is
 }
 
-func (p page) time(name string, pairs ...string) *time.Time {
-	v := p.number(name, pairs...)
+func (p page) time(name string) *time.Time {
+	v := p.number(name)
 	if v == nil {
 		return nil
 	}

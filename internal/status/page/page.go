@@ -11,6 +11,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
@@ -30,7 +31,7 @@ const refreshSeconds = 10
 
 // Page draws. It is safe for concurrent use.
 type Page struct {
-	template *template.Template
+	template func() *template.Template
 }
 
 // View is what a page shows beside the status.
@@ -45,8 +46,10 @@ type View struct {
 	DiskWarning, DiskCritical, ConnectionsHigh float64
 }
 
-// New parses the template.
-func New() *Page {
+// New makes one. The template is read at the first page: an exporter that nobody looks at need not remember it.
+func New() *Page { return &Page{template: sync.OnceValue(parse)} }
+
+func parse() *template.Template {
 	functions := template.FuncMap{
 		"lasting": status.Lasting, "size": status.Size, "percent": status.Percent, "moment": status.Moment,
 		"ago":   func(now, then time.Time) string { return status.Lasting(max(1, math.Round(now.Sub(then).Seconds()))) },
@@ -61,7 +64,7 @@ func New() *Page {
 		"some":  func(n int64) bool { return n > 0 },
 		"minus": func(n float64) float64 { return -n },
 	}
-	return &Page{template: template.Must(template.New("page").Funcs(functions).Parse(source))}
+	return template.Must(template.New("page").Funcs(functions).Parse(source))
 }
 
 // ContentSecurityPolicy allows the page's own style and script, by their hashes, and nothing else.
@@ -77,7 +80,7 @@ func hash(text string) string {
 
 // Render writes the document.
 func (p *Page) Render(w io.Writer, s status.Status, v View) error {
-	err := p.template.Execute(w, map[string]any{
+	err := p.template().Execute(w, map[string]any{
 		"S": s, "V": v, "Now": s.GeneratedAt, "RefreshSeconds": refreshSeconds,
 		"Style": template.CSS(style), "Script": template.JS(script), //nolint:gosec // our own, embedded
 		"Windows": []window{
