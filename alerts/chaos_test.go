@@ -66,8 +66,8 @@ type fault struct {
 	// hears anything.
 	want []alarm
 	may  []string
-	// lasts is when the alarm ends, where nothing that anybody does ends it sooner.
-	lasts string
+	// lasts is when an alarm ends, by its name, where nothing that anybody does ends it sooner.
+	lasts map[string]string
 	// needs skips the fault where the machine lacks something, and says what.
 	needs func(*testing.T)
 }
@@ -167,7 +167,7 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	s.quit()
 	ended := map[alarm]time.Duration{}
 	for _, a := range f.want {
-		if f.lasts == "" {
+		if f.lasts[a.name] == "" {
 			ended[a] = w.waitFor(s, a, true, healed, patience)
 		}
 	}
@@ -229,7 +229,7 @@ func (c *chaosTable) add(f fault, heard, ended map[alarm]time.Duration) {
 		if i > 0 {
 			name, about = "", ""
 		}
-		end := f.lasts
+		end := f.lasts[a.name]
 		if end == "" {
 			end = fmt.Sprintf("%.0f", ended[a].Seconds())
 		}

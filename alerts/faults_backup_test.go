@@ -39,7 +39,7 @@ func backupFaults() []fault {
 			build:  emptyServer,
 			inject: func(s *scene) { s.backup("bootstrap") },
 			want:   []alarm{{name: "PostgresAutoRestored", severity: "critical"}},
-			lasts:  "after 6 h",
+			lasts:  map[string]string{"PostgresAutoRestored": "after 6 h"},
 		},
 	}
 }
