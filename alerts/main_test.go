@@ -7,15 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
-// The two programs are built once for all tests, into a directory that outlives each of them.
-var programs string
+// house is where the programs of all tests are built once, and outlive each of them.
+var house *stack.Stack
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "alerts-")
@@ -23,7 +22,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	programs = dir
+	root, err := filepath.Abs("..")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	house = &stack.Stack{Dir: dir, Root: root}
 	// Servers of the tests run as another user, who must be able to start what is here.
 	_ = os.Chmod(dir, 0o755)
 	// Tests here wait for what others do: the number of cores says nothing about how many can wait at once.
@@ -36,22 +40,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var building sync.Mutex
-
 // program builds one of our own programs and returns its path.
 func program(t testing.TB, name string) string {
 	t.Helper()
-	building.Lock()
-	defer building.Unlock()
-	path := filepath.Join(programs, strings.TrimPrefix(name, "pg_reliability_"))
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	cmd := exec.Command("go", "build", "-o", path, "../cmd/"+name)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", name, err, out)
-	}
-	return path
+	return house.Program(t, name)
 }
 
 func shipped(t testing.TB) (alerts.Config, map[string]string, []alerts.Rule) {

@@ -12,7 +12,6 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/pages"
-	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // selections are a metric with matchers.
@@ -26,7 +25,7 @@ func TestEveryMetricAndLabelIsOnARealPage(t *testing.T) {
 	programs := programPages(t)
 	pgtest.EachVersion(t, pages.Server(), func(t *testing.T, c *pgtest.Cluster) {
 		p := programs.Clone()
-		p.Servers(t, stack.New(t, ".."), c)
+		p.Servers(t, house, c)
 		l := lookup(t, p)
 		_, _, rules := shipped(t)
 		for _, r := range rules {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/pages"
-	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // needsEngine is what a page shows only beside a container engine, which not every machine that runs the tests has.
@@ -33,9 +32,8 @@ func programPages(t *testing.T) *pages.Pages {
 	s.Lock()
 	defer s.Unlock()
 	if !s.programs {
-		st := stack.New(t, "..")
-		s.all.Programs(t, st)
-		s.all.Backups(t, st)
+		s.all.Programs(t, house)
+		s.all.Backups(t, house)
 		s.programs = true
 	}
 	return s.all
@@ -49,7 +47,7 @@ func realPages(t *testing.T) *pages.Pages {
 	s.Lock()
 	defer s.Unlock()
 	if !s.servers {
-		p.Servers(t, stack.New(t, ".."), pgtest.New(t, pages.Server()))
+		p.Servers(t, house, pgtest.New(t, pages.Server()))
 		s.servers = true
 	}
 	return p
