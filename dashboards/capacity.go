@@ -14,7 +14,7 @@ func capacity(s *sources) board {
 			section("What runs out first?",
 				across(4, diskUsed(s), diskFullIn(s), inodesFree(s), idsUsed(s, "xid", "Transaction"), idsUsed(s, "mxid", "Multixact"), volumeState(s)),
 				across(4, deadRowsWorst(s), walOnDisk(), databasesSize(), checksumFailures(s), pendingRestart(s), checkpointsHourly(s)),
-				across(4, sequencesUsed(s), invalidIndexes(s), certificateEnds(s), passwordEnds(s), clockSkew(s), recoveryWork()),
+				across(4, sequencesUsed(s), invalidIndexes(s), recoveryWork()),
 			),
 			section("Disk",
 				across(8, diskUsedHistory(s), diskFree()),

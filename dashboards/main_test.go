@@ -169,7 +169,7 @@ func TestThresholdsReachTheBoards(t *testing.T) {
 }
 
 // notOnBoards are thresholds that a panel has no use for: they shape a rule, and are no limit of what is shown.
-const notOnBoards = `certificate_page_seconds certificate_ticket_seconds clock_skew_seconds crash_page_count disk_fills_margin_ratio password_over_seconds password_ticket_seconds restart_loop_count sequence_page_ratio sequence_ticket_ratio`
+const notOnBoards = `crash_page_count disk_fills_margin_ratio restart_loop_count`
 
 func TestUnknownThresholdIsAnError(t *testing.T) {
 	c := config(t)
