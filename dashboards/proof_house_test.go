@@ -49,6 +49,7 @@ func newHouse(t testing.TB) *house {
 	})
 	h.must(h.db1.Exec(context.Background(), "CREATE DATABASE shop"))
 	h.must(h.db1.ExecIn(context.Background(), "shop", heartbeat(t), "CREATE TABLE orders (id serial PRIMARY KEY, amount int)",
+		"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO "+pgtest.Monitor,
 		"INSERT INTO orders (amount) SELECT g FROM generate_series(1, 1000) AS g", "ANALYZE", "VACUUM"))
 	h.untidy()
 	h.db2 = h.standby(h.db1, "db2")
