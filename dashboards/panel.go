@@ -172,12 +172,6 @@ func (p *panel) stacked() *panel {
 	return p
 }
 
-// summed shows the newest and the highest value of each series in the legend.
-func (p *panel) summed() *panel {
-	p.options["legend"] = object{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"}}
-	return p
-}
-
 // steppy draws what holds until it changes.
 func (p *panel) steppy() *panel { p.custom["lineInterpolation"] = "stepAfter"; return p }
 

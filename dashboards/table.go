@@ -67,9 +67,6 @@ func (p *panel) sortedUp(title string) *panel { p.table.sortBy, p.table.up = tit
 // filled colours the cell as its threshold or word says.
 func filled() property { return property{"custom.displayMode", "color-background-solid"} }
 
-// hidden keeps a column out of sight.
-func hidden() property { return property{"custom.hidden", true} }
-
 // complete adds what turns queries into rows.
 func (c *columns) complete(p *panel) {
 	rename, order := object{}, object{}
