@@ -1,0 +1,115 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
+)
+
+// restartGrace is how long the server may take to stop: what PostgreSQL needs for its last checkpoint.
+const restartGrace = 60 * time.Second
+
+// Container is the database's container.
+type Container struct {
+	name   string
+	engine *containers.Engine
+}
+
+// NewContainer checks name and address and asks nothing.
+func NewContainer(name, host string) (*Container, error) {
+	if err := containers.CheckName(name); err != nil {
+		return nil, fmt.Errorf("--container.name: %w", err)
+	}
+	engine, err := containers.NewEngine(host, 0)
+	if err != nil {
+		return nil, fmt.Errorf("--container.host: %w", err)
+	}
+	return &Container{name: name, engine: engine}, nil
+}
+
+// Name implements Server and Log.
+func (c *Container) Name() string { return "container " + c.name }
+
+// Restart implements Server.
+func (c *Container) Restart(ctx context.Context) error {
+	return c.engine.Restart(ctx, c.name, restartGrace)
+}
+
+// Follow implements Log.
+func (c *Container) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
+	return c.engine.Logs(ctx, c.name, lines)
+}
+
+// Unit is a unit of systemd.
+type Unit struct{ name string }
+
+// NewUnit is for the unit of that name.
+func NewUnit(name string) (*Unit, error) {
+	if strings.HasPrefix(name, "-") || strings.ContainsAny(name, " \t/*?[") {
+		return nil, fmt.Errorf("--systemd.unit: %q is not a unit's name", name)
+	}
+	return &Unit{name: name}, nil
+}
+
+// Name implements Server and Log.
+func (u *Unit) Name() string { return "unit " + u.name }
+
+// Restart implements Server. Without the right to, systemd asks nobody: a screen in the middle of the terminal is no
+// place to type a password.
+func (u *Unit) Restart(ctx context.Context) error {
+	return run(exec.CommandContext(ctx, "systemctl", "--no-ask-password", "restart", u.name))
+}
+
+// Follow implements Log.
+func (u *Unit) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
+	return stream(exec.CommandContext(ctx, "journalctl", "--unit="+u.name, "--follow", "--output=short-iso", "--no-hostname",
+		"--quiet", "--lines="+strconv.Itoa(lines)))
+}
+
+// Command restarts the server where neither a container engine nor systemd does.
+type Command string
+
+// Name implements Server.
+func (c Command) Name() string { return fmt.Sprintf("the server with %q", string(c)) }
+
+// Restart implements Server.
+func (c Command) Restart(ctx context.Context) error {
+	if runtime.GOOS == "windows" {
+		return run(exec.CommandContext(ctx, "cmd", "/C", string(c))) //nolint:gosec // the user's own command
+	}
+	return run(exec.CommandContext(ctx, "/bin/sh", "-c", string(c))) //nolint:gosec // the user's own command
+}
+
+func run(cmd *exec.Cmd) error {
+	// A server that the command leaves behind may keep the pipe open.
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
+		return nil
+	}
+	said, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if said != "" {
+		return fmt.Errorf("%s: %w: %s", cmd.Args[0], err, said)
+	}
+	return fmt.Errorf("%s: %w", cmd.Args[0], err)
+}
+
+// stream is what a command writes.
+func stream(cmd *exec.Cmd) (io.ReadCloser, error) {
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", cmd.Args[0], err)
+	}
+	go func() { w.CloseWithError(cmd.Wait()) }()
+	return r, nil
+}

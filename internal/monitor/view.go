@@ -1,0 +1,330 @@
+package monitor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
+)
+
+const (
+	keysLine     = "[B]ackup now  [L]ogs  [R]estart  [S]top or [Q]uit  [?] help"
+	keysLogsLine = "[L] back  [/] search  [N]ext  arrows, PgUp, PgDn  [F]ollow  [Q]uit"
+	// minWidth and minHeight are what is needed to say anything.
+	minWidth, minHeight = 40, 8
+)
+
+// View implements tea.Model.
+func (s *Screen) View() tea.View {
+	v := tea.NewView(s.draw())
+	v.AltScreen = true
+	v.WindowTitle = "pg_reliability_monitor"
+	return v
+}
+
+// draw is the whole screen, exactly as high as the terminal and no wider.
+func (s *Screen) draw() string {
+	if s.width < minWidth || s.height < minHeight {
+		return s.style.fit(s.word()+" (enlarge the window)", max(1, s.width))
+	}
+	var lines []string
+	bottom := s.bottom()
+	room := s.height - len(bottom)
+	switch s.view {
+	case logs:
+		lines = s.drawLog(room)
+	case help:
+		lines = s.drawHelp()
+	default:
+		lines = s.drawOverview(room)
+	}
+	if len(lines) > room {
+		lines = lines[:room]
+	}
+	for len(lines) < room {
+		lines = append(lines, "")
+	}
+	lines = append(lines, bottom...)
+	for i := range lines {
+		lines[i] = s.style.fit(lines[i], s.width)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// bottom is what is asked or reported, and the keys.
+func (s *Screen) bottom() []string {
+	keys := keysLine
+	if s.view == logs {
+		keys = keysLogsLine
+	}
+	var lines []string
+	switch {
+	case s.log.typing:
+		keys = fmt.Sprintf("search: %s_   (Enter keeps it, Esc drops it; %d lines match)", s.log.query, s.log.count())
+	case s.asksRestart:
+		lines = append(lines, s.style.paint(critical, fmt.Sprintf("Restart %s? Every client loses its connection. [Y]es, any other key: no", s.sources.Server.Name())))
+	case s.restart != nil:
+		lines = append(lines, s.restartLine())
+	}
+	if !s.backupSince.IsZero() {
+		lines = append(lines, s.backupLine())
+	}
+	if s.notice.text != "" {
+		lines = append(lines, s.style.paint(s.notice.tone, s.notice.text))
+	}
+	return append(lines, s.style.strong(keys))
+}
+
+func (s *Screen) restartLine() string {
+	took := s.now().Sub(s.restart.began)
+	what := "is being restarted"
+	if s.restart.done {
+		what = "was restarted and does not answer yet"
+	}
+	t := warning
+	if took > s.limits.Recovery {
+		t = critical
+		what += fmt.Sprintf(", longer than the %s aimed at: see [L]ogs", span(s.limits.Recovery))
+	}
+	return s.style.paint(t, fmt.Sprintf("%s %s: %.1f s", s.sources.Server.Name(), what, took.Seconds()))
+}
+
+func (s *Screen) backupLine() string {
+	b := s.backup
+	took := s.now().Sub(s.backupSince)
+	if !b.Running {
+		return s.style.paint(warning, fmt.Sprintf("Backup asked for, %s ago", span(took)))
+	}
+	line := fmt.Sprintf("Backup runs for %s: %s", span(took), b.Phase)
+	if b.Total > 0 {
+		done := float64(b.Bytes) / float64(b.Total)
+		line += fmt.Sprintf(" %s %.0f %% of %s", s.style.bar(done, 20), 100*min(1, done), size(b.Total))
+	} else if b.Bytes > 0 {
+		line += " " + size(b.Bytes)
+	}
+	return s.style.paint(good, line)
+}
+
+// word is the state.
+func (s *Screen) word() string {
+	if s.status == nil || s.err != nil {
+		return "UNKNOWN"
+	}
+	return strings.ToUpper(s.status.State.Status)
+}
+
+func (s *Screen) stateTone() tone {
+	switch s.word() {
+	case "UP":
+		return good
+	case "DOWN":
+		return critical
+	}
+	return warning
+}
+
+func (s *Screen) drawOverview(room int) []string {
+	lines := s.head()
+	if s.status != nil {
+		lines = append(lines, s.problems()...)
+		lines = append(lines, s.service()...)
+		lines = append(lines, s.resources()...)
+		lines = append(lines, s.backups()...)
+	}
+	// The log has what is left, and at least its newest three lines; a small screen loses what stands last instead.
+	const least = 4
+	if room-len(lines) < least && room > 2*least {
+		lines = lines[:min(len(lines), room-least)]
+	}
+	return append(lines, s.logEnd(room-len(lines))...)
+}
+
+// head is the name of the server, its state, and why.
+func (s *Screen) head() []string {
+	now := s.now().UTC().Format("15:04:05 UTC")
+	name := "pg_reliability_monitor"
+	if s.status != nil {
+		name = s.status.Target
+	}
+	left := s.style.strong(s.style.fit(name, max(10, s.width-len(now)-2)))
+	first := left + strings.Repeat(" ", max(1, s.width-ansi.StringWidth(left)-len(now))) + now
+	if s.status == nil {
+		if s.err != nil {
+			return []string{first, s.style.chip(warning, "UNKNOWN") + " " + s.err.Error()}
+		}
+		return []string{first, s.style.chip(plain, "...") + " asking " + s.sources.Status.Where()}
+	}
+	st := s.status.State
+	second := s.style.chip(s.stateTone(), s.word())
+	if s.err != nil {
+		second += fmt.Sprintf(" for %s; all below is of %s", span(s.now().Sub(s.statusAt)), s.statusAt.UTC().Format("15:04:05"))
+		return []string{first, second, s.style.paint(warning, s.err.Error())}
+	}
+	if st.Since != nil {
+		second += " for " + span(s.now().Sub(*st.Since))
+	}
+	second += "  " + s.server()
+	third := st.Message
+	if st.Cause != "" {
+		third += ": " + st.Cause
+	}
+	t := s.stateTone()
+	if t == good {
+		t = plain
+	}
+	return []string{first, second, s.style.paint(t, third)}
+}
+
+func (s *Screen) server() string {
+	v := s.status.Server
+	if v == nil {
+		return ""
+	}
+	parts := []string{"PostgreSQL " + v.Version}
+	if v.Role != "" {
+		parts = append(parts, v.Role)
+	}
+	if v.StartedAt != nil {
+		parts = append(parts, "started "+ago(s.now(), *v.StartedAt))
+	}
+	if v.ReplayLagSeconds != nil {
+		parts = append(parts, "replay lag "+latency(v.ReplayLagSeconds))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// problems are at most four, the worst first.
+func (s *Screen) problems() []string {
+	const most = 4
+	var lines []string
+	for _, severity := range []string{status.Critical, status.Warning} {
+		for _, p := range s.status.Problems {
+			if p.Severity != severity {
+				continue
+			}
+			t := warning
+			if severity == status.Critical {
+				t = critical
+			}
+			lines = append(lines, s.style.paint(t, fmt.Sprintf("%s: %s (%s)", strings.ToUpper(severity), p.Message, p.Alert)))
+		}
+	}
+	if len(lines) > most {
+		more := len(lines) - most + 1
+		lines = append(lines[:most-1], s.style.paint(warning, fmt.Sprintf("and %d more: see the status page", more)))
+	}
+	return lines
+}
+
+// service is what clients feel.
+func (s *Screen) service() []string {
+	a, o := s.status.Availability, s.status.Outages
+	probes := ""
+	for _, p := range s.status.Probes {
+		word := latency(p.LatencySeconds)
+		if p.Status != status.Up {
+			word = s.style.paint(critical, strings.ToUpper(p.Reason))
+		}
+		probes += fmt.Sprintf("  %s %s", p.Name, word)
+	}
+	spark := ""
+	if len(s.samples) > 1 {
+		width := max(10, min(60, s.width-12-ansi.StringWidth(probes)))
+		spark = s.style.spark(s.samples, width)
+		spark += strings.Repeat(" ", width-ansi.StringWidth(spark))
+	}
+	lines := []string{
+		s.style.named("Latency", strings.TrimPrefix(spark+probes, "  ")),
+		s.style.named("Available", fmt.Sprintf("hour %s  day %s  30 d %s  budget left %s",
+			percent(a.Hour.Ratio), percent(a.Day.Ratio), percent(a.Month.Ratio), s.budget())),
+	}
+	outages := "none seen"
+	if o.Count > 0 {
+		outages = fmt.Sprintf("%d, together %s", o.Count, span(seconds(o.DowntimeSeconds)))
+		if len(o.Recent) > 0 {
+			last := o.Recent[0]
+			state := ago(s.now(), last.Start)
+			if last.End == nil {
+				state = s.style.paint(critical, "in progress")
+			}
+			outages += fmt.Sprintf("; last %s, %s, %s", state, span(seconds(last.Seconds)), last.Reason)
+		}
+	}
+	return append(lines, s.style.named("Outages", outages), s.style.named("Restarts", s.restarts()))
+}
+
+func (s *Screen) budget() string {
+	b := s.status.Availability.Budget
+	left := span(seconds(b.LeftSeconds))
+	if b.LeftSeconds < 0 {
+		return s.style.paint(critical, left+" (spent)")
+	}
+	return left
+}
+
+func (s *Screen) restarts() string {
+	var parts []string
+	var newest time.Time
+	for _, r := range s.status.Restarts {
+		if r.Count != nil && *r.Count > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", r.Kind, *r.Count))
+		}
+		if r.LastAt != nil && r.LastAt.After(newest) {
+			newest = *r.LastAt
+		}
+	}
+	text := "none seen"
+	if len(parts) > 0 {
+		text = strings.Join(parts, ", ")
+		if !newest.IsZero() {
+			text += ", last " + ago(s.now(), newest)
+		}
+	}
+	if c := s.status.Container; c != nil {
+		state := c.State
+		if c.Health != "" {
+			state += ", " + c.Health
+		}
+		if c.OOMKilled {
+			state += ", " + s.style.paint(critical, "OUT OF MEMORY")
+		}
+		text += fmt.Sprintf("; container %s: %s, restarted %d times", c.Name, state, c.RestartCount)
+	}
+	return text
+}
+
+func (s *Screen) drawHelp() []string {
+	sources := func(what, name, why string) string {
+		if name == "" {
+			return s.style.named(what, "no: "+why)
+		}
+		return s.style.named(what, name)
+	}
+	server, log, backup := "", "", ""
+	if s.sources.Server != nil {
+		server = s.sources.Server.Name()
+	}
+	if s.sources.Log != nil {
+		log = s.sources.Log.Name()
+	}
+	if s.sources.Backup != nil {
+		backup = "through the backup job"
+	}
+	return []string{
+		s.style.strong("pg_reliability_monitor"), "",
+		"B    make a backup now, and show how far it is",
+		"L    the server's log; there: / search, n and N next match, f follow",
+		"R    restart the database: asks first, and counts the seconds to recovery",
+		"S Q  stop this screen; the database is not touched",
+		"?    this page; Esc goes back", "",
+		"Latency: one mark a second, from 0.1 ms (low) to 1 s (high); x is a probe that failed.", "",
+		s.style.named("Exporter", s.sources.Status.Where()),
+		sources("Restart", server, s.sources.NoServer),
+		sources("Log", log, s.sources.NoLog),
+		sources("Backup", backup, s.sources.NoBackup),
+	}
+}

@@ -1,0 +1,90 @@
+package monitor
+
+import (
+	"fmt"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+)
+
+// logEnd is the newest lines of the log under a rule, in so many lines.
+func (s *Screen) logEnd(room int) []string {
+	if room < 2 {
+		return nil
+	}
+	if s.sources.Log == nil {
+		return []string{s.style.rule("log", s.width), s.style.paint(faint, "none: "+s.sources.NoLog)}
+	}
+	lines := []string{s.style.rule("log of "+s.sources.Log.Name(), s.width)}
+	if s.log.err != nil {
+		lines = append(lines, s.style.paint(warning, s.log.err.Error()))
+	}
+	for _, line := range s.log.last(room - len(lines)) {
+		lines = append(lines, s.style.paint(lineTone(line), line))
+	}
+	return lines
+}
+
+// lineTone is by the server's own words for severity.
+func lineTone(line string) tone {
+	switch {
+	case strings.Contains(line, "PANIC:"), strings.Contains(line, "FATAL:"):
+		return critical
+	case strings.Contains(line, "ERROR:"), strings.Contains(line, "WARNING:"):
+		return warning
+	}
+	return plain
+}
+
+// drawLog is the log on the whole screen.
+func (s *Screen) drawLog(room int) []string {
+	if s.sources.Log == nil {
+		return []string{"There is no log here: " + s.sources.NoLog}
+	}
+	shown, first := s.log.window(room - 1)
+	where := "following"
+	if s.log.up > 0 {
+		where = fmt.Sprintf("line %d of %d, [F] follows", first+len(shown), len(s.log.lines))
+	}
+	if s.log.query != "" && !s.log.typing {
+		where += fmt.Sprintf(", %d lines match %q", s.log.count(), s.log.query)
+	}
+	if s.log.err != nil {
+		where = s.log.err.Error()
+	}
+	lines := []string{s.style.rule(fmt.Sprintf("log of %s, %s", s.sources.Log.Name(), where), s.width)}
+	for i, line := range shown {
+		mark := ""
+		if s.log.query != "" {
+			mark = "  "
+			if s.log.matches(first + i) {
+				mark = "> "
+			}
+		}
+		lines = append(lines, mark+s.highlight(line))
+	}
+	return lines
+}
+
+// highlight shows what was searched for.
+func (s *Screen) highlight(line string) string {
+	q := strings.ToLower(s.log.query)
+	low := strings.ToLower(line)
+	if q == "" || len(low) != len(line) { // letters whose lower case is longer: no place to point at
+		return s.style.paint(lineTone(line), line)
+	}
+	var b strings.Builder
+	for {
+		i := strings.Index(low, q)
+		if i < 0 {
+			return b.String() + line
+		}
+		b.WriteString(line[:i])
+		found := line[i : i+len(q)]
+		if !s.style.plains {
+			found = lipgloss.NewStyle().Reverse(true).Render(found)
+		}
+		b.WriteString(found)
+		line, low = line[i+len(q):], low[i+len(q):]
+	}
+}

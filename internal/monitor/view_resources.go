@@ -1,0 +1,174 @@
+package monitor
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
+)
+
+// Limits are the alerts' thresholds that the screen marks.
+type Limits struct {
+	// DiskWarning and DiskCritical are shares of a disk in use, ConnectionsWarning one of the connections.
+	DiskWarning, DiskCritical, ConnectionsWarning float64
+	// FillsWarning and FillsCritical are times until a disk is full.
+	FillsWarning, FillsCritical time.Duration
+	// Recovery is how long a restart may take.
+	Recovery time.Duration
+}
+
+const barWidth = 20
+
+// marked is a bar with a word behind it where a limit is passed.
+func (s *Screen) marked(ratio float64, warn, crit float64) (string, tone) {
+	t, word := plain, ""
+	switch {
+	case crit > 0 && ratio >= crit:
+		t, word = critical, " CRITICAL"
+	case warn > 0 && ratio >= warn:
+		t, word = warning, " WARNING"
+	}
+	return s.style.paint(t, fmt.Sprintf("%s %3.0f %%%s", s.style.bar(ratio, barWidth), 100*ratio, word)), t
+}
+
+// resources are connections, disks and replication.
+func (s *Screen) resources() []string {
+	var lines []string
+	if c := s.status.Connections; c != nil && c.Max > 0 {
+		bar, _ := s.marked(float64(c.Used)/float64(c.Max), s.limits.ConnectionsWarning, 0)
+		text := fmt.Sprintf("%s  %d of %d", bar, c.Used, c.Max)
+		if c.Free <= 0 {
+			text += s.style.paint(critical, " NONE LEFT")
+		}
+		for _, state := range []string{"active", "idle in transaction"} {
+			if n := c.ByState[state]; n > 0 {
+				text += fmt.Sprintf(", %d %s", n, state)
+			}
+		}
+		lines = append(lines, s.style.named("Connections", text))
+	} else {
+		lines = append(lines, s.style.named("Connections", s.style.paint(faint, "unknown")))
+	}
+	for _, v := range s.status.Volumes {
+		lines = append(lines, s.style.named("Disk "+v.Name, s.volume(v)))
+	}
+	if text := s.replication(); text != "" {
+		lines = append(lines, s.style.named("Replication", text))
+	}
+	if n := len(s.status.Collectors.Failing); n > 0 {
+		var names []string
+		for _, c := range s.status.Collectors.Failing {
+			names = append(names, c.Name)
+		}
+		lines = append(lines, s.style.named("Collectors", s.style.paint(warning, fmt.Sprintf("%d fail: %s", n, strings.Join(names, ", ")))))
+	}
+	return lines
+}
+
+func (s *Screen) volume(v status.Volume) string {
+	if !v.OK || v.UsedRatio == nil {
+		return s.style.paint(warning, "unknown: "+v.Path+" can't be asked")
+	}
+	text, _ := s.marked(*v.UsedRatio, s.limits.DiskWarning, s.limits.DiskCritical)
+	if v.AvailableBytes != nil {
+		text += "  free " + size(*v.AvailableBytes)
+	}
+	if v.TimeToFullSeconds != nil {
+		left := seconds(*v.TimeToFullSeconds)
+		t := plain
+		switch {
+		case left <= s.limits.FillsCritical:
+			t = critical
+		case left <= s.limits.FillsWarning:
+			t = warning
+		}
+		text += s.style.paint(t, ", full in "+span(left))
+	}
+	if v.ReadOnly != nil && *v.ReadOnly {
+		text += s.style.paint(critical, " READ-ONLY")
+	}
+	return text
+}
+
+func (s *Screen) replication() string {
+	r := s.status.Replication
+	if r == nil {
+		return ""
+	}
+	var parts []string
+	if r.Streaming != nil {
+		word := "streaming"
+		if !*r.Streaming {
+			word = s.style.paint(critical, "NOT STREAMING")
+		}
+		if r.LagSeconds != nil {
+			word += ", lag " + latency(r.LagSeconds)
+		}
+		parts = append(parts, word)
+	}
+	if r.ClientCount != nil && *r.ClientCount > 0 {
+		worst := 0.0
+		for _, c := range r.Clients {
+			if c.ReplayLagSeconds != nil {
+				worst = max(worst, *c.ReplayLagSeconds)
+			}
+		}
+		parts = append(parts, fmt.Sprintf("%d receive WAL, worst lag %s", *r.ClientCount, latency(&worst)))
+	}
+	if r.SlotCount != nil && *r.SlotCount > 0 {
+		idle := 0
+		for _, slot := range r.Slots {
+			if !slot.Active {
+				idle++
+			}
+		}
+		text := fmt.Sprintf("%d slots", *r.SlotCount)
+		if idle > 0 {
+			text += s.style.paint(warning, fmt.Sprintf(", %d without a client", idle))
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// backups say whether one could restore, and to when.
+func (s *Screen) backups() []string {
+	b := s.status.Backups
+	if b == nil {
+		return []string{s.style.named("Backups", s.style.paint(faint, "unknown: the exporter has no --backup.catalog"))}
+	}
+	if !b.Readable {
+		return []string{s.style.named("Backups", s.style.paint(critical, "the repository can't be read: "+b.CatalogError))}
+	}
+	if b.Newest == nil {
+		return []string{s.style.named("Backups", s.style.paint(critical, "NONE that is good"))}
+	}
+	age := "of the future"
+	if b.NewestAgeSeconds != nil {
+		age = span(seconds(*b.NewestAgeSeconds)) + " ago"
+	}
+	text := fmt.Sprintf("newest %s, %s", age, b.Newest.State)
+	if b.Newest.SizeBytes != nil {
+		text += ", " + size(*b.Newest.SizeBytes)
+	}
+	if b.RestoreSeconds != nil {
+		text += ", restores in " + span(seconds(*b.RestoreSeconds))
+	}
+	if b.GoodCount != nil {
+		text += fmt.Sprintf("; %d good", *b.GoodCount)
+	}
+	if b.BadCount != nil && *b.BadCount > 0 {
+		text += s.style.paint(critical, fmt.Sprintf(", %d BAD", *b.BadCount))
+	}
+	if b.NextRunAt != nil {
+		text += "; next " + ago(s.now(), *b.NextRunAt)
+	}
+	lines := []string{s.style.named("Backups", text)}
+	if b.LastFailureAt != nil && b.LastFailureAt.After(b.Newest.FinishedAt) {
+		lines = append(lines, s.style.named("", s.style.paint(critical, fmt.Sprintf("the last run FAILED %s: %s", ago(s.now(), *b.LastFailureAt), b.LastFailureReason))))
+	} else if b.RunningSince != nil && s.backupSince.IsZero() {
+		lines = append(lines, s.style.named("", "one is being made since "+span(s.now().Sub(*b.RunningSince))))
+	}
+	return lines
+}
