@@ -27,7 +27,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # What the tests talk to.
-parts := server prometheus promtool alertmanager pgbouncer pgbackrest s3 browser
+parts := server prometheus promtool alertmanager pgbouncer pgbackrest s3 browser tmux
 install := internal/pgtest/install.sh
 # Too large to be pinned by hash beside the others.
 goreleaser_version := v2.14.3

@@ -12,6 +12,7 @@
 #   install.sh promtool           a promtool that knows Kubernetes, as Debian's does not, built by Go
 #   install.sh patroni            Patroni and etcd, as Debian has them
 #   install.sh browser            Chromium, and axe-core, which finds what hinders people with disabilities
+#   install.sh tmux               tmux, for the terminal screen's tests
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh faketime           a library that tells a program another time
 #   install.sh systemd            systemd and systemd-nspawn, which boots it in a container for `make test-packages`
@@ -262,6 +263,8 @@ for what in "$@"; do
     browser)
       have_chromium || packages chromium chromium chromium || die "Chromium is not installed. Install the package chromium."
       axe_core ;;
+    tmux)
+      command -v tmux >/dev/null || packages tmux tmux tmux tmux || die "tmux is not installed. Install the package tmux." ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
     faketime)
       compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ||
@@ -272,6 +275,6 @@ for what in "$@"; do
         die "systemd-nspawn is not installed. Install the package systemd-container." ;;
     docker) engine_that_runs ;;
     compose) compose_tool; small_debian ;;
-    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, versions, faketime, systemd, docker or compose" ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, versions, faketime, systemd, docker or compose" ;;
   esac
 done

@@ -1,0 +1,170 @@
+package monitor
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestFormats(t *testing.T) {
+	f := func(v float64) *float64 { return &v }
+	for got, want := range map[string]string{
+		span(0): "0 s", span(59 * time.Second): "59 s", span(61 * time.Second): "1 min 1 s", span(25 * time.Hour): "1 d 1 h",
+		span(-3 * time.Minute): "-3 min 0 s", span(seconds(1e300)): "106751 d 23 h",
+		latency(nil): "?", latency(f(0.00042)): "0.4 ms", latency(f(0.25)): "250 ms", latency(f(2)): "2.0 s",
+		size(999): "999 B", size(1000): "1.0 kB", size(123456789): "123 MB", size(-1): "-1 B",
+		percent(f(1)): "100 %", percent(f(0.99999)): "99.99 %", percent(nil): "?",
+		style{ascii: true}.bar(0.5, 4): "##..", style{ascii: true}.bar(7, 4): "####", style{}.bar(-1, 2): "░░",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	samples := []sample{{known: true, ok: true, seconds: 0.0001}, {known: true, ok: true, seconds: 1}, {known: true}, {}, {known: true, ok: true, seconds: 60}}
+	if got := (style{}).spark(samples, 5); got != "▁█x █" {
+		t.Errorf("spark %q", got)
+	}
+	if got := (style{ascii: true}).spark(samples, 2); got != " #" {
+		t.Errorf("spark of the newest two %q", got)
+	}
+}
+
+func TestLinesOfALogAreHarmless(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain":                         "plain",
+		"\x1b[31mred\x1b[0m":            "red",
+		"\x1b]0;title\x07text":          "text",
+		"a\tb\rc\bd":                    "a bcd",
+		"right\u202eto left":            "rightto left",
+		"not \xff UTF-8":                "not ? UTF-8",
+		"\x9b31mC1":                     "?31mC1",
+		"\u009b2Jclear":                 "2Jclear",
+		strings.Repeat("x", maxLine):    strings.Repeat("x", maxLine),
+		"Grüße, 你好":                     "Grüße, 你好",
+		"\x1b]8;;http://evil\x1b\\link": "link",
+	} {
+		if got := harmless([]byte(in)); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+// next is the next line of a log.
+func next(t *testing.T, lines <-chan string) string {
+	t.Helper()
+	select {
+	case line, ok := <-lines:
+		if !ok {
+			t.Fatal("the log ended")
+		}
+		return line
+	case <-time.After(20 * time.Second):
+		t.Fatal("no line")
+	}
+	return ""
+}
+
+func write(t *testing.T, path string, flag int, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|flag, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLogFileIsFollowedAcrossRotation(t *testing.T) {
+	dir := t.TempDir()
+	first := filepath.Join(dir, "postgresql-1.log")
+	var b strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&b, "line %d\n", i)
+	}
+	write(t, first, os.O_TRUNC, b.String())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := LogFile(filepath.Join(dir, "*.log")).Follow(ctx, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := make(chan string)
+	done := make(chan error, 1)
+	go func() { done <- scan(ctx, r, lines) }()
+	for i := 1997; i < 2000; i++ {
+		if got := next(t, lines); got != fmt.Sprintf("line %d", i) {
+			t.Errorf("%q, want line %d", got, i)
+		}
+	}
+	write(t, first, os.O_APPEND, "appended\n")
+	if got := next(t, lines); got != "appended" {
+		t.Errorf("%q", got)
+	}
+	second := filepath.Join(dir, "postgresql-2.log")
+	write(t, second, os.O_TRUNC, "of the next file\n")
+	if got := next(t, lines); got != "of the next file" {
+		t.Errorf("%q", got)
+	}
+	write(t, second, os.O_TRUNC, "cut\n")
+	if got := next(t, lines); got != "cut" {
+		t.Errorf("%q", got)
+	}
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("the log was not left when the context ended")
+	}
+	if _, err := LogFile(filepath.Join(dir, "*.none")).Follow(t.Context(), 3); err == nil || !strings.Contains(err.Error(), "no file is at") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A line without an end must not fill the memory.
+func TestALineWithoutEndIsCut(t *testing.T) {
+	lines := make(chan string, 2)
+	text := strings.Repeat("x", 1<<20) + "\nnext\n"
+	_ = scan(t.Context(), bufio.NewReader(strings.NewReader(text)), lines)
+	if first, second := <-lines, <-lines; len(first) != maxLine || second != "next" {
+		t.Errorf("%d bytes, then %q", len(first), second)
+	}
+}
+
+func TestWhatIsLookedAtStaysWhileTheLogGrows(t *testing.T) {
+	l := newLogView()
+	l.height = 3
+	for i := range 10 {
+		l.add([]string{fmt.Sprint(i)})
+	}
+	l.key("up")
+	before, _ := l.window(3)
+	l.add([]string{"more"})
+	after, _ := l.window(3)
+	if strings.Join(before, " ") != "6 7 8" || strings.Join(after, " ") != "6 7 8" {
+		t.Errorf("%v, then %v", before, after)
+	}
+	l.key("f")
+	l.add([]string{"newest"})
+	if now, _ := l.window(3); now[2] != "newest" {
+		t.Errorf("following shows %v", now)
+	}
+	for range 3 * keptLines {
+		l.add([]string{"x"})
+	}
+	if len(l.lines) > keptLines {
+		t.Errorf("%d lines are kept", len(l.lines))
+	}
+	l.key("home")
+	if _, first := l.window(3); first != 0 {
+		t.Errorf("the beginning is line %d", first)
+	}
+}
