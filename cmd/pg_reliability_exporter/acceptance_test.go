@@ -517,6 +517,11 @@ func TestCountsOutliveTheExporter(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := launch(t, c.MonitorDSN(), "--state.dir="+dir)
+	for _, logs := range []*syncBuffer{r.logs, again.logs} {
+		if strings.Contains(logs.String(), "keeps its state") {
+			t.Errorf("an exporter by itself found another one:\n%s", logs)
+		}
+	}
 	pgtest.Eventually(t, detect, func() error {
 		p := again.scrape(t)
 		return errors.Join(p.is(`pg_reliability_restarts_total{kind="crash"}`, 1), p.is(`pg_reliability_restarts_total{kind="restart"}`, 1))

@@ -99,10 +99,22 @@ func (st style) spark(samples []sample, width int) string {
 	return b.String()
 }
 
-// ago is how long ago, or in how long.
+// ago is how long ago, or in how long, in one unit.
 func ago(now, t time.Time) string {
 	if t.After(now) {
-		return "in " + span(t.Sub(now))
+		return "in " + rough(t.Sub(now))
 	}
-	return span(now.Sub(t)) + " ago"
+	return rough(now.Sub(t)) + " ago"
+}
+
+func rough(d time.Duration) string {
+	switch {
+	case d < 100*time.Second:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < 100*time.Minute:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d d", int(d.Hours())/24)
 }

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -20,10 +21,13 @@ func (s *Screen) logEnd(room int) []string {
 		lines = append(lines, s.style.paint(warning, s.log.err.Error()))
 	}
 	for _, line := range s.log.last(room - len(lines)) {
-		lines = append(lines, s.style.paint(lineTone(line), line))
+		lines = append(lines, s.style.paint(lineTone(line), date.ReplaceAllString(line, "")))
 	}
 	return lines
 }
+
+// date begins most lines; on the overview the time of day is enough.
+var date = regexp.MustCompile(`^\d{4}-\d{2}-\d{2} `)
 
 // lineTone is by the server's own words for severity.
 func lineTone(line string) tone {

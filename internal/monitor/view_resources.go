@@ -146,7 +146,7 @@ func (s *Screen) backups() []string {
 	}
 	age := "of the future"
 	if b.NewestAgeSeconds != nil {
-		age = span(seconds(*b.NewestAgeSeconds)) + " ago"
+		age = rough(seconds(*b.NewestAgeSeconds)) + " ago"
 	}
 	text := fmt.Sprintf("newest %s, %s", age, b.Newest.State)
 	if b.Newest.SizeBytes != nil {
