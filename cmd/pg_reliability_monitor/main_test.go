@@ -81,9 +81,15 @@ func (h *house) started() string {
 // colours are escape sequences that set one; 39 and 49 go back to the terminal's own.
 var colours = regexp.MustCompile(`\x1b\[[0-9;]*\b([349][0-7]|10[0-7]|[34]8;[0-9;]+)m`)
 
-// One test, because all of it is one screen, and a house takes seconds to build.
-func TestScreenWithRealKeys(t *testing.T) {
+// One house for all: it takes seconds to build.
+func TestMonitor(t *testing.T) {
 	h := newHouse(t)
+	t.Run("keys", h.testKeys)
+	t.Run("what it can't do", h.testWhatItCanNotDo)
+	t.Run("scripts", h.testScripts) // stops the server
+}
+
+func (h *house) testKeys(t *testing.T) {
 	const width, height = 80, 24
 	x := newTerminal(t, width, height, []string{"TERM=xterm-256color", "LANG=C.UTF-8"}, h.monitor, h.all()...)
 	fits(t, x.shows("[UP]", "PostgreSQL", "primary", "Latency", "Available", "Disk data", "Connections", "verified", "1 good",
@@ -177,8 +183,7 @@ func TestScreenWithRealKeys(t *testing.T) {
 	})
 }
 
-func TestScreenSaysWhatItCanNotDo(t *testing.T) {
-	h := newHouse(t)
+func (h *house) testWhatItCanNotDo(t *testing.T) {
 	for name, terminal := range map[string]struct {
 		width, height int
 		env           []string
@@ -232,7 +237,7 @@ func TestScreenSaysWhatItCanNotDo(t *testing.T) {
 	})
 }
 
-// monitorOnce runs the program to its end.
+// run runs the program to its end.
 func (h *house) run(args ...string) (string, string, int) {
 	h.t.Helper()
 	var out, errs bytes.Buffer
@@ -242,8 +247,7 @@ func (h *house) run(args ...string) (string, string, int) {
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-func TestOnceAndJSONForScripts(t *testing.T) {
-	h := newHouse(t)
+func (h *house) testScripts(t *testing.T) {
 	pgtest.Eventually(t, 30*time.Second, func() error {
 		out, errs, code := h.run("--once")
 		for _, want := range []string{"[UP]", "PostgreSQL", "Backups     newest", "Disk data"} {
