@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/monitor"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
@@ -43,7 +44,17 @@ func newHouse(t *testing.T) *house {
 		cmd.Env = append(os.Environ(), "DATA_SOURCE_NAME="+h.pg.DSN(pgtest.Superuser, "postgres"))
 		return cmd
 	})
-	pgtest.Eventually(t, 60*time.Second, func() error { _, err := stack.Get(h.backup.URL + "/-/healthy"); return err })
+	jobs, err := monitor.NewBackupClient(monitor.HTTPOptions{URL: h.backup.URL, TokenFile: h.token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Eventually(t, 60*time.Second, func() error { // the first backup is made and verified
+		p, err := jobs.Progress(t.Context())
+		if err == nil && (p.Running || p.Last == nil) {
+			err = fmt.Errorf("%+v", p)
+		}
+		return err
+	})
 	h.exporter = s.Exporter(t, h.pg.MonitorDSN(), "--probe.interval=250ms", "--state.dir="+filepath.Join(s.Dir, "state"),
 		"--volume=data="+h.pg.DataDir(), "--backup.catalog="+repository)
 	return h
@@ -248,6 +259,7 @@ func (h *house) run(args ...string) (string, string, int) {
 }
 
 func (h *house) testScripts(t *testing.T) {
+	h.t = t
 	pgtest.Eventually(t, 30*time.Second, func() error {
 		out, errs, code := h.run("--once")
 		for _, want := range []string{"[UP]", "PostgreSQL", "Backups     newest", "Disk data"} {

@@ -76,8 +76,9 @@ func (x *terminal) shows(texts ...string) string {
 	var screen string
 	pgtest.Eventually(x.t, 60*time.Second, func() error {
 		screen = x.screen()
+		flat := strings.Join(strings.Fields(screen), " ") // a text may be wrapped
 		for _, text := range texts {
-			if !strings.Contains(screen, text) {
+			if !strings.Contains(screen, text) && !strings.Contains(flat, text) {
 				return fmt.Errorf("%q is not on the screen:\n%s", text, screen)
 			}
 		}

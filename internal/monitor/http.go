@@ -239,9 +239,9 @@ func (c *BackupClient) backup(ctx context.Context, method string) (int, backupAn
 }
 
 // Start implements BackupService.
-func (c *BackupClient) Start(ctx context.Context) error {
-	_, _, err := c.backup(ctx, http.MethodPost)
-	return err
+func (c *BackupClient) Start(ctx context.Context) (bool, error) {
+	code, _, err := c.backup(ctx, http.MethodPost)
+	return code == http.StatusAccepted, err
 }
 
 // Progress implements BackupService.

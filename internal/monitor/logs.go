@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -48,7 +49,7 @@ func (l *logView) add(lines []string) {
 
 func (l *logView) ended(err error) { l.err = err }
 
-func (l *logView) clamp() { l.up = max(0, min(l.up, len(l.lines)-l.height)) }
+func (l *logView) clamp() { l.up = max(0, min(l.up, len(l.lines)-1)) }
 
 func (l *logView) key(key string) {
 	switch key {
@@ -61,7 +62,7 @@ func (l *logView) key(key string) {
 	case "pgdown", "space":
 		l.up -= l.height - 1
 	case "home", "g":
-		l.up = len(l.lines)
+		l.up = len(l.lines) - 1
 	case "end", "f":
 		l.up = 0
 	case "/":
@@ -129,13 +130,24 @@ func (l *logView) count() int {
 // last is the end of the log, of at most n lines.
 func (l *logView) last(n int) []string { return l.lines[max(0, len(l.lines)-n):] }
 
-// window is the lines that a screen of so many shows, and the index of the first.
-func (l *logView) window(height int) ([]string, int) {
+// window is the rows that a screen of so many shows, and the index of the last line in them: those that end with the
+// line that is looked at, and at the log's beginning what follows it.
+func (l *logView) window(height int, rows func(i int) []string) ([]string, int) {
 	l.height = height
 	l.clamp()
-	end := len(l.lines) - l.up
-	start := max(0, end-height)
-	return l.lines[start:end], start
+	last := len(l.lines) - 1 - l.up
+	var shown []string
+	for i := last; i >= 0 && len(shown) < height; i-- {
+		shown = append(slices.Clone(rows(i)), shown...)
+	}
+	if len(shown) > height {
+		shown = shown[len(shown)-height:]
+	}
+	for len(shown) < height && last+1 < len(l.lines) {
+		last++
+		shown = append(shown, rows(last)...)
+	}
+	return shown[:min(len(shown), height)], last
 }
 
 // scan sends the log's lines without what could make the terminal do something. A line that is too long is cut.

@@ -141,30 +141,36 @@ func TestALineWithoutEndIsCut(t *testing.T) {
 
 func TestWhatIsLookedAtStaysWhileTheLogGrows(t *testing.T) {
 	l := newLogView()
-	l.height = 3
+	row := func(i int) []string { return []string{l.lines[i]} }
+	window := func() string { shown, _ := l.window(3, row); return strings.Join(shown, " ") }
 	for i := range 10 {
 		l.add([]string{fmt.Sprint(i)})
 	}
 	l.key("up")
-	before, _ := l.window(3)
+	if before := window(); before != "6 7 8" {
+		t.Errorf("one line up: %s", before)
+	}
 	l.add([]string{"more"})
-	after, _ := l.window(3)
-	if strings.Join(before, " ") != "6 7 8" || strings.Join(after, " ") != "6 7 8" {
-		t.Errorf("%v, then %v", before, after)
+	if after := window(); after != "6 7 8" {
+		t.Errorf("with a line more: %s", after)
+	}
+	l.key("home")
+	if got := window(); got != "0 1 2" {
+		t.Errorf("the beginning: %s", got)
 	}
 	l.key("f")
 	l.add([]string{"newest"})
-	if now, _ := l.window(3); now[2] != "newest" {
-		t.Errorf("following shows %v", now)
+	if got := window(); got != "9 more newest" {
+		t.Errorf("following: %s", got)
+	}
+	twice := func(i int) []string { return []string{l.lines[i] + "a", l.lines[i] + "b"} }
+	if shown, _ := l.window(3, twice); strings.Join(shown, " ") != "moreb newesta newestb" {
+		t.Errorf("wrapped: %v", shown)
 	}
 	for range 3 * keptLines {
 		l.add([]string{"x"})
 	}
 	if len(l.lines) > keptLines {
 		t.Errorf("%d lines are kept", len(l.lines))
-	}
-	l.key("home")
-	if _, first := l.window(3); first != 0 {
-		t.Errorf("the beginning is line %d", first)
 	}
 }

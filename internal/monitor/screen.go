@@ -119,7 +119,10 @@ type (
 		progress BackupProgress
 		err      error
 	}
-	backupAskedMsg struct{ err error }
+	backupAskedMsg struct {
+		began bool
+		err   error
+	}
 	restartedMsg   struct{ err error }
 	logOpenMsg     struct {
 		lines <-chan string
@@ -247,7 +250,10 @@ func (s *Screen) orderBackup() tea.Cmd {
 	}
 	s.backup, s.backupSince = BackupProgress{}, s.now()
 	s.notice = notice{}
-	return func() tea.Msg { return backupAskedMsg{err: s.sources.Backup.Start(s.ctx)} }
+	return func() tea.Msg {
+		began, err := s.sources.Backup.Start(s.ctx)
+		return backupAskedMsg{began: began, err: err}
+	}
 }
 
 func (s *Screen) backupAsked(msg backupAskedMsg) tea.Cmd {
@@ -255,6 +261,9 @@ func (s *Screen) backupAsked(msg backupAskedMsg) tea.Cmd {
 		s.backupSince = time.Time{}
 		s.say(critical, "The backup was not begun: %v", msg.err)
 		return nil
+	}
+	if !msg.began {
+		s.say(plain, "One was under way already")
 	}
 	return s.askProgress
 }

@@ -30,8 +30,8 @@ type StatusSource interface {
 
 // BackupService makes backups.
 type BackupService interface {
-	// Start asks for a backup now. That one is under way already is no error.
-	Start(ctx context.Context) error
+	// Start asks for a backup now; began is false when one is under way already.
+	Start(ctx context.Context) (began bool, err error)
 	// Progress tells how far it is.
 	Progress(ctx context.Context) (BackupProgress, error)
 }

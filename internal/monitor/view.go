@@ -66,20 +66,32 @@ func (s *Screen) bottom() []string {
 	case s.log.typing:
 		keys = fmt.Sprintf("search: %s_   (Enter keeps it, Esc drops it; %d lines match)", s.log.query, s.log.count())
 	case s.asksRestart:
-		lines = append(lines, s.style.paint(critical, fmt.Sprintf("Restart %s? Every client loses its connection. [Y]es, any other key: no", s.sources.Server.Name())))
+		lines = append(lines, s.wrapped(critical, fmt.Sprintf("Restart %s?", s.sources.Server.Name()))...)
+		lines = append(lines, s.wrapped(critical, "Every client loses its connection. [Y]es, any other key: no")...)
 	case s.restart != nil:
-		lines = append(lines, s.restartLine())
+		lines = append(lines, s.restartLines()...)
 	}
 	if !s.backupSince.IsZero() {
 		lines = append(lines, s.backupLine())
 	}
 	if s.notice.text != "" {
-		lines = append(lines, s.style.paint(s.notice.tone, s.notice.text))
+		lines = append(lines, s.wrapped(s.notice.tone, s.notice.text)...)
 	}
 	return append(lines, s.style.strong(keys))
 }
 
-func (s *Screen) restartLine() string {
+// wrapped is a text that must be read to its end, in as many lines as it takes, up to four.
+func (s *Screen) wrapped(t tone, text string) []string {
+	const most = 4
+	lines := strings.Split(ansi.Wrap(text, s.width, " "), "\n")
+	lines = lines[:min(len(lines), most)]
+	for i := range lines {
+		lines[i] = s.style.paint(t, lines[i])
+	}
+	return lines
+}
+
+func (s *Screen) restartLines() []string {
 	took := s.now().Sub(s.restart.began)
 	what := "is being restarted"
 	if s.restart.done {
@@ -90,7 +102,7 @@ func (s *Screen) restartLine() string {
 		t = critical
 		what += fmt.Sprintf(", longer than the %s aimed at: see [L]ogs", span(s.limits.Recovery))
 	}
-	return s.style.paint(t, fmt.Sprintf("%s %s: %.1f s", s.sources.Server.Name(), what, took.Seconds()))
+	return s.wrapped(t, fmt.Sprintf("%.1f s: %s %s", took.Seconds(), s.sources.Server.Name(), what))
 }
 
 func (s *Screen) backupLine() string {

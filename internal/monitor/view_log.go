@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
 )
 
 // logEnd is the newest lines of the log under a rule, in so many lines.
@@ -45,10 +46,10 @@ func (s *Screen) drawLog(room int) []string {
 	if s.sources.Log == nil {
 		return []string{"There is no log here: " + s.sources.NoLog}
 	}
-	shown, first := s.log.window(room - 1)
+	rows, last := s.log.window(room-1, s.logRows)
 	where := "following"
 	if s.log.up > 0 {
-		where = fmt.Sprintf("line %d of %d, [F] follows", first+len(shown), len(s.log.lines))
+		where = fmt.Sprintf("line %d of %d, [F] follows", last+1, len(s.log.lines))
 	}
 	if s.log.query != "" && !s.log.typing {
 		where += fmt.Sprintf(", %d lines match %q", s.log.count(), s.log.query)
@@ -56,26 +57,33 @@ func (s *Screen) drawLog(room int) []string {
 	if s.log.err != nil {
 		where = s.log.err.Error()
 	}
-	lines := []string{s.style.rule(fmt.Sprintf("log of %s, %s", s.sources.Log.Name(), where), s.width)}
-	for i, line := range shown {
-		mark := ""
-		if s.log.query != "" {
-			mark = "  "
-			if s.log.matches(first + i) {
-				mark = "> "
-			}
+	return append([]string{s.style.rule(fmt.Sprintf("%s, log of %s", where, s.sources.Log.Name()), s.width)}, rows...)
+}
+
+// logRows is one line of the log in as many rows as it takes.
+func (s *Screen) logRows(i int) []string {
+	mark := ""
+	if s.log.query != "" {
+		mark = "  "
+		if s.log.matches(i) {
+			mark = "> "
 		}
-		lines = append(lines, mark+s.highlight(line))
 	}
-	return lines
+	rows := strings.Split(ansi.Wrap(s.log.lines[i], max(1, s.width-len(mark)), ""), "\n")
+	tone := lineTone(s.log.lines[i])
+	for r := range rows {
+		rows[r] = mark + s.highlight(rows[r], tone)
+		mark = strings.Repeat(" ", len(mark))
+	}
+	return rows
 }
 
 // highlight shows what was searched for.
-func (s *Screen) highlight(line string) string {
+func (s *Screen) highlight(line string, t tone) string {
 	q := strings.ToLower(s.log.query)
 	low := strings.ToLower(line)
 	if q == "" || len(low) != len(line) { // letters whose lower case is longer: no place to point at
-		return s.style.paint(lineTone(line), line)
+		return s.style.paint(t, line)
 	}
 	var b strings.Builder
 	for {
