@@ -6,6 +6,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/monitor"
 )
 
@@ -27,6 +28,10 @@ func newApp() (*kingpin.Application, *flags) {
 	app := kingpin.New(appName, "A terminal screen of one PostgreSQL server: what pg_reliability_exporter knows, live, with keys to back up, read logs and restart.\n\n"+
 		"Each flag is also an environment variable: --exporter.url is PG_RELIABILITY_MONITOR_EXPORTER_URL.\n\n"+
 		"--once and --json exit with 0 when the database is up, 1 degraded, 2 down, 3 unknown; a wrong flag is 64.")
+	app.UsageFuncs(manual.Funcs(manual.Page{
+		Short:   "a terminal screen of a PostgreSQL server's health, with keys to back up, read logs and restart",
+		SeeAlso: []string{"pg_reliability_exporter(1)", "pg_reliability_backup(1)"},
+	}))
 	app.Version(version.Print(appName)).DefaultEnvars().HelpFlag.Short('h')
 	f := &flags{}
 	app.Flag("exporter.url", "Address of the exporter.").Default("http://localhost:9187").StringVar(&f.exporter)

@@ -11,8 +11,10 @@ import (
 	"syscall"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/alecthomas/kingpin/v2"
 	"golang.org/x/term"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/monitor"
 )
 
@@ -25,6 +27,7 @@ const (
 )
 
 func main() {
+	kingpin.ManPageTemplate = manual.Template // kingpin has no other way to choose it
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))

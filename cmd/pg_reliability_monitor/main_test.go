@@ -168,6 +168,7 @@ func (h *house) testKeys(t *testing.T) {
 		x.keys("f")
 		x.shows("following")
 		x.keys("Escape")
+		x.shows("following, log of")
 		x.keys("Escape")
 		x.shows("Available")
 	})

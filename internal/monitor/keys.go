@@ -35,7 +35,7 @@ func (s *Screen) key(msg tea.KeyPressMsg) tea.Cmd {
 	case "?", "h", "f1":
 		s.toggle(help)
 		return nil
-	case "esc":
+	case "esc", "alt+esc": // twice, quickly
 		if s.view == logs && s.log.query != "" {
 			s.log.forget()
 			return nil

@@ -123,8 +123,8 @@ type (
 		began bool
 		err   error
 	}
-	restartedMsg   struct{ err error }
-	logOpenMsg     struct {
+	restartedMsg struct{ err error }
+	logOpenMsg   struct {
 		lines <-chan string
 		err   func() error
 	}
