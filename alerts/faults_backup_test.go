@@ -96,6 +96,9 @@ func stopBeforeTheRun(s *scene) {
 
 // corrupt flips a byte in the middle of the newest backup's largest file.
 func corrupt(s *scene) {
+	// That there were enough must have been recorded, which is once a minute.
+	s.watch.holds(s, 3*time.Minute, 1, fmt.Sprintf(`pgr:backup_good:count{instance=%q} == 2`, s.fault.name))
+	s.began = time.Now()
 	all, err := filepath.Glob(filepath.Join(s.store, "backups", "*")) // named after their time
 	s.must(err)
 	newest := all[len(all)-1]
