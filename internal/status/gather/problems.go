@@ -107,8 +107,8 @@ func (f *found) volume(v status.Volume, t Thresholds, measured bool) {
 		return
 	}
 	f.graded(*v.UsedRatio, t.DiskUsedWarning, t.DiskUsedCritical, "PostgresDiskFull", "volume %s is %.0f %% full", v.Name, 100**v.UsedRatio)
-	if left := v.TimeToFullSeconds; left != nil && *v.UsedRatio > 1-t.DiskFillsBelow {
-		f.graded(-*left, -t.DiskFillsWarning, -t.DiskFillsCritical, "PostgresDiskFillsSoon", "at the last hour's pace volume %s is full in %s", v.Name,
+	if left := v.TimeToFullSeconds; left != nil && *v.UsedRatio > 1-t.DiskFillsBelow && deref(v.TrendSeconds) >= trendWarns.Seconds() {
+		f.graded(-*left, -t.DiskFillsWarning, -t.DiskFillsCritical, "PostgresDiskFillsSoon", "volume %s is full in %s if it goes on so", v.Name,
 			status.Lasting(*left))
 	}
 	if left := v.InodesFreeRatio; left != nil {

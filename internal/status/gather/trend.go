@@ -12,6 +12,8 @@ const (
 	trendPoints = 60
 	// trendLeast is how long a volume must have been watched.
 	trendLeast = 10 * time.Minute
+	// trendWarns is how long before a trend is a problem: a single large file is none.
+	trendWarns = 30 * time.Minute
 	// longestForecast is beyond what an hour can tell.
 	longestForecast = 365 * 24 * time.Hour
 )
