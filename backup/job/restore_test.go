@@ -140,6 +140,53 @@ func TestRestoreSwapsUnderALiveClientWithOneReconnect(t *testing.T) {
 	}
 }
 
+// Somebody with a lock on the database who then needs pg_database, which the swap has locked, waits for the swap, and the
+// swap for them. The server ends one of the two: if it is the swap, it must not be the end of the restore.
+func TestRestoreOutlivesADeadlockWithAnAdministrator(t *testing.T) {
+	b := newBench(t)
+	backup := b.run(t)
+	ctx := t.Context()
+	admin, err := b.pg.Connect(ctx, "postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.WithoutCancel(ctx))
+	watcher, err := b.pg.Connect(ctx, "postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close(context.WithoutCancel(ctx))
+	// The administrator's own patience is long, so that the swap is the one that is ended.
+	for _, sql := range []string{"SET deadlock_timeout = '1h'", "BEGIN", "COMMENT ON DATABASE shop IS 'under way'"} {
+		if _, err := admin.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.restorer(t, b.pg).Restore(ctx, restore.Options{Backup: backup, Database: "shop"})
+		done <- err
+	}()
+	pgtest.Eventually(t, 60*time.Second, func() error {
+		var locked bool
+		err := watcher.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_locks
+			WHERE relation = 'pg_database'::regclass AND mode = 'AccessExclusiveLock' AND granted)`).Scan(&locked)
+		if err == nil && !locked {
+			err = fmt.Errorf("the swap has not locked pg_database")
+		}
+		return err
+	})
+	if _, err := admin.Exec(ctx, "SELECT count(*) FROM pg_database"); err != nil { // waits for the swap
+		t.Fatalf("the administrator was ended, not the swap: %v", err)
+	}
+	if _, err := admin.Exec(ctx, "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("restore: %v", err)
+	}
+}
+
 func TestBootstrapFillsAnEmptyServerOnce(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()

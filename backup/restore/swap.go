@@ -32,7 +32,7 @@ type Swap struct {
 const (
 	// swapTimeout ends a swap that can't get on, so that clients never queue behind it for longer.
 	swapTimeout = 20 * time.Second
-	// swapTries is how often sessions may outlast the server's own patience with a rename.
+	// swapTries is how often sessions may outlast the server's own patience with a rename, or others' locks be in the way.
 	swapTries = 3
 )
 
@@ -51,10 +51,21 @@ func (s *session) swap(ctx context.Context, swaps []*Swap) error {
 	}
 	for try, grace := 1, s.Drain; ; try, grace = try+1, 0 {
 		err := s.trySwap(ctx, swaps, grace)
-		if err == nil || try == swapTries || ctx.Err() != nil || sqlState(err) != "55006" { // object_in_use
+		if err == nil || try == swapTries || ctx.Err() != nil || !passing(err) {
 			return err
 		}
+		_ = level.Warn(s.Log).Log("msg", "the swap is tried again", "err", err)
 	}
+}
+
+// passing says whether a failed swap, which changed nothing, may well succeed at once.
+func passing(err error) bool {
+	switch sqlState(err) {
+	case "55006", // object_in_use: a session that outlasted the server's patience
+		"40P01": // deadlock_detected: a session with a lock on the database waits for pg_database, which we hold
+		return true
+	}
+	return false
 }
 
 func (s *session) trySwap(ctx context.Context, swaps []*Swap, grace time.Duration) error {
