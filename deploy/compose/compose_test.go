@@ -19,19 +19,8 @@ func TestCompose(t *testing.T) {
 		t.Skipf("docker-compose.yml is run in a Docker engine of the test's own when %s=1", composeSwitch)
 	}
 	s := newStack(newEngine(t))
-	if dev := os.Getenv("PGR_DEV_IMAGES"); dev != "" {
-		if _, err := os.Stat(dev); err == nil {
-			s.run("load", "-i", dev)
-			s.mustCompose("build")
-		} else {
-			s.makeImages()
-			s.mustCompose("build")
-			s.run(append([]string{"save", "-o", dev, "standin/debian:latest", "golang:1.26-alpine"}, s.images()...)...)
-		}
-	} else {
-		s.makeImages()
-		s.mustCompose("build")
-	}
+	s.makeImages()
+	s.mustCompose("build")
 	imagesAreSmallAndLabelled(t, s)
 	for _, step := range []struct {
 		name string
@@ -46,6 +35,8 @@ func TestCompose(t *testing.T) {
 		{"out of memory", outOfMemory},
 		{"engine restarted", engineRestarted},
 		{"data volume lost", volumeLost},
+		{"replica", standby},
+		{"point-in-time recovery", pitr},
 	} {
 		began := time.Now()
 		ok := t.Run(step.name, func(t *testing.T) {

@@ -153,6 +153,7 @@ type stack struct {
 	*engine
 	root, project, secrets, tool string
 	settings                     []string // of .env
+	override                     string   // a second compose file
 	measured                     []measurement
 	notes                        []string
 }
@@ -184,8 +185,12 @@ func newStack(e *engine) *stack {
 func (s *stack) compose(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.tool, append([]string{"--project-name", s.project, "--project-directory", s.root,
-		"--file", filepath.Join(s.root, "docker-compose.yml"), "--env-file", os.DevNull, "--progress", "plain"}, args...)...)
+	command := []string{"--project-name", s.project, "--project-directory", s.root, "--file", filepath.Join(s.root, "docker-compose.yml"),
+		"--env-file", os.DevNull, "--progress", "plain"}
+	if s.override != "" {
+		command = append(command, "--file", filepath.Join(s.root, s.override))
+	}
+	cmd := exec.CommandContext(ctx, s.tool, append(command, args...)...)
 	cmd.Env = append(s.environ(), s.settings...)
 	out, err := output(cmd)
 	if err != nil {
