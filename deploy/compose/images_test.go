@@ -82,13 +82,44 @@ RUN ln -sf /bin/busybox /usr/bin/wget && ln -sf /bin/busybox /usr/bin/nc && \
 	files := map[string]string{"postgres-entrypoint.sh": "standin/postgres-entrypoint.sh", "grafana": grafana}
 	for _, image := range s.images() {
 		repository, _, _ := strings.Cut(image, ":")
-		if dockerfile, ok := standins[repository]; ok {
+		if home := os.Getenv(grafanaHome); home != "" && repository == "grafana/grafana" {
+			s.realGrafana(image, home)
+		} else if dockerfile, ok := standins[repository]; ok {
 			s.build(image, s.buildContext(dockerfile, files))
 		} else if !strings.HasPrefix(repository, "pg-reliability/") {
 			s.t.Errorf("docker-compose.yml names %s, which has no stand-in here", image)
 		}
 	}
 	s.makeGo()
+}
+
+// grafanaHome names the directory of a real Grafana (bin/grafana, conf, public), to be used in the stand-in's place.
+const grafanaHome = "PG_RELIABILITY_GRAFANA"
+
+func (s *stack) realGrafana(image, home string) {
+	s.t.Helper()
+	dockerfile := `FROM ` + standinBase + `
+COPY grafana /usr/share/grafana
+COPY run.sh /run.sh
+RUN mkdir -p /var/lib/grafana /var/log/grafana /etc/grafana && chown 472:0 /var/lib/grafana && chmod 755 /usr/share/grafana/bin/grafana
+USER 472
+WORKDIR /usr/share/grafana
+ENTRYPOINT ["/run.sh"]
+`
+	s.build(image, pipeTar(func(w *tar.Writer) error {
+		if err := w.WriteHeader(&tar.Header{Name: "Dockerfile", Mode: 0o644, Size: int64(len(dockerfile))}); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(w, dockerfile); err != nil {
+			return err
+		}
+		for _, part := range []string{"bin", "conf", "public"} {
+			if err := addTree(w, "grafana/"+part, filepath.Join(home, part)); err != nil {
+				return err
+			}
+		}
+		return addFile(w, "run.sh", "standin/grafana-run.sh")
+	}))
 }
 
 // images are those of the compose file, profiles included, each once.
