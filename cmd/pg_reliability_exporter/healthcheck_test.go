@@ -34,4 +34,3 @@ func TestHealthcheckSpeaksOfTheExporterAlone(t *testing.T) {
 		}
 	}
 }
-

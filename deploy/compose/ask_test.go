@@ -78,7 +78,7 @@ func (s *stack) prometheus(path string, query url.Values, into any) error {
 		Data          json.RawMessage
 	}
 	if err := json.Unmarshal([]byte(text), &answer); err != nil || answer.Status != "success" {
-		return fmt.Errorf("ask Prometheus for %s: %v %s %s", path, err, answer.Error, tail(text, 300))
+		return fmt.Errorf("ask Prometheus for %s: %w %s %s", path, err, answer.Error, tail(text, 300))
 	}
 	return json.Unmarshal(answer.Data, into)
 }

@@ -40,8 +40,8 @@ func TestCompose(t *testing.T) {
 	} {
 		began := time.Now()
 		ok := t.Run(step.name, func(t *testing.T) {
-			s.engine.t = t
-			defer func() { s.engine.t = s.owner }()
+			s.t = t
+			defer func() { s.t = s.owner }()
 			step.run(t, s)
 		})
 		t.Logf("%s: %.0f s", step.name, time.Since(began).Seconds())

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -71,12 +72,10 @@ func serve() error {
 			if s.Type != "prometheus" {
 				continue
 			}
-			resp, err := (&http.Client{Timeout: 3 * time.Second}).Get(os.ExpandEnv(s.URL) + "/-/ready")
-			if err != nil || resp.StatusCode != http.StatusOK {
+			if err := ready(r.Context(), os.ExpandEnv(s.URL)); err != nil {
 				http.Error(w, fmt.Sprintf("data source %s: %v", s.URL, err), http.StatusServiceUnavailable)
 				return
 			}
-			resp.Body.Close()
 		}
 		fmt.Fprintln(w, `{"database": "ok"}`)
 	})
@@ -88,7 +87,27 @@ func serve() error {
 		}
 		_ = json.NewEncoder(w).Encode(boards)
 	})
-	return http.ListenAndServe(":3000", mux)
+	server := &http.Server{Addr: ":3000", Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	return server.ListenAndServe()
+}
+
+// ready asks Prometheus, as Grafana's check of a data source does.
+func ready(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/-/ready", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("it says %s", resp.Status)
+	}
+	return nil
 }
 
 func readYAML(pattern string, into any) error {
