@@ -93,6 +93,7 @@ var nothingToShow = map[string]string{
 	"pgr-backups: Off-site copies":              "no off-site copies",
 	"pgr-backups: Last failure":                 "no backup failed",
 	"pgr-backups: Failed runs":                  "no backup failed",
+	"pgr-backups: Failures by reason":           "no backup failed",
 	"pgr-backups: Failed verifications":         "no backup failed",
 	"pgr-backups: Automatic restore":            "nothing was restored yet",
 	"pgr-backups: Time since WAL was archived":  "WAL is not archived",
