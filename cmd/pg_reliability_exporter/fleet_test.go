@@ -415,14 +415,33 @@ func TestFleetBesideAServer(t *testing.T) {
 	if len(groups) != 1 || groups[0].Targets[0] != strings.TrimPrefix(r.url, "http://") || groups[0].Labels["instance"] != "same" || groups[0].Labels["cluster"] != "same-cluster" {
 		t.Errorf("/api/targets: %s", body)
 	}
-	// The two pages have the same names, but for those of the process.
-	own, probe := r.scrape(t), r.probe(t, "target=same")
-	for name := range probe {
-		if _, ok := own[name]; !ok && !strings.Contains(name, "_count{") && !strings.Contains(name, "{reason=") {
-			t.Logf("only on /probe: %s", name)
+	// The two pages have the same metrics, but for those of the process.
+	pgtest.Eventually(t, 2*time.Minute, func() error {
+		own, probe := r.scrape(t).names(), r.probe(t, "target=same").names()
+		for name := range own {
+			if strings.HasPrefix(name, "pg_") && !probe[name] && !strings.HasPrefix(name, "pg_reliability_fleet_") && !strings.HasPrefix(name, "pg_reliability_config_") &&
+				!strings.HasPrefix(name, "pg_reliability_exporter_") {
+				return fmt.Errorf("%s is on /metrics alone", name)
+			}
 		}
+		for name := range probe {
+			if !own[name] {
+				return fmt.Errorf("%s is on /probe alone", name)
+			}
+		}
+		if len(probe) < 100 {
+			return fmt.Errorf("%d metrics on /probe", len(probe))
+		}
+		return nil
+	})
+}
+
+// names of the page's metrics, without labels.
+func (p page) names() map[string]bool {
+	names := map[string]bool{}
+	for sample := range p {
+		name, _, _ := strings.Cut(sample, "{")
+		names[name] = true
 	}
-	if len(probe) < 500 {
-		t.Errorf("%d samples on /probe", len(probe))
-	}
+	return names
 }
