@@ -59,7 +59,7 @@ func newContainerDescs() containerDescs {
 		running:     gauge("running", "1 if the container's processes run; 0 while it is paused, restarting or stopped."),
 		state:       gauge("state", "1 for the state the container is in, 0 for the others.", "state"),
 		restarts:    gauge("restart_count", "Restarts by the engine's restart policy; starts anew when the container is recreated."),
-		oomKilled:   gauge("oom_killed", "1 if the kernel killed a process of the container for want of memory since its last start."),
+		oomKilled:   gauge("oom_killed", "1 if the container's last end was for want of memory, as its engine says; newer engines also say so of a process killed in the present run."),
 		health:      gauge("health", "1 for the result of the container's own health check, 0 for the others; absent without a health check.", "status"),
 		started:     gauge("start_timestamp_seconds", "When the container was last started."),
 		exitCode:    gauge("exit_code", "Exit code of the container's last run; absent while it runs."),

@@ -102,11 +102,9 @@ func recoveryTime(s *sources) *panel {
 }
 
 func diskFullIn(s *sources) *panel {
-	return stat("Disk full in", fmt.Sprintf("At the pace of the time shown, for the volume that is full first; said only of volumes with less than %s free, and watched for all that time. "+
+	return stat("Disk full in", fmt.Sprintf("At the pace of the last 6 hours, for the volume that is full first; said only of volumes with less than %s free that were watched for an hour. "+
 		"What to delete, and what never, is in the runbook.", s.say("disk_fills_below_ratio"))).
-		query(fmt.Sprintf(`min(pg_reliability_volume_available_bytes{$here} / (-deriv(pg_reliability_volume_available_bytes{$here}[$__range]) > 0) < %d
-    and pgr:disk:used_ratio{$here} > 1 - %v and pg_reliability_volume_available_bytes{$here} offset $__range)
-  or 0 * max(pg_reliability_volume_size_bytes{$here}) - 1`, farAway, s.value("disk_fills_below_ratio")), "").
+		query(fmt.Sprintf(`min(pgr:disk:time_to_full_seconds{$here} < %d) or 0 * max(pg_reliability_volume_size_bytes{$here}) - 1`, farAway), "").
 		unit("s").decimals(1).thresholds(s.below("disk_fills_ticket_seconds", "disk_fills_page_seconds")).
 		word(-1, "not soon", fine).none("no volume watched").leads("Capacity", "pgr-capacity").runbooks(s, "PostgresDiskFillsSoon", "PostgresDiskFull")
 }

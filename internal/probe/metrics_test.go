@@ -122,7 +122,8 @@ func TestMetricsThroughAnOutage(t *testing.T) {
 		`pg_reliability_state_persistence{status="ok"}`:        1,
 	}, `pg_reliability_probe_success{probe="write"}`, "pg_reliability_last_outage", `pg_reliability_restarts_total{kind="container"}`)
 
-	must(t, c.Stop())
+	// Without notice: a server that is stopped in order has a moment in which it says that it shuts down.
+	c.KillServer()
 	p.waitFor(t, postgres.Refused)
 	p.wait(t, "down for a while", func(s Snapshot) bool { return s.Downtime > 300*time.Millisecond })
 	got := samples(t, p)

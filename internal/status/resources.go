@@ -47,7 +47,7 @@ type Container struct {
 	Running bool   `json:"running"`
 	// RestartCount is by the engine's restart policy; it starts anew when the container is made anew.
 	RestartCount int64 `json:"restart_count"`
-	// OOMKilled: the kernel killed a process of it for want of memory since its last start.
+	// OOMKilled: its last end was for want of memory, or, with newer engines, a process of the present run was killed.
 	OOMKilled bool `json:"oom_killed"`
 	// Health is starting, healthy or unhealthy; left out without a health check.
 	Health           string     `json:"health,omitempty"`
