@@ -72,7 +72,7 @@ func upFromNothing(t *testing.T, s *stack) {
 			t.Errorf("%s: %q, want %q", what, got, want)
 		}
 	}
-	out := s.run("exec", container, "psql", "-U", "postgres", "-d", "postgres", "-Atc", "SELECT count(*) > 0 FROM pg_stat_statements")
+	out := s.run("exec", container, "psql", "-U", "postgres", "-d", "app", "-Atc", "SELECT count(*) > 0 FROM pg_stat_statements")
 	if out != "t" {
 		t.Errorf("pg_stat_statements: %s", out)
 	}
@@ -93,6 +93,9 @@ var nothingToShow = map[string]string{
 	"pgr-backups: Off-site copies":              "no off-site copies",
 	"pgr-backups: Last failure":                 "no backup failed",
 	"pgr-backups: Failed runs":                  "no backup failed",
+	"pgr-capacity: Sequences":                   "no sequence was used",
+	"pgr-overview: Sequences used":              "no sequence was used",
+	"pgr-overview: Certificate ends in":         "no TLS within the machine",
 	"pgr-backups: Failures by reason":           "no backup failed",
 	"pgr-backups: Failed verifications":         "no backup failed",
 	"pgr-backups: Automatic restore":            "nothing was restored yet",
@@ -600,7 +603,7 @@ func noSecrets(t *testing.T, s *stack) {
 	for _, image := range strings.Fields(s.run("images", "--quiet")) {
 		places["image "+image] = s.run("image", "inspect", image) + s.run("history", "--no-trunc", image)
 	}
-	places["pg_stat_statements"] = s.run("exec", s.container("postgres"), "psql", "-U", "postgres", "-Atc", "SELECT query FROM pg_stat_statements")
+	places["pg_stat_statements"] = s.run("exec", s.container("postgres"), "psql", "-U", "postgres", "-d", "app", "-Atc", "SELECT query FROM pg_stat_statements")
 	if page, err := s.try("exec", s.container("prometheus"), "wget", "-q", "-O", "-", "http://exporter:9187/metrics"); err == nil {
 		places["/metrics"] = page
 	}

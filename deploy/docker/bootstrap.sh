@@ -33,7 +33,6 @@ SELECT 'CREATE ROLE reliability_replication'
  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'reliability_replication')
 \gexec
 ALTER ROLE reliability_replication LOGIN REPLICATION CONNECTION LIMIT 5;
-CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 SQL
 password reliability_exporter exporter_password
 password reliability_backup backup_password
@@ -46,3 +45,5 @@ pg_reliability_backup bootstrap --init --database="$database" "$@"
 password shop_app app_password # of the sample schema; without it there is no such role
 # The write probe's table is in the application's database: that is where writes must work.
 psql --dbname="$database" --file=$sql/heartbeat.sql
+# Where the exporter looks.
+psql --dbname="$database" --command='SET client_min_messages = warning' --command='CREATE EXTENSION IF NOT EXISTS pg_stat_statements'
