@@ -121,15 +121,16 @@ func (b proofBoard) questions(t *testing.T, p *proofPrometheus) []question {
 	return all
 }
 
-// answers asks all questions until each has data, which takes a scrape or two after the minute, and returns by name why
-// those without have none. Those that are to be empty are not waited for.
+// answers asks all questions until each has data, which takes a scrape or two after the minute, for statements their
+// second refresh (each minute), and returns by name why those without have none. Those that are to be empty are not
+// waited for.
 func answers(p *proofPrometheus, all []question) map[string]error {
 	hopeless := map[string]bool{}
 	for _, e := range emptyByDesign {
 		hopeless[e.name()] = true
 	}
 	failed := map[string]error{}
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(75 * time.Second)
 	for open := all; len(open) > 0; {
 		var waiting []question
 		for _, q := range open {
