@@ -161,6 +161,16 @@ docs: ## Write docs/metrics.md anew from the code
 .PHONY: generate
 generate: ## Write the alerts' rules and the dashboards anew from their sources and thresholds
 	$(GO) generate ./alerts ./dashboards
+	@$(MAKE) helm
+
+.PHONY: helm
+helm: ## Copy the alerts' rules and the dashboards into the Helm chart
+	@deploy/helm/sync.sh
+
+.PHONY: test-helm
+test-helm: ## Render the Helm chart and check it against Kubernetes' types and our programs; TESTFLAGS=-update writes anew
+	@$(install) prometheus
+	cd deploy/helm/test && $(GO) vet . && $(GO) test . -count=1 -timeout 9m $(TESTFLAGS)
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -1,0 +1,52 @@
+package test
+
+import (
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chartutil"
+)
+
+// Each mistake is refused before anything is installed, and the message names the value.
+func TestMistakesAreRefused(t *testing.T) {
+	const ok = "database: {host: db, existingSecret: s, sslmode: require}\n"
+	for values, want := range map[string]string{
+		"{}":                                              "database.host is empty",
+		"database: {host: db}":                            "database.existingSecret is empty",
+		ok + "databse: {}":                                "databse",
+		ok + "exporter: {replicas: 2}":                    "replicas",
+		ok + "exporter: {logLevel: loud}":                 "logLevel",
+		ok + "exporter: {extraArgs: [probe.write]}":       "extraArgs/0",
+		ok + "exporter: {state: {type: hostPath}}":        "/exporter/state/type",
+		ok + "exporter: {image: {digest: abc}}":           "digest",
+		ok + "monitor: {type: Probe}":                     "/monitor/type",
+		ok + "monitor: {interval: 15}":                    "/monitor/interval",
+		ok + "alerts: {disabled: [PostgresSad]}":          "PostgresSad",
+		ok + "alerts: {dashboardUrl: grafana}":            "dashboardUrl",
+		ok + "alerts: {kubernetes: {enabled: true}}":      "alerts.kubernetes.pods is empty",
+		ok + "networkPolicy: {databasePorts: ['5432']}":   "databasePorts/0",
+		ok + "fleet: {enabled: true}":                     "fleet.config",
+		ok + "backup: {enabled: true}":                    "backup.existingSecret is empty",
+		ok + "backup: {enabled: true, existingSecret: s}": "backup.postgresMajor is empty",
+		ok + "backup: {postgresMajor: 12}":                "postgresMajor",
+		ok + "backup: {schedule: '@daily'}":               "schedule",
+		ok + "backup: {keep: 0}":                          "/backup/keep",
+		ok + "backup: {enabled: true, existingSecret: s, postgresMajor: 17, mode: cronjob, token: {existingSecret: t}}":                  "backup.token",
+		ok + "backup: {enabled: true, existingSecret: s, postgresMajor: 17, mode: cronjob, persistence: {accessMode: ReadWriteOncePod}}": "ReadWriteOncePod",
+		"database: {host: db, existingSecret: s}\nbackup: {enabled: true, existingSecret: s, postgresMajor: 17}":                         "database.ca.existingSecret",
+		"database: {host: 'postgres://me:secret@db/x', existingSecret: s}":                                                               "/database/host",
+		"database: {host: db, existingSecret: s, port: '5432'}":                                                                          "/database/port",
+		"database: {host: db, existingSecret: s, password: secret}":                                                                      "password",
+	} {
+		v, err := chartutil.ReadValues([]byte(values))
+		if err != nil {
+			t.Fatalf("%s: %v", values, err)
+		}
+		switch _, _, err := render(v); {
+		case err == nil:
+			t.Errorf("taken:\n%s", values)
+		case !strings.Contains(err.Error(), want):
+			t.Errorf("the message for\n%s\ndoes not say %q: %v", values, want, err)
+		}
+	}
+}
