@@ -73,9 +73,7 @@ func (e *engine) start() {
 	defer log.Close()
 	// `ip netns exec` would mount a /sys of its own, without the control groups.
 	e.process = exec.Command("nsenter", "--net=/run/netns/"+e.namespace, "dockerd", "--host", "unix://"+e.socket(),
-		"--data-root", e.dir+"/data", "--exec-root", e.dir+"/exec", "--pidfile", e.dir+"/pid",
-		// A name that no container has is answered at once, as by a name server that can be reached.
-		"--dns", "127.0.0.1")
+		"--data-root", e.dir+"/data", "--exec-root", e.dir+"/exec", "--pidfile", e.dir+"/pid")
 	e.process.Stdout, e.process.Stderr = log, log
 	if err := e.process.Start(); err != nil {
 		e.t.Fatal(err)
