@@ -85,6 +85,13 @@ test-compose: ## Run docker-compose.yml in a Docker engine of its own and break 
 	@$(install) docker compose
 	PG_RELIABILITY_COMPOSE=1 $(GO) test ./deploy/compose -count=1 -timeout 15m -v $(TESTFLAGS)
 
+.PHONY: test-docs
+test-docs: ## Run every command of the guides, on a host and beside docker-compose.yml; as root, on Debian or Ubuntu
+	@$(install) server prometheus alertmanager docs
+	PG_RELIABILITY_DOCS=1 $(GO) test ./internal/doctest -count=1 -timeout 30m -v $(TESTFLAGS)
+	@if $(install) docker compose; then set -x; \
+	PG_RELIABILITY_DOCS=1 $(GO) test ./deploy/compose -run Guides -count=1 -timeout 30m -v $(TESTFLAGS); fi
+
 .PHONY: test-patroni
 test-patroni: ## Kill and switch over the primary of a real Patroni cluster, and see what the exporters say
 	@$(install) server prometheus patroni

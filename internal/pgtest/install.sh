@@ -16,6 +16,7 @@
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh faketime           a library that tells a program another time
 #   install.sh systemd            systemd and systemd-nspawn, which boots it in a container for `make test-packages`
+#   install.sh docs               what the guides' commands use beside that: curl and jq
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
 #   install.sh compose            Docker Compose, built by Go, and a small Debian for stand-ins of the images it names
 #
@@ -273,8 +274,9 @@ for what in "$@"; do
       { command -v systemd-nspawn && command -v systemd-analyze && command -v curl; } >/dev/null ||
         packages 'systemd systemd-container curl' 'systemd-container curl' ||
         die "systemd-nspawn is not installed. Install the package systemd-container." ;;
+    docs) { command -v curl && command -v jq; } >/dev/null || packages 'curl jq' 'curl jq' 'curl jq' 'curl jq' || die "curl or jq is not installed." ;;
     docker) engine_that_runs ;;
     compose) compose_tool; small_debian ;;
-    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, versions, faketime, systemd, docker or compose" ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, versions, faketime, systemd, docs, docker or compose" ;;
   esac
 done
