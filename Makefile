@@ -48,8 +48,8 @@ build: ## Build the programs of cmd/ into bin/ (static)
 .PHONY: demo
 demo: ## Run PostgreSQL under a light load, the exporter, backups and Prometheus until Ctrl-C
 	@$(install) server prometheus
-	@echo "Building the exporter, the backup job and the demo ..."
-	@$(go_build) ./cmd/pg_reliability_exporter ./cmd/pg_reliability_backup ./deploy/demo
+	@echo "Building the programs and the demo ..."
+	@$(go_build) ./cmd/... ./deploy/demo
 	@exec bin/demo
 
 .PHONY: test

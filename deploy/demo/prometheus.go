@@ -9,12 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/pg-reliability/pg_reliability_exporter/alerts"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 const prometheusPort = 9090
 
-// prometheus scrapes the exporter.
+// prometheus scrapes the exporter and evaluates the rules of alerts/.
 type prometheus struct {
 	child
 	// missing says why there is none; empty when there is.
@@ -24,6 +25,7 @@ type prometheus struct {
 const prometheusConfig = `global:
   scrape_interval: 5s
   evaluation_interval: 5s
+rule_files: [%q]
 scrape_configs:
   - job_name: postgresql
     static_configs:
@@ -35,8 +37,11 @@ func startPrometheus(ctx context.Context, r *room, target string) (*prometheus, 
 	if err != nil { // the demo is worth seeing without it
 		return &prometheus{missing: "install the package prometheus, and the next demo shows it"}, nil //nolint:nilerr
 	}
+	if err := writeRules(r); err != nil {
+		return nil, err
+	}
 	config := r.path("prometheus.yml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, prometheusConfig, target), 0o644); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, prometheusConfig, r.path("*.rules.yml"), target), 0o644); err != nil {
 		return nil, fmt.Errorf("write Prometheus' configuration: %w", err)
 	}
 	p := &prometheus{child: child{name: "prometheus", port: prometheusPort, ready: "/-/ready", command: func(address string) *exec.Cmd {
@@ -48,6 +53,23 @@ func startPrometheus(ctx context.Context, r *room, target string) (*prometheus, 
 		)
 	}}}
 	return p, p.launch(ctx, r)
+}
+
+func writeRules(r *room) error {
+	config, err := alerts.Load()
+	if err != nil {
+		return err
+	}
+	files, err := config.Rules(1)
+	if err != nil {
+		return fmt.Errorf("make the rules: %w", err)
+	}
+	for name, text := range files {
+		if err := os.WriteFile(r.path(name), []byte(text), 0o644); err != nil { //nolint:gosec // Prometheus is another user
+			return fmt.Errorf("write the rules: %w", err)
+		}
+	}
+	return nil
 }
 
 // scrape is what Prometheus says of its newest scrape of the exporter: up, down, or unknown before the first.

@@ -111,6 +111,7 @@ func introduce(c *console, db *database, backups *backups, exporter *exporter, p
 	default:
 		c.print("  Prometheus  http://%s/targets", prometheus.address)
 		c.print("              http://%s/graph?g0.expr=pg_up&g0.range_input=5m&g0.tab=0", prometheus.address)
+		c.print("  Alerts      http://%s/alerts", prometheus.address)
 	}
 	backups.introduce(c)
 	for _, moved := range []string{exporter.moved(), prometheus.moved(), backups.moved()} {
@@ -120,6 +121,7 @@ func introduce(c *console, db *database, backups *backups, exporter *exporter, p
 	}
 	postmaster := fmt.Sprintf("$(head -1 %s/postmaster.pid)", db.DataDir())
 	c.print("\nTry in another terminal:")
+	c.print("  bin/pg_reliability_monitor --exporter.url=%s --log.file=%s", url, db.LogFile())
 	c.print("  curl -s %s/api/health/detailed", url)
 	if prometheus.missing == "" {
 		c.print("  curl -s %s/metrics | promtool check metrics", url)
