@@ -168,7 +168,6 @@ docs: ## Write docs/metrics.md anew from the code
 .PHONY: generate
 generate: ## Write the alerts' rules and the dashboards anew from their sources and thresholds
 	$(GO) generate ./alerts ./dashboards
-	@$(MAKE) helm
 
 .PHONY: helm
 helm: ## Copy the alerts' rules and the dashboards into the Helm chart

@@ -18,6 +18,7 @@ import (
 )
 
 //go:generate go run ./generate
+//go:generate ../deploy/helm/sync.sh
 
 //go:embed thresholds.yml
 var thresholdsFile []byte

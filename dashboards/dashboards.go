@@ -12,6 +12,7 @@ import (
 )
 
 //go:generate go run ./generate
+//go:generate ../deploy/helm/sync.sh
 
 // Files are the boards by file name, as Grafana 9.4 and newer read them.
 func Files(config alerts.Config) (map[string][]byte, error) {

@@ -9,14 +9,38 @@ import (
 	"testing"
 )
 
-func TestFlagsAreTheProgramsOwn(t *testing.T) {
-	dir := t.TempDir()
+// programsDir has the exporter and the backup job of this tree, once a test asked for them.
+var programsDir string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if programsDir != "" {
+		_ = os.RemoveAll(programsDir)
+	}
+	os.Exit(code)
+}
+
+func programs(t *testing.T) string {
+	t.Helper()
+	if programsDir != "" {
+		return programsDir
+	}
+	dir, err := os.MkdirTemp("", "programs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	programsDir = dir
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", dir, "./cmd/pg_reliability_exporter", "./cmd/pg_reliability_backup")
 	build.Dir = root
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return dir
+}
+
+func TestFlagsAreTheProgramsOwn(t *testing.T) {
+	dir := programs(t)
 	known := map[string]map[string]bool{}
 	flags := func(program string, command ...string) map[string]bool {
 		id := program + strings.Join(command, " ")
