@@ -47,7 +47,7 @@ func (d *daemonProcess) serving() {
 	d.b.t.Helper()
 	pgtest.Eventually(d.b.t, 60*time.Second, func() error {
 		if code, text, err := d.get("/-/healthy"); err != nil || code != http.StatusOK {
-			return fmt.Errorf("%d %s %v\n%s", code, text, err, d.logs)
+			return fmt.Errorf("%d %s %w\n%s", code, text, err, d.logs)
 		}
 		return nil
 	})

@@ -21,7 +21,7 @@ type Limits struct {
 const barWidth = 20
 
 // marked is a bar with a word behind it where a limit is passed.
-func (s *Screen) marked(ratio float64, warn, crit float64) (string, tone) {
+func (s *Screen) marked(ratio, warn, crit float64) string {
 	t, word := plain, ""
 	switch {
 	case crit > 0 && ratio >= crit:
@@ -29,14 +29,14 @@ func (s *Screen) marked(ratio float64, warn, crit float64) (string, tone) {
 	case warn > 0 && ratio >= warn:
 		t, word = warning, " WARNING"
 	}
-	return s.style.paint(t, fmt.Sprintf("%s %3.0f %%%s", s.style.bar(ratio, barWidth), 100*ratio, word)), t
+	return s.style.paint(t, fmt.Sprintf("%s %3.0f %%%s", s.style.bar(ratio, barWidth), 100*ratio, word))
 }
 
 // resources are connections, disks and replication.
 func (s *Screen) resources() []string {
 	var lines []string
 	if c := s.status.Connections; c != nil && c.Max > 0 {
-		bar, _ := s.marked(float64(c.Used)/float64(c.Max), s.limits.ConnectionsWarning, 0)
+		bar := s.marked(float64(c.Used)/float64(c.Max), s.limits.ConnectionsWarning, 0)
 		text := fmt.Sprintf("%s  %d of %d", bar, c.Used, c.Max)
 		if c.Free <= 0 {
 			text += s.style.paint(critical, " NONE LEFT")
@@ -70,7 +70,7 @@ func (s *Screen) volume(v status.Volume) string {
 	if !v.OK || v.UsedRatio == nil {
 		return s.style.paint(warning, "unknown: "+v.Path+" can't be asked")
 	}
-	text, _ := s.marked(*v.UsedRatio, s.limits.DiskWarning, s.limits.DiskCritical)
+	text := s.marked(*v.UsedRatio, s.limits.DiskWarning, s.limits.DiskCritical)
 	if v.AvailableBytes != nil {
 		text += "  free " + size(*v.AvailableBytes)
 	}
