@@ -232,6 +232,8 @@ func hostBlocks(t *testing.T, h *host) {
 		if strings.HasSuffix(guide, "LAUNCH_GUIDE.md") {
 			t.Run("the page that the guide sends is received", func(t *testing.T) {
 				pgtest.Eventually(t, patience, func() error { return h.heard("/page", "TestPage") })
+			})
+			t.Run("the dead man's switch hears something", func(t *testing.T) {
 				pgtest.Eventually(t, patience, func() error { return h.heard("/deadman", "Watchdog") })
 			})
 		}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,13 +54,14 @@ func TestWhatDocumentsNameExists(t *testing.T) {
 func TestWhatDoesNotExistIsFound(t *testing.T) {
 	h := newHouse(t)
 	nonsense := "# A heading: 99.9 % of it\n" +
+		"1 alerts\n" +
 		"PostgresGoneFishing, `pg_reliability_fish_total`, `pg_reliability_fish_*`, `pgr:fish:ratio`\n" +
 		"`--nonsense.flag`, `pg_reliability_backup run --every-day`, `make fish`, `deploy/fish.yml`\n" +
 		"[a](nowhere.md) [b](#nowhere) [c](backup.md#nowhere)\n" +
 		"```sh\npg_reliability_exporter \\\n  --fish=1\nmake docs fishes\n```\n"
 	got := h.check("docs/x.md", nonsense)
 	for _, want := range []string{
-		"PostgresGoneFishing", "pg_reliability_fish_total", "pg_reliability_fish_*", "pgr:fish:ratio", "--nonsense.flag", "--every-day", "make fish",
+		"PostgresGoneFishing", "1", "pg_reliability_fish_total", "pg_reliability_fish_*", "pgr:fish:ratio", "--nonsense.flag", "--every-day", "make fish",
 		"deploy/fish.yml", "nowhere.md", "x.md#nowhere", "backup.md#nowhere", "--fish", "make fishes",
 	} {
 		if !slices.ContainsFunc(got, func(s string) bool { return strings.HasSuffix(s, " "+want) }) {
@@ -130,14 +132,16 @@ func newHouse(t *testing.T) *house {
 }
 
 var (
-	alertName  = regexp.MustCompile(`\b(?:Postgres[A-Z][a-z]\w*|Watchdog)\b`)
-	metricName = regexp.MustCompile(`(?:\bpg_reliability_\w+\*?|\bpgr:[\w:]+)`)
-	flagName   = regexp.MustCompile(`(?:^|[\s("'\x60\[])(--[a-z][\w.-]*)`)
-	ourProgram = regexp.MustCompile(`\b(pg_reliability_(?:exporter|backup|monitor)|backups|restores)\b(?: |$)`)
-	makeTarget = regexp.MustCompile(`(?:^|[\s\x60;&])make((?: [a-z][a-z0-9-]*)+)`)
-	codeSpan   = regexp.MustCompile("`([^`]+)`")
-	link       = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	heading    = regexp.MustCompile(`^#+ (.*)$`)
+	alertName = regexp.MustCompile(`\b(?:Postgres[A-Z][a-z]\w*|Watchdog)\b`)
+	// README.md and others say how many alerts there are.
+	countAlerts = regexp.MustCompile(`(?:^|exporter, )(\d+) alerts\b`)
+	metricName  = regexp.MustCompile(`(?:\bpg_reliability_\w+\*?|\bpgr:[\w:]+)`)
+	flagName    = regexp.MustCompile(`(?:^|[\s("'\x60\[])(--[a-z][\w.-]*)`)
+	ourProgram  = regexp.MustCompile(`\b(pg_reliability_(?:exporter|backup|monitor)|backups|restores)\b(?: |$)`)
+	makeTarget  = regexp.MustCompile(`(?:^|[\s\x60;&])make((?: [a-z][a-z0-9-]*)+)`)
+	codeSpan    = regexp.MustCompile("`([^`]+)`")
+	link        = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading     = regexp.MustCompile(`^#+ (.*)$`)
 )
 
 // check returns what a document names and does not exist, each complaint ending with the name.
@@ -157,6 +161,11 @@ func (h *house) check(name, text string) []string {
 		for _, a := range alertName.FindAllString(l, -1) {
 			if !h.alerts[a] {
 				say("alert", a)
+			}
+		}
+		for _, n := range countAlerts.FindAllStringSubmatch(l, -1) {
+			if n[1] != strconv.Itoa(len(h.alerts)) {
+				say("such number of alerts:", n[1])
 			}
 		}
 		for _, m := range metricName.FindAllString(l, -1) {
