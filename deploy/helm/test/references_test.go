@@ -11,6 +11,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
 )
 
 func matching(t *testing.T, found objects, selector *metav1.LabelSelector) []corev1.PodTemplateSpec {
@@ -228,6 +230,23 @@ func TestPodsAreConfined(t *testing.T) {
 						t.Errorf("%s: %s shows a secret in the environment", id, e.Name)
 					}
 				}
+			}
+		}
+	})
+}
+
+// The namespace may enforce Kubernetes' Pod Security Standard "restricted".
+func TestPodsMeetTheRestrictedStandard(t *testing.T) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	eachValues(t, func(t *testing.T, found objects) {
+		for id, pod := range found.pods() {
+			results := evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec)
+			if all := policy.AggregateCheckResults(results); !all.Allowed {
+				t.Errorf("%s: %s", id, all.ForbiddenDetail())
 			}
 		}
 	})

@@ -11,8 +11,10 @@ import (
 func TestMistakesAreRefused(t *testing.T) {
 	const ok = "database: {host: db, existingSecret: s, sslmode: require}\n"
 	for values, want := range map[string]string{
-		"{}":                                              "database.host is empty",
-		"database: {host: db}":                            "database.existingSecret is empty",
+		"{}":                         "database.host is empty",
+		"database: {host: db}":       "database.existingSecret is empty",
+		ok + "fullnameOverride: a.b": "/fullnameOverride",
+		"database: {host: db, existingSecret: s, name: 'a&sslmode=disable'}": "/database/name",
 		ok + "databse: {}":                                "databse",
 		ok + "exporter: {replicas: 2}":                    "replicas",
 		ok + "exporter: {logLevel: loud}":                 "logLevel",
