@@ -54,10 +54,13 @@ func fleetList(s *sources) *panel {
 	}
 	const state = `2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0
   or (up{$here} == 0) - 1 and on (job, instance) pgr:target:known{$here}`
+	const away = `(1 - (max by (job, cluster, instance) (pg_up{$here}) or 0 * max by (job, cluster, instance) (up{$here} and on (job, instance) pgr:target:known{$here})))`
+	// A backup job that is scraped by itself is no server.
+	const ofServer = ` and on (job, instance) pgr:target:known{$here}`
 	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
-	return table("Servers, worst first", "Trouble counts 100 for a page and 1 for a ticket. Click an instance for its Overview.").
+	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. Click an instance for its Overview.").
 		label("instance", "Instance", links(overview)).label("cluster", "Cluster").
-		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning"),
+		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning")+" + 1000 * "+away,
 			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
 		column("State", state, filled(), width(110), mapped(mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3))).
 		column("Budget left", `pgr:error_budget:remaining_minutes{$here}`, unit("m"), property{"decimals", 1}, filled(), judged(steps{{nil, page}, {0, fine}})).
@@ -66,9 +69,9 @@ func fleetList(s *sources) *panel {
 		column("Disk", `pgr:disk:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("disk_used_ticket_ratio", "disk_used_page_ratio"))).
 		column("Lag", `pg_replication_lag_seconds{$here} and on (job, instance) pg_replication_is_replica{$here} == 1`, unit("s"), property{"decimals", 0}, filled(),
 			judged(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds"))).
-		column("Backup", `pg_reliability_backup_age_seconds{$here}`, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "backup_age_seconds"))).
-		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`, unit("s"), property{"decimals", 0}, filled(), judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
-		column("Restore", `pg_reliability_rto_seconds{$here}`, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "restore_objective_seconds"))).
+		column("Backup", `pg_reliability_backup_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "backup_age_seconds"))).
+		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
+		column("Restore", `pg_reliability_rto_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "restore_objective_seconds"))).
 		column("Ids", `pg_reliability_wraparound_xid_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("wraparound_ticket_ratio", "wraparound_page_ratio"))).
 		sorted("Trouble").none("no such server")
 }
