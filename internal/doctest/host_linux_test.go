@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,7 +141,7 @@ runuser -u postgres -- psql --quiet --dbname=shop --command='CREATE TABLE notes 
 // debian is the newest PostgreSQL with client programs, as Debian has it.
 func debian(t *testing.T) pgtest.Install {
 	t.Helper()
-	for _, i := range pgtest.Installed() {
+	for _, i := range slices.Backward(pgtest.Installed()) {
 		if _, err := os.Stat(i.Bin("pg_basebackup")); err == nil && strings.HasPrefix(i.BinDir, "/usr/lib/postgresql/") {
 			return i
 		}
