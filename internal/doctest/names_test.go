@@ -331,6 +331,9 @@ func TestGuidesSayWhoRunsEachBlock(t *testing.T) {
 			places[b.Place]++
 			if b.Place == NotRun {
 				t.Logf("%s is not run: %s", b.Name(), b.Reason)
+				if missing := reasonMissing(t, b.Reason); missing != "" {
+					t.Errorf("%s is not run for a reason that names %s, which does not exist", b.Name(), missing)
+				}
 			}
 		}
 	}
@@ -338,4 +341,42 @@ func TestGuidesSayWhoRunsEachBlock(t *testing.T) {
 		t.Errorf("blocks by place: %v", places)
 	}
 	t.Logf("blocks by place: %v", places)
+}
+
+var reasonNames = regexp.MustCompile(`\bmake [a-z][a-z0-9-]*|\bTest[A-Z]\w*|-run \w+`)
+
+// reasonMissing is the target or test that a reason says runs a block instead, and that does not exist.
+func reasonMissing(t *testing.T, reason string) string {
+	t.Helper()
+	for _, name := range reasonNames.FindAllString(reason, -1) {
+		pattern, glob := `(?m)^`+strings.TrimPrefix(name, "make ")+`:`, "../../Makefile"
+		if !strings.HasPrefix(name, "make ") {
+			pattern, glob = `(?m)^func (Test\w*)?`+strings.TrimPrefix(name, "-run ")+`\w*\(`, "../../*/*/*_test.go"
+		}
+		files, err := filepath.Glob(glob)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", glob, len(files), err)
+		}
+		if !slices.ContainsFunc(files, func(f string) bool {
+			text, err := os.ReadFile(f)
+			return err == nil && regexp.MustCompile(pattern).Match(text)
+		}) {
+			return name
+		}
+	}
+	return ""
+}
+
+func TestReasonsNameWhatExists(t *testing.T) {
+	for reason, want := range map[string]string{
+		"make test-packages and TestCompose do":  "",
+		"go test ./cmd/x -run Offsite does":      "",
+		"make test-fishes does":                  "make test-fishes",
+		"TestFishSwim does":                      "TestFishSwim",
+		"go test ./cmd/x -run FishesInTheSea do": "-run FishesInTheSea",
+	} {
+		if got := reasonMissing(t, reason); got != want {
+			t.Errorf("%q: %q is missing, want %q", reason, got, want)
+		}
+	}
 }
