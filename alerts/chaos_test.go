@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // run modes: the normal test injects a few faults and shortens durations; PG_RELIABILITY_CHAOS=1 injects all with
@@ -104,18 +105,18 @@ type scene struct {
 	fault    fault
 	pg       *pgtest.Cluster
 	standby  *pgtest.Cluster
-	exporter *process
+	exporter *stack.Process
 	proxy    *pgtest.Proxy
 	watch    *watch
-	dsn      string    // as the exporter connects; the monitoring role's without one
-	args     []string  // further flags of the exporter
-	clock    string    // the file that says how wrong the clock of the server is; empty without
-	volume   string    // a small file system of its own; empty without
-	store    string    // a repository of backups; empty without
-	engine   string    // address of a container engine; empty without
-	job      *process  // the backup job, where Prometheus scrapes it; nil without
-	began    time.Time // what people hear is timed from here
-	quit     func()    // ends what inject began
+	dsn      string         // as the exporter connects; the monitoring role's without one
+	args     []string       // further flags of the exporter
+	clock    string         // the file that says how wrong the clock of the server is; empty without
+	volume   string         // a small file system of its own; empty without
+	store    string         // a repository of backups; empty without
+	engine   string         // address of a container engine; empty without
+	job      *stack.Process // the backup job, where Prometheus scrapes it; nil without
+	began    time.Time      // what people hear is timed from here
+	quit     func()         // ends what inject began
 }
 
 // play sets a scene, waits until all is well, injects the fault, times what people hear, heals it, times that too.
@@ -136,14 +137,14 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 		s.dsn = s.pg.MonitorDSN()
 	}
 	s.exporter = startExporter(t, s.dsn, s.args...)
-	targets := []target{{strings.TrimPrefix(s.exporter.url, "http://"), f.name, f.name}}
+	targets := []target{{strings.TrimPrefix(s.exporter.URL, "http://"), f.name, f.name}}
 	if s.standby != nil {
 		second := startExporter(t, s.standby.MonitorDSN())
-		targets = append(targets, target{strings.TrimPrefix(second.url, "http://"), f.name, f.name + "-standby"})
+		targets = append(targets, target{strings.TrimPrefix(second.URL, "http://"), f.name, f.name + "-standby"})
 	}
 	servers := len(targets)
 	if s.job != nil {
-		targets = append(targets, target{strings.TrimPrefix(s.job.url, "http://"), f.name, f.name + "-job"})
+		targets = append(targets, target{strings.TrimPrefix(s.job.URL, "http://"), f.name, f.name + "-job"})
 	}
 	w.watch(t, targets)
 	defer w.unwatch(f.name)
@@ -190,7 +191,7 @@ func (w *watch) deadMan(t *testing.T, table *chaosTable) {
 	// Three intervals of Watchdog's route without a word are the alarm.
 	silence := max(w.mode.scaled(3*time.Minute), 5*time.Second)
 	pgtest.Eventually(t, silence, func() error { return w.heardWithin(silence) })
-	w.alertmanager.kill()
+	w.alertmanager.Kill()
 	killed := time.Now()
 	pgtest.Eventually(t, 2*silence+30*time.Second, func() error {
 		if w.heardWithin(silence) == nil {
@@ -199,7 +200,7 @@ func (w *watch) deadMan(t *testing.T, table *chaosTable) {
 		return nil
 	})
 	alarmed := time.Since(killed)
-	w.alertmanager.start(t)
+	w.alertmanager.Start(t)
 	back := time.Now()
 	pgtest.Eventually(t, 2*silence+30*time.Second, func() error { return w.heardWithin(silence) })
 	a := alarm{"Watchdog", "silence", ""}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // backupFaults are of the job and its repository, which the exporter of the server watches.
@@ -18,14 +19,14 @@ func backupFaults() []fault {
 		{
 			name: "backup-job-killed", about: "SIGKILL of the backup job, whose metrics Prometheus scrapes, started again after the page",
 			build:  jobBesideServer,
-			inject: func(s *scene) { s.job.kill() },
-			heal:   func(s *scene) { s.job.start(s) },
+			inject: func(s *scene) { s.job.Kill() },
+			heal:   func(s *scene) { s.job.Start(s) },
 			want:   []alarm{{name: "PostgresBackupJobSilent", severity: "critical", instance: "backup-job-killed-job"}},
 		},
 		{
 			name: "backup-job-stopped", about: "the backup job, known from its repository alone, is stopped before a run that it announced; timed from when that was due",
 			build: repository, inject: stopBeforeTheRun,
-			heal: func(s *scene) { s.job.start(s) }, // it makes up for the run
+			heal: func(s *scene) { s.job.Start(s) }, // it makes up for the run
 			want: []alarm{{name: "PostgresBackupJobSilent", severity: "critical"}},
 		},
 		{
@@ -75,7 +76,7 @@ func (s *scene) backup(args ...string) {
 func (s *scene) schedule(cron string) {
 	s.Helper()
 	address := freeAddress(s)
-	s.job = run(s, "backup job", "http://"+address, "/-/healthy", func() *exec.Cmd {
+	s.job = stack.Run(s, "backup job", "http://"+address, "/-/healthy", func() *exec.Cmd {
 		return s.backupCommand("schedule", "--cron="+cron, "--keep=2", "--web.listen-address="+address)
 	})
 }
@@ -90,7 +91,7 @@ func stopBeforeTheRun(s *scene) {
 	due := time.Now().UTC().Add(20 * time.Second).Truncate(time.Second)
 	s.schedule(fmt.Sprintf("%d %d %d * * *", due.Second(), due.Minute(), due.Hour()))
 	s.metric("pg_reliability_backup_next_run_timestamp_seconds", float64(due.Unix()))
-	s.job.kill()
+	s.job.Kill()
 	s.began = due
 }
 

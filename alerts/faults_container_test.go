@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // containerFaults are of a server in a container of a real engine.
@@ -98,19 +99,19 @@ func (s *scene) startEngine() {
 	s.engine = "unix://" + dir + "/docker.sock"
 	cmd := exec.Command("dockerd", "--host", s.engine, "--data-root", dir+"/data", "--exec-root", dir+"/exec",
 		"--pidfile", dir+"/pid", "--bridge", "none", "--iptables=false", "--storage-driver", "vfs")
-	var log logBuffer
+	var log stack.LogBuffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	s.must(cmd.Start())
 	s.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		if s.Failed() {
-			s.Logf("dockerd:\n%s", log.tail())
+			s.Logf("dockerd:\n%s", log.Tail())
 		}
 	})
 	pgtest.Eventually(s, time.Minute, func() error {
 		if out, err := s.dockerCommand("version").CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: %s\n%s", err, out, log.tail())
+			return fmt.Errorf("%w: %s\n%s", err, out, log.Tail())
 		}
 		return nil
 	})

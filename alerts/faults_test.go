@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // An outage that lasts until its page has come is longer than the recovery objective, which is a ticket; and it may
@@ -143,8 +144,8 @@ func serverFaults() []fault {
 		},
 		{
 			name: "exporter-killed", about: "SIGKILL of the exporter, started again after the page",
-			inject: func(s *scene) { s.exporter.kill() },
-			heal:   func(s *scene) { s.exporter.start(s) },
+			inject: func(s *scene) { s.exporter.Kill() },
+			heal:   func(s *scene) { s.exporter.Start(s) },
 			want:   []alarm{{name: "PostgresExporterDown", severity: "critical"}},
 		},
 	}
@@ -163,7 +164,7 @@ func (s *scene) metric(series string, least float64) {
 	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`)
 	pgtest.Eventually(s, time.Minute, func() error {
 		time.Sleep(100 * time.Millisecond) // one page costs the server a few queries
-		page, err := get(s.exporter.url + "/metrics")
+		page, err := stack.Get(s.exporter.URL + "/metrics")
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // A cause mutes its symptoms and nothing else: asked of a real Alertmanager with our configuration. Each alert is
@@ -133,7 +134,7 @@ func TestInhibition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, am.url+"/api/v2/alerts", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, am.URL+"/api/v2/alerts", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestInhibition(t *testing.T) {
 	var last map[string]string
 	pgtest.Eventually(t, time.Minute, func() error {
 		time.Sleep(100 * time.Millisecond)
-		text, err := get(am.url + "/api/v2/alerts")
+		text, err := stack.Get(am.URL + "/api/v2/alerts")
 		if err != nil {
 			return err
 		}
@@ -177,13 +178,13 @@ func TestInhibition(t *testing.T) {
 			t.Errorf("%s is %s, want %s", spec, last[spec], want)
 		}
 	}
-	grouping(t, am.url)
+	grouping(t, am.URL)
 }
 
 // grouping checks what shares a notification: one server's alerts, its backups apart.
 func grouping(t *testing.T, url string) {
 	t.Helper()
-	text, err := get(url + "/api/v2/alerts/groups")
+	text, err := stack.Get(url + "/api/v2/alerts/groups")
 	if err != nil {
 		t.Fatal(err)
 	}

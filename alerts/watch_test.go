@@ -17,13 +17,14 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // watch is a user's monitoring: Prometheus, Alertmanager, and whoever is told.
 type watch struct {
 	mode         mode
-	prometheus   *process
-	alertmanager *process
+	prometheus   *stack.Process
+	alertmanager *stack.Process
 
 	mu       sync.Mutex
 	targets  map[string][]target // by cluster
@@ -152,7 +153,7 @@ func (w *watch) write() error {
 
 // query returns the series of an instant query.
 func (w *watch) query(expr string) ([]map[string]string, error) {
-	text, err := get(w.prometheus.url + "/api/v1/query?query=" + url.QueryEscape(expr))
+	text, err := stack.Get(w.prometheus.URL + "/api/v1/query?query=" + url.QueryEscape(expr))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +215,7 @@ func (w *watch) waitFor(s *scene, a alarm, resolved bool, since time.Time, withi
 	}
 	var took time.Duration
 	pgtest.Eventually(s, within, func() error {
-		if s.exporter.died() {
+		if s.exporter.Died() {
 			s.Fatalf("the exporter ended by itself")
 		}
 		w.mu.Lock()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/spawn"
 )
 
 // Run starts a program in its own process group and waits for its end. When the context ends, the
@@ -24,7 +26,7 @@ func Run(ctx context.Context, cmd *exec.Cmd) error {
 		cmd.Stderr = tail
 	}
 	cmd.WaitDelay = 10 * time.Second // a grandchild that keeps stderr open must not keep us
-	if err := start(cmd, syscall.SIGKILL); err != nil {
+	if err := Start(cmd, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	done := make(chan error, 1)
@@ -48,7 +50,13 @@ func Run(ctx context.Context, cmd *exec.Cmd) error {
 
 // Start starts a program in its own process group and returns. When this process dies, the kernel
 // sends the program the signal (Linux).
-func Start(cmd *exec.Cmd, orphaned syscall.Signal) error { return start(cmd, orphaned) }
+func Start(cmd *exec.Cmd, orphaned syscall.Signal) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	return spawn.Start(cmd, orphaned)
+}
 
 // ProgramError is a program that did not end well.
 type ProgramError struct {

@@ -15,6 +15,7 @@ import (
 	"github.com/go-kit/log/level"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/logging"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 )
 
@@ -43,7 +44,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 		fmt.Fprintf(stderr, "%s: %v. HINT: See %s --help\n", appName, err, appName)
 		return exitConfig
 	}
-	p := &program{flags: f, env: env, out: stdout, err: stderr, log: newLogger(stderr, f.logLevel, f.logFormat)}
+	p := &program{flags: f, env: env, out: stdout, err: stderr, log: logging.New(stderr, f.logLevel, f.logFormat)}
 	err = p.commands()[command](ctx)
 	if err == nil {
 		return exitOK

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/logging"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 )
 
@@ -60,7 +61,7 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 		}
 		return exitOK
 	}
-	logger := newLogger(stderr, f.logLevel, f.logFormat)
+	logger := logging.New(stderr, f.logLevel, f.logFormat)
 	e, err := assemble(f, embedded, env, logger)
 	if err != nil {
 		_ = level.Error(logger).Log("msg", "can't start", "err", err)

@@ -33,7 +33,7 @@ func (c *Cluster) LaunchNoWait() error {
 	cmd := Command(c.Install.Bin("postgres"), "-D", c.DataDir(), "-p", strconv.Itoa(c.Port))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(cmd.Env, c.env...)
-	if err := children.start(cmd); err != nil {
+	if err := Spawn(cmd); err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
 	exited := make(chan struct{})

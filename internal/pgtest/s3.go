@@ -60,8 +60,7 @@ func (s *S3) Start(t testing.TB) {
 	cmd := exec.Command(path, "--port", s.Addr, "--quiet", "posix", "--sidecar", s.meta, s.Dir)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+S3AccessKey, "ROOT_SECRET_KEY="+S3SecretKey)
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
-	setDeathSignal(cmd.SysProcAttr)
-	if err := children.start(cmd); err != nil {
+	if err := Spawn(cmd); err != nil {
 		t.Fatal(err)
 	}
 	s.cmd = cmd

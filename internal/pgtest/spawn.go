@@ -4,36 +4,14 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"runtime"
 	"strconv"
-	"sync"
 	"syscall"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/spawn"
 )
 
-// spawner starts children from one thread that lives as long as the program: Pdeathsig is
-// bound to the thread that forked, and a server must not outlive a test that was killed.
-type spawner struct {
-	once  sync.Once
-	queue chan func()
-}
-
-func (s *spawner) start(cmd *exec.Cmd) error {
-	s.once.Do(func() {
-		s.queue = make(chan func())
-		go func() {
-			runtime.LockOSThread()
-			for f := range s.queue {
-				f()
-			}
-		}()
-	})
-	done := make(chan error)
-	s.queue <- func() { done <- cmd.Start() }
-	return <-done
-}
-
-// children is shared by all clusters of the program, as its one thread must be.
-var children spawner
+// orphaned is what a server or program gets when the test dies: it must not outlive it.
+const orphaned = syscall.SIGQUIT
 
 // serverUser is the system user servers run as: nobody's business unless we are root,
 // as which postgres refuses to start.
@@ -60,17 +38,10 @@ func Command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cred, _, _ := serverUser()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
-	setDeathSignal(cmd.SysProcAttr)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	cmd.Dir = "/"
 	return cmd
 }
 
-// Spawn starts another program that must not outlive the test.
-func Spawn(cmd *exec.Cmd) error {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	setDeathSignal(cmd.SysProcAttr)
-	return children.start(cmd)
-}
+// Spawn starts a program that must not outlive the test.
+func Spawn(cmd *exec.Cmd) error { return spawn.Start(cmd, orphaned) }

@@ -26,21 +26,24 @@ type Process struct {
 	cmd     *exec.Cmd
 	exited  chan struct{}
 	killed  atomic.Bool
-	log     logBuffer
+	log     LogBuffer
 }
 
-type logBuffer struct {
+// LogBuffer keeps what programs write; many may at once.
+type LogBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *logBuffer) Write(p []byte) (int, error) {
+// Write implements io.Writer.
+func (l *LogBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *logBuffer) tail() string {
+// Tail is the end of it, as long as a person reads.
+func (l *LogBuffer) Tail() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.b.String()
@@ -55,12 +58,12 @@ func Run(t testing.TB, name, url, ready string, command func() *exec.Cmd) *Proce
 	t.Cleanup(func() {
 		p.Kill()
 		if t.Failed() {
-			t.Logf("%s:\n%s", name, p.log.tail())
+			t.Logf("%s:\n%s", name, p.log.Tail())
 		}
 	})
 	pgtest.Eventually(t, 60*time.Second, func() error {
 		if p.Dead() {
-			t.Fatalf("%s ended at its start:\n%s", name, p.log.tail())
+			t.Fatalf("%s ended at its start:\n%s", name, p.log.Tail())
 		}
 		_, err := Get(url + ready)
 		return err

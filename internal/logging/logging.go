@@ -1,4 +1,5 @@
-package main
+// Package logging makes the programs' logger.
+package logging
 
 import (
 	"io"
@@ -8,8 +9,8 @@ import (
 	"github.com/go-kit/log/level"
 )
 
-// newLogger writes whole lines to w, from many goroutines. The time comes first, then the level.
-func newLogger(w io.Writer, minimum, format string) log.Logger {
+// New is a logger that writes whole lines to w, from many goroutines. The time comes first, then the level.
+func New(w io.Writer, minimum, format string) log.Logger {
 	w = log.NewSyncWriter(w)
 	lines := log.NewLogfmtLogger(w)
 	if format == "json" {

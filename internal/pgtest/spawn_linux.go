@@ -1,5 +1,0 @@
-package pgtest
-
-import "syscall"
-
-func setDeathSignal(a *syscall.SysProcAttr) { a.Pdeathsig = syscall.SIGQUIT }
