@@ -24,7 +24,8 @@ install -Dm 644 -t "$data/systemd" deploy/systemd/examples/*
 
 doc=$share/doc/pg-reliability
 install -d "$doc"
-install -m 644 docs/install.md docs/backup*.md docs/metrics.md "$doc"
+# At three in the morning there may be no network.
+install -m 644 docs/install.md docs/backup*.md docs/metrics.md docs/emergency.md docs/recovery.md docs/security.md "$doc"
 install -m 644 LICENSE "$doc/copyright"
 gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 # Whatever the umask was.
