@@ -19,7 +19,7 @@ import (
 
 const guidesSwitch = "PG_RELIABILITY_DOCS"
 
-// TestGuides runs the commands that the guides give for compose, in an engine of the test's own, with everything up.
+// TestGuides runs the commands that the guides and runbooks give for compose, in an engine of the test's own, with everything up.
 func TestGuides(t *testing.T) {
 	if os.Getenv(guidesSwitch) != "1" {
 		t.Skipf("the guides' commands are run in a Docker engine of the test's own when %s=1", guidesSwitch)
@@ -30,11 +30,22 @@ func TestGuides(t *testing.T) {
 	s.mustCompose("--profile", "replica", "up", "--detach")
 	pgtest.Eventually(t, 5*time.Minute, s.unhealthy)
 	path := s.dockerAsDocumented()
+	var pages [][]doctest.Block
 	for _, guide := range doctest.Guides() {
 		blocks, err := doctest.Blocks(filepath.Join(s.root, guide))
 		if err != nil {
 			t.Fatal(err)
 		}
+		pages = append(pages, blocks)
+	}
+	books, err := doctest.Runbooks(s.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, book := range books {
+		pages = append(pages, book.Blocks)
+	}
+	for _, blocks := range pages {
 		for _, b := range blocks {
 			if b.Place != doctest.Compose {
 				continue

@@ -1,6 +1,7 @@
-// Package doctest finds the commands of the guides, so that tests can run them as a reader would.
+// Package doctest finds the commands of the guides and runbooks, so that tests can run them as a reader would.
 //
-// Each block of sh or sql in a guide follows a comment that says where it is run:
+// Each block of sh or sql in a guide, and each of sh in a runbook of an alert that a chaos test injects, follows a comment
+// that says where it is run (the other runbooks' blocks may; all their sql is run by the tests of alerts/):
 //
 //	<!-- test: host -->           on a machine with systemd, Debian's PostgreSQL and our programs
 //	<!-- test: compose -->        beside docker-compose.yml, with everything up
@@ -59,17 +60,21 @@ var (
 
 // Blocks reads a document. It is an error that a block has no directive, or a directive no block.
 func Blocks(path string) ([]Block, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read a guide: %w", err)
-	}
-	return parse(path, string(text))
+	return read(path, map[string]string{}, func(string) bool { return true })
 }
 
-func parse(path, text string) ([]Block, error) {
+func read(path string, setup map[string]string, must func(language string) bool) ([]Block, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read a document: %w", err)
+	}
+	return parse(path, string(text), setup, must)
+}
+
+// parse adds to what is set up at each place. Blocks of the languages that must be run need a directive.
+func parse(path, text string, setup map[string]string, must func(language string) bool) ([]Block, error) {
 	lines := strings.Split(text, "\n")
 	var blocks []Block
-	setup := map[string]string{}
 	var said []string // the directive that waits for its block
 	answers := false  // whether a block of text would be the last block's output
 	for i := 0; i < len(lines); i++ {
@@ -102,7 +107,11 @@ func parse(path, text string) ([]Block, error) {
 			return nil, fmt.Errorf("%s:%d: the block has no end", path, first)
 		}
 		body := strings.Join(lines[first:i], "\n")
-		switch language := open[2]; {
+		language := open[2]
+		if language == "bash" {
+			language = "sh"
+		}
+		switch {
 		case language == "text" && answers:
 			blocks[len(blocks)-1].Want = lines[first:i]
 			answers = false
@@ -111,6 +120,9 @@ func parse(path, text string) ([]Block, error) {
 			if said != nil {
 				return nil, fmt.Errorf("%s:%d: a directive before a block of %q, which nobody runs", path, first, language)
 			}
+			answers = false
+			continue
+		case said == nil && !must(language):
 			answers = false
 			continue
 		case said == nil:

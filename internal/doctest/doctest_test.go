@@ -5,9 +5,11 @@ import (
 	"testing"
 )
 
+func all(string) bool { return true }
+
 func TestBlocks(t *testing.T) {
 	blocks, err := parse("docs/x.md", "# X\n<!-- test: host setup -->\n```sh\na=1\n```\n\n<!-- test: host -->\n\n```sh\necho $a\n```\n```text\n1\n```\n"+
-		"<!-- test: not run: it burns -->\n```sql\nDROP\n```\n```text\nno output\n```\n```yaml\nb: 1\n```\n<!-- test: compose -->\n```sh\nc\n```\n")
+		"<!-- test: not run: it burns -->\n```sql\nDROP\n```\n```text\nno output\n```\n```yaml\nb: 1\n```\n<!-- test: compose -->\n```sh\nc\n```\n", map[string]string{}, all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,9 +38,21 @@ func TestBlocksThatNobodyRunsAreErrors(t *testing.T) {
 		"twice":             "<!-- test: host -->\n<!-- test: compose -->\n```sh\na\n```\n",
 		"another language":  "<!-- test: host -->\n```yaml\na: 1\n```\n",
 	} {
-		if blocks, err := parse("x.md", text); err == nil {
+		if blocks, err := parse("x.md", text, map[string]string{}, all); err == nil {
 			t.Errorf("%s: no error, blocks %+v", name, blocks)
 		}
+	}
+}
+
+// In a runbook a block of sql needs no directive; what has one is run after what the shell's page sets up.
+func TestBlocksThatMayBeRun(t *testing.T) {
+	text := "```sql\nSELECT 1;\n```\n```text\nno output\n```\n<!-- test: host -->\n```bash\necho $a\n```\n"
+	blocks, err := parse("x.md", text, map[string]string{Host: "a=1\n"}, func(language string) bool { return language == "sh" })
+	if err != nil || len(blocks) != 1 || blocks[0].Setup != "a=1\n" || blocks[0].Language != "sh" || blocks[0].Want != nil {
+		t.Errorf("%+v, %v", blocks, err)
+	}
+	if blocks, err := parse("x.md", text+"```bash\nb\n```\n", map[string]string{}, func(language string) bool { return language == "sh" }); err == nil {
+		t.Errorf("no error for a block that nobody runs: %+v", blocks)
 	}
 }
 

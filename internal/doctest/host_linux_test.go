@@ -30,7 +30,7 @@ const (
 	patience = 5 * time.Minute
 )
 
-// TestHost runs the blocks for a host: in namespaces of their own, so that the ports are the documented ones and /etc, /usr
+// TestHost runs the blocks of the guides and of the runbooks for a host: in namespaces of their own, so that the ports are the documented ones and /etc, /usr
 // and /var may be written to. PostgreSQL, Prometheus, Alertmanager and our programs are real; systemctl and journalctl are not.
 func TestHost(t *testing.T) {
 	switch {
@@ -197,39 +197,12 @@ func (h *host) must(t *testing.T, script string) {
 }
 
 func hostBlocks(t *testing.T, h *host) {
-	notRun := 0
 	for _, guide := range Guides() {
 		blocks, err := Blocks(filepath.Join(h.root, guide))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, b := range blocks {
-			switch b.Place {
-			case NotRun:
-				notRun++
-				t.Logf("%s is not run: %s", b.Name(), b.Reason)
-				continue
-			case Compose:
-				continue
-			}
-			script := b.Setup + b.Script
-			if b.Language == "sql" {
-				quoted, _ := json.Marshal(h.room + "/block.sql")
-				script = "cat >" + string(quoted) + " <<'SQL-ENDS'\n" + b.Script + "\nSQL-ENDS\n" +
-					"runuser -u postgres -- psql --dbname=shop --set=ON_ERROR_STOP=1 --file=" + string(quoted)
-			}
-			t.Run(b.Name(), func(t *testing.T) {
-				began := time.Now()
-				out, err := h.run(script)
-				if err != nil {
-					t.Fatalf("%s\n%v\n%s", b.Script, err, out)
-				}
-				if missing := b.Missing(out); missing != "" {
-					t.Errorf("%s\nthe output has no %q:\n%s", b.Script, missing, out)
-				}
-				t.Logf("%.1f s\n%s", time.Since(began).Seconds(), strings.TrimRight(out, "\n"))
-			})
-		}
+		h.blocks(t, blocks, "")
 		if strings.HasSuffix(guide, "LAUNCH_GUIDE.md") {
 			t.Run("the page that the guide sends is received", func(t *testing.T) {
 				pgtest.Eventually(t, patience, func() error { return h.heard("/page", "TestPage") })
@@ -239,5 +212,67 @@ func hostBlocks(t *testing.T, h *host) {
 			})
 		}
 	}
-	t.Logf("%d blocks are not run", notRun)
+	books, err := Runbooks(h.root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, book := range books {
+		if fault := faults[book.Alert]; fault != "" {
+			h.must(t, fault)
+		}
+		h.blocks(t, book.Blocks, answers)
+		t.Run(book.Alert+" leaves a server that is up", func(t *testing.T) {
+			if out, err := h.run(`for _ in $(seq 600); do curl -sf localhost:9187/api/health/ready >/dev/null && exit; sleep 0.1; done; exit 1`); err != nil {
+				t.Errorf("%v\n%s", err, out)
+				h.must(t, `systemctl start postgresql pg_reliability_exporter`)
+			}
+		})
+	}
+}
+
+// answers are what programs say with their status while nothing is wrong with a command of a runbook: nothing was found,
+// nobody is there.
+const answers = `
+expect() { local answer=$1 status=0; shift; command "$@" || status=$?; [ $status -ne $answer ] || status=0; return $status; }
+grep() { expect 1 grep "$@"; }
+ps() { expect 1 ps "$@"; }
+pg_isready() { expect 2 pg_isready "$@"; }
+systemctl() { if [ "$1" = status ]; then expect 3 systemctl "$@"; else command systemctl "$@"; fi; }
+`
+
+// faults are what the diagnosis of some runbooks has to find, and their mitigation to end.
+var faults = map[string]string{
+	"PostgresDown":         `systemctl stop postgresql`,
+	"PostgresExporterDown": `systemctl stop pg_reliability_exporter`,
+}
+
+// blocks runs those for a host, each after the functions that a test adds.
+func (h *host) blocks(t *testing.T, blocks []Block, functions string) {
+	t.Helper()
+	for _, b := range blocks {
+		switch b.Place {
+		case NotRun:
+			t.Logf("%s is not run: %s", b.Name(), b.Reason)
+			continue
+		case Compose:
+			continue
+		}
+		script := b.Setup + functions + b.Script
+		if b.Language == "sql" {
+			quoted, _ := json.Marshal(h.room + "/block.sql")
+			script = "cat >" + string(quoted) + " <<'SQL-ENDS'\n" + b.Script + "\nSQL-ENDS\n" +
+				"runuser -u postgres -- psql --dbname=shop --set=ON_ERROR_STOP=1 --file=" + string(quoted)
+		}
+		t.Run(b.Name(), func(t *testing.T) {
+			began := time.Now()
+			out, err := h.run(script)
+			if err != nil {
+				t.Fatalf("%s\n%v\n%s", b.Script, err, out)
+			}
+			if missing := b.Missing(out); missing != "" {
+				t.Errorf("%s\nthe output has no %q:\n%s", b.Script, missing, out)
+			}
+			t.Logf("%.1f s\n%s", time.Since(began).Seconds(), strings.TrimRight(out, "\n"))
+		})
+	}
 }

@@ -337,7 +337,28 @@ func TestGuidesSayWhoRunsEachBlock(t *testing.T) {
 			}
 		}
 	}
-	if places[Host] == 0 || places[Compose] == 0 {
+	books, err := Runbooks("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, book := range books {
+		run := 0
+		for _, b := range book.Blocks {
+			places["runbooks, "+b.Place]++
+			if b.Place != NotRun {
+				run++
+				continue
+			}
+			t.Logf("%s is not run: %s", b.Name(), b.Reason)
+			if missing := reasonMissing(t, b.Reason); missing != "" {
+				t.Errorf("%s is not run for a reason that names %s, which does not exist", b.Name(), missing)
+			}
+		}
+		if len(book.Blocks) > 0 && run == 0 {
+			t.Errorf("%s: no block is run", book.Alert)
+		}
+	}
+	if places["runbooks, "+Host] == 0 || places[Host] == 0 || places[Compose] == 0 {
 		t.Errorf("blocks by place: %v", places)
 	}
 	t.Logf("blocks by place: %v", places)
