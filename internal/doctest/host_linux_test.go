@@ -217,10 +217,9 @@ func hostBlocks(t *testing.T, h *host) {
 		t.Fatal(err)
 	}
 	for _, book := range books {
-		if fault := faults[book.Alert]; fault != "" {
-			h.must(t, fault)
-		}
+		h.must(t, faults[book.Alert].inject)
 		h.blocks(t, book.Blocks, answers)
+		h.must(t, faults[book.Alert].end)
 		t.Run(book.Alert+" leaves a server that is up", func(t *testing.T) {
 			if out, err := h.run(`for _ in $(seq 600); do curl -sf localhost:9187/api/health/ready >/dev/null && exit; sleep 0.1; done; exit 1`); err != nil {
 				t.Errorf("%v\n%s", err, out)
@@ -237,13 +236,36 @@ expect() { local answer=$1 status=0; shift; command "$@" || status=$?; [ $status
 grep() { expect 1 grep "$@"; }
 ps() { expect 1 ps "$@"; }
 pg_isready() { expect 2 pg_isready "$@"; }
+eval "service_$(declare -f pg_reliability_backup)"
+pg_reliability_backup() { local status=0; service_pg_reliability_backup "$@" || status=$?; [ "$1 $status" != 'verify 5' ] || status=0; return $status; }
 systemctl() { if [ "$1" = status ]; then expect 3 systemctl "$@"; else command systemctl "$@"; fi; }
 `
 
-// faults are what the diagnosis of some runbooks has to find, and their mitigation to end.
-var faults = map[string]string{
-	"PostgresDown":         `systemctl stop postgresql`,
-	"PostgresExporterDown": `systemctl stop pg_reliability_exporter`,
+// faults are what the diagnosis of some runbooks has to find. Where the mitigation does not end one, the test does.
+var faults = map[string]struct{ inject, end string }{
+	"PostgresArchiveFailing": {`
+runuser -u postgres -- psql -qc "ALTER SYSTEM SET archive_mode = on" -c "ALTER SYSTEM SET archive_command = 'false'"
+systemctl restart postgresql
+runuser -u postgres -- psql -qXc 'SELECT pg_switch_wal()'
+until runuser -u postgres -- psql -XAtc 'SELECT failed_count > 0 FROM pg_stat_archiver' | grep t; do sleep 0.1; done`, `
+runuser -u postgres -- psql -qc 'ALTER SYSTEM RESET archive_mode' -c 'ALTER SYSTEM RESET archive_command'
+systemctl restart postgresql`},
+	"PostgresBackupDamaged": {inject: `
+oldest=$(find /var/lib/pg_reliability_backup -name '2*' -type d | sort | head -n 1)
+printf x >>"$(find "$oldest" -name '*.dump*' -type f | sort | head -n 1)"`},
+	"PostgresBackupJobSilent": {inject: `systemctl stop pg_reliability_backup`},
+	"PostgresCertificateExpires": {inject: `
+cd /var/lib/postgresql
+runuser -u postgres -- openssl req -x509 -newkey rsa:2048 -nodes -days 10 -subj /CN=localhost -keyout "$DOCTEST_PGDATA/server.key" -out "$DOCTEST_PGDATA/server.crt"
+runuser -u postgres -- psql -qc 'ALTER SYSTEM SET ssl = on' -c 'SELECT pg_reload_conf()'`},
+	"PostgresCrashRecovery": {inject: `
+kill -9 "$(runuser -u postgres -- psql -XAtc "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")"
+until grep 'was terminated by signal' "$DOCTEST_PGLOG"; do sleep 0.1; done`},
+	"PostgresDown": {inject: `
+systemctl stop postgresql
+until curl -s localhost:9187/api/health/ready | grep refused; do sleep 0.1; done`},
+	"PostgresExporterDown": {inject: `systemctl stop pg_reliability_exporter`},
+	"PostgresRestartLoop":  {inject: `systemctl restart postgresql; systemctl restart postgresql`},
 }
 
 // blocks runs those for a host, each after the functions that a test adds.
