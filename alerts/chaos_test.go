@@ -251,7 +251,7 @@ else was sent, but for what the test's list of faults allows with its reason.
 
 func (m mode) heading() string {
 	if m.compress == 1 {
-		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/. A fault that is missing here was not part of such a run.\n"
+		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/. A fault that is missing here has had no clean run of this kind yet.\n"
 	}
 	return fmt.Sprintf("## Compressed\n\nScrapes every second; how long a state must last before it is an alert, the windows that look back, and\n"+
 		"Alertmanager's intervals are divided by %.0f. The 30 s after which a server that is down pages are not.\n", m.compress)
