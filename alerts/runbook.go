@@ -36,7 +36,8 @@ func Parse(files map[string]string) ([]Rule, error) {
 	return all, nil
 }
 
-// Facts is the second line of an alert's runbook: severities, how long each must last, and the thresholds. It is
+// Facts is the second line of an alert's runbook: severities, how long each must last, the thresholds, and where the
+// shell is set up in which the commands work. It is
 // generated, so that no runbook quotes a number that is no longer true.
 func (c Config) Facts(rules []Rule, alert string) string {
 	var parts []string
@@ -61,5 +62,5 @@ func (c Config) Facts(rules []Rule, alert string) string {
 	if len(limits) > 0 {
 		line += " · " + strings.Join(limits, " · ")
 	}
-	return line
+	return line + " · [your shell](../README.md#your-shell)"
 }

@@ -266,6 +266,7 @@ systemctl stop postgresql
 until curl -s localhost:9187/api/health/ready | grep refused; do sleep 0.1; done`},
 	"PostgresExporterDown": {inject: `systemctl stop pg_reliability_exporter`},
 	"PostgresRestartLoop":  {inject: `systemctl restart postgresql; systemctl restart postgresql`},
+	"PostgresSplitBrain":   {end: `systemctl start postgresql`},
 }
 
 // blocks runs those for a host, each after the functions that a test adds.
