@@ -17,7 +17,7 @@ install -m 644 bin/completion/fish/* "$share/fish/vendor_completions.d"
 data=$share/pg_reliability
 install -d "$data/sql" "$data/alerts/runbooks" "$data/dashboards"
 install -m 644 deploy/sql/*.sql "$data/sql"
-install -m 644 alerts/*.rules.yml alerts/alertmanager.yml "$data/alerts"
+install -m 644 alerts/*.rules.yml alerts/alertmanager.yml alerts/README.md "$data/alerts"
 install -m 644 alerts/runbooks/*.md "$data/alerts/runbooks"
 find dashboards -maxdepth 1 -name '*.json' -exec install -m 644 -t "$data/dashboards" {} +
 install -Dm 644 -t "$data/systemd" deploy/systemd/examples/*

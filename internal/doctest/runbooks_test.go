@@ -3,9 +3,53 @@ package doctest
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
+
+var composeNames = regexp.MustCompile(`docker compose (?:logs --since \w+|start|stop|restart|top|ps --all|exec(?: -T| -e \S+)*)((?: [a-z-]+)+)|pg-reliability-([a-z-]+)-1\b`)
+
+// What a runbook says of compose behind `# or:` names services that docker-compose.yml has.
+func TestServicesOfRunbooksExist(t *testing.T) {
+	text, err := os.ReadFile("../../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var project struct{ Services map[string]any }
+	if err := yaml.Unmarshal(text, &project); err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("../../alerts/runbooks/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, page := range append(pages, "../../alerts/README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range composeNames.FindAllStringSubmatch(string(text), -1) {
+			services := strings.Fields(found[1] + found[2])
+			if strings.Contains(found[0], " exec ") {
+				services = services[:1]
+			}
+			for _, service := range services {
+				seen++
+				if project.Services[service] == nil {
+					t.Errorf("%s: %q names %s, which is no service", page, found[0], service)
+				}
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d services were found", seen)
+	}
+	t.Logf("%d services are named", seen)
+}
 
 // An alert that a chaos test begins to inject can't be forgotten.
 func TestRunbooksOfInjectedAlerts(t *testing.T) {
