@@ -2,6 +2,7 @@ package collector
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,11 +13,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
 )
 
 // dockerSwitch turns the tests with a real engine on. They start an engine of their own, so they need
@@ -268,6 +272,45 @@ func TestContainerOnARealEngine(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "there is no container nobody. HINT:") || len(got) != 0 {
 			t.Errorf("error %v with %v, want it to say that there is none", err, got)
 		}
+	})
+
+	// What the terminal screen does with the database's container.
+	t.Run("its log is followed across a restart", func(t *testing.T) {
+		d.create("talker", "log", object{}, nil)
+		d.tell("talker", "start")
+		engine, err := containers.NewEngine(d.host, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := func(count int) {
+			t.Helper()
+			log, err := engine.Logs(t.Context(), "talker", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			var said []string
+			for scanner := bufio.NewScanner(log); len(said) < 2*count && scanner.Scan(); {
+				said = append(said, scanner.Text())
+			}
+			slices.Sort(said) // two streams
+			if want := slices.Concat(slices.Repeat([]string{"began"}, count), slices.Repeat([]string{"complains"}, count)); !slices.Equal(said, want) {
+				t.Errorf("the log is %q, want %q", said, want)
+			}
+		}
+		lines(1)
+		before, err := engine.Inspect(t.Context(), "talker")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := engine.Restart(t.Context(), "talker", time.Second); err != nil {
+			t.Fatal(err)
+		}
+		after, err := engine.Inspect(t.Context(), "talker")
+		if err != nil || after.State.Word() != "running" || !after.State.StartedAt.After(before.State.StartedAt) {
+			t.Errorf("after the restart: %+v, %v", after.State, err)
+		}
+		lines(2)
 	})
 
 	t.Run("the engine hangs, then is gone", func(t *testing.T) {

@@ -10,6 +10,10 @@ func main() {
 	switch os.Args[1] {
 	case "sleep":
 		time.Sleep(time.Hour)
+	case "log":
+		_, _ = os.Stdout.WriteString("began\n")
+		_, _ = os.Stderr.WriteString("complains\n")
+		time.Sleep(time.Hour)
 	case "exit3":
 		os.Exit(3)
 	case "ok":
