@@ -32,7 +32,7 @@ func sequencesUsed(s *sources) *panel {
 func sequenceList(s *sources) *panel {
 	return bars("Sequences nearest to their end", "Of the database the exporter is connected to; those that its role may not read are missing.").
 		query(`topk(10, pg_reliability_sequence_used_ratio{$here})`, "{{sequencename}} ({{instance}})").unit("percentunit").max(1).
-		thresholds(s.above("sequence_ticket_ratio", "sequence_page_ratio")).none("no sequences").runbooks(s, "PostgresSequenceNearEnd")
+		thresholds(s.above("sequence_ticket_ratio", "sequence_page_ratio")).none("no sequence that can be read").runbooks(s, "PostgresSequenceNearEnd")
 }
 
 func invalidIndexes(s *sources) *panel {
