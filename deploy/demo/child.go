@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,6 +32,7 @@ type child struct {
 	command func(address string) *exec.Cmd
 
 	address string
+	claim   io.Closer // of the address
 	cmd     *exec.Cmd
 	log     string        // path of what it writes
 	exited  chan struct{} // closed when it is gone; nil when it was never started
@@ -42,20 +44,24 @@ type child struct {
 func (c *child) launch(ctx context.Context, r *room) error {
 	var err error
 	for _, port := range []int{c.port, 0} {
-		if c.address, err = address(ctx, port); err != nil {
+		if c.address, c.claim, err = claim(ctx, port); err != nil {
 			return err
 		}
 		c.cmd = c.command(c.address)
 		if err = c.start(r); err != nil {
-			return err
+			return errors.Join(err, c.claim.Close())
 		}
 		if err = c.wait(ctx); err == nil {
 			return nil
 		}
+		alive := true
 		select {
 		case <-c.exited:
+			alive = false
 		default:
-			c.stop()
+		}
+		c.stop()
+		if alive {
 			return err
 		}
 	}
@@ -131,6 +137,7 @@ func (c *child) stop() {
 	if c.exited == nil {
 		return
 	}
+	defer c.claim.Close()
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-c.exited:

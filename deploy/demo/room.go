@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -82,17 +79,4 @@ func (r *room) copyProgram(from string) (string, error) {
 	}
 	_, err = io.Copy(out, in)
 	return to, errors.Join(err, out.Close(), os.Chmod(to, 0o755))
-}
-
-// address is the port on this machine, or a free one where that is taken.
-func address(ctx context.Context, port int) (string, error) {
-	listen := new(net.ListenConfig)
-	l, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		l, err = listen.Listen(ctx, "tcp", "127.0.0.1:0")
-	}
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }
