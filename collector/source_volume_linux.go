@@ -33,7 +33,7 @@ func statVolume(path string) (volumeStat, error) {
 	// Without the mount table the sizes are still right.
 	if m, err := mountOf(path); err == nil {
 		s.device, s.fstype, s.mountpoint = m.device, m.fstype, m.point
-		s.readOnly = s.readOnly || m.readOnly()
+		s.readOnly = m.readOnly()
 	}
 	return s, nil
 }
@@ -44,7 +44,8 @@ type mount struct {
 	superOptions          []string
 }
 
-// readOnly looks at the file system itself. After an error ext4 refuses all writes but since Linux 6.15
+// readOnly looks at the file system itself, not at the mount: a container or a unit of systemd has the volume mounted
+// read-only for the exporter alone, and statfs(2) says so. After an error ext4 refuses all writes but since Linux 6.15
 // tells so only here: statfs(2) and the mount's own options go on saying read-write.
 func (m mount) readOnly() bool {
 	for _, o := range []string{"ro", "emergency_ro", "shutdown"} {

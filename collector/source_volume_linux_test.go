@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,6 +40,21 @@ func TestVolumeReadOnly(t *testing.T) {
 		if v, ok := got[key]; !ok || v != want {
 			t.Errorf("%s is %v (%v), want %v", key, v, ok, want)
 		}
+	}
+	// As in a container that has the volume read-only, while the server writes to it.
+	ours := t.TempDir()
+	if err := unix.Mount(dir, ours, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(ours, unix.MNT_DETACH) })
+	if err := unix.Mount("", ours, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(ours, "x"), nil, 0o600); !errors.Is(err, unix.EROFS) {
+		t.Fatalf("written to a read-only mount: %v", err)
+	}
+	if got, err := collected(t, newVolumes(t, "data="+ours)); err != nil || got["pg_reliability_volume_read_only{data}"] != 0 {
+		t.Errorf("read-only for the exporter alone: read_only is %v (%v), want 0", got["pg_reliability_volume_read_only{data}"], err)
 	}
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=1m,nr_inodes=10"); err != nil {
 		t.Fatal(err)
