@@ -282,9 +282,9 @@ func TestContainerOnARealEngine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines := func(count int) {
+		lines := func(count int, from time.Time) time.Time {
 			t.Helper()
-			log, err := engine.Logs(t.Context(), "talker", 10)
+			log, err := engine.Logs(t.Context(), "talker", 10, from)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -297,8 +297,9 @@ func TestContainerOnARealEngine(t *testing.T) {
 			if want := slices.Concat(slices.Repeat([]string{"began"}, count), slices.Repeat([]string{"complains"}, count)); !slices.Equal(said, want) {
 				t.Errorf("the log is %q, want %q", said, want)
 			}
+			return log.Newest()
 		}
-		lines(1)
+		newest := lines(1, time.Time{})
 		before, err := engine.Inspect(t.Context(), "talker")
 		if err != nil {
 			t.Fatal(err)
@@ -310,7 +311,10 @@ func TestContainerOnARealEngine(t *testing.T) {
 		if err != nil || after.State.Word() != "running" || !after.State.StartedAt.After(before.State.StartedAt) {
 			t.Errorf("after the restart: %+v, %v", after.State, err)
 		}
-		lines(2)
+		lines(2, time.Time{})
+		if last := lines(1, newest); !last.After(newest) {
+			t.Errorf("a log from %v on ends with %v", newest, last)
+		}
 	})
 
 	t.Run("the engine hangs, then is gone", func(t *testing.T) {

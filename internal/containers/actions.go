@@ -1,6 +1,8 @@
 package containers
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -22,29 +24,83 @@ func (e *Engine) Restart(ctx context.Context, name string, grace time.Duration) 
 	return resp.Body.Close()
 }
 
-// Logs is the end of what a container wrote, and all it writes from then on, until the container ends or the reader is
-// closed.
-func (e *Engine) Logs(ctx context.Context, name string, tail int) (io.ReadCloser, error) {
+// Logs is the end of what a container wrote after a moment, and all it writes from then on, until the container ends or
+// the log is closed. tail is how many lines of the past there are at most, negative for all; the zero time is any.
+func (e *Engine) Logs(ctx context.Context, name string, tail int, after time.Time) (*Log, error) {
 	inspection, err := e.Inspect(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := e.ask(ctx, http.MethodGet, name, "logs", url.Values{
-		"follow": {"1"}, "stdout": {"1"}, "stderr": {"1"}, "tail": {strconv.Itoa(tail)},
-	})
+	query := url.Values{"follow": {"1"}, "stdout": {"1"}, "stderr": {"1"}, "timestamps": {"1"}, "tail": {"all"}}
+	if tail >= 0 {
+		query.Set("tail", strconv.Itoa(tail))
+	}
+	if !after.IsZero() {
+		since := after.Add(time.Nanosecond) // the engine takes it as the first moment
+		query.Set("since", fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()))
+	}
+	resp, err := e.ask(ctx, http.MethodGet, name, "logs", query)
 	if err != nil {
 		return nil, err
 	}
+	l := &Log{body: resp.Body, text: bufio.NewReader(&frames{body: resp.Body}), begins: true}
 	if inspection.Config.Tty {
-		return resp.Body, nil
+		l.text = bufio.NewReader(resp.Body)
 	}
-	return &frames{body: resp.Body}, nil
+	return l, nil
 }
+
+// Log is what a container writes. It is read by one goroutine.
+type Log struct {
+	body   io.Closer
+	text   *bufio.Reader
+	begins bool   // a line does next
+	rest   []byte // read, and not handed out yet
+	newest time.Time
+}
+
+// Newest is when the newest line that was begun was written, by the engine's clock; zero before the first.
+func (l *Log) Newest() time.Time { return l.newest }
+
+// Read implements io.Reader.
+func (l *Log) Read(p []byte) (int, error) {
+	if len(l.rest) == 0 {
+		line, err := l.text.ReadSlice('\n')
+		if len(line) == 0 {
+			return 0, err // with something, it comes again
+		}
+		if l.begins {
+			line = l.stamped(line)
+		}
+		l.begins = err == nil // a line that is longer than the buffer goes on
+		l.rest = line
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+// stamped takes the engine's time off a line, where there is one.
+func (l *Log) stamped(line []byte) []byte {
+	stamp, text, found := bytes.Cut(line, []byte(" "))
+	if !found {
+		return line
+	}
+	at, err := time.Parse(time.RFC3339Nano, string(stamp))
+	if err != nil {
+		return line
+	}
+	l.newest = at
+	return text
+}
+
+// Close implements io.Closer.
+func (l *Log) Close() error { return l.body.Close() }
 
 // frames takes the engine's headers out of a log: a byte for the stream, three of nothing, four for the length, big
 // end first.
 type frames struct {
-	body io.ReadCloser
+	body io.Reader
 	left int
 }
 
@@ -66,5 +122,3 @@ func (f *frames) Read(p []byte) (int, error) {
 	f.left -= n
 	return n, err
 }
-
-func (f *frames) Close() error { return f.body.Close() }

@@ -53,15 +53,18 @@ func frame(stream byte, text string) string {
 	return string(header[:]) + text
 }
 
-func TestLogsComeWithoutFrames(t *testing.T) {
+func TestLogsComeWithoutFramesAndTimes(t *testing.T) {
+	const stamp = "2026-05-04T12:00:00.123456789Z "
 	for name, is := range map[string]struct{ tty, log, want, err string }{
-		"frames":     {"false", frame(1, "one\nt") + frame(2, "") + frame(2, "wo\n"), "one\ntwo\n", ""},
-		"a terminal": {"true", "plain\r\n", "plain\r\n", ""},
+		"frames":     {"false", frame(1, stamp+"one\n"+stamp+"t") + frame(2, "") + frame(2, "wo\n"), "one\ntwo\n", ""},
+		"a terminal": {"true", stamp + "plain\r\n", "plain\r\n", ""},
+		"no times":   {"true", "plain text\n\nx\n", "plain text\n\nx\n", ""},
+		"a long one": {"true", stamp + strings.Repeat("long ", 5000), strings.Repeat("long ", 5000), ""},
 		"cut short":  {"false", frame(1, "one\n") + "\x01\x00", "one\n", "in the middle of a header"},
 		"no frames":  {"false", "plain text", "", "not in the frames"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log, err := answering(t, is.tty, is.log).Logs(t.Context(), "pg", 10)
+			log, err := answering(t, is.tty, is.log).Logs(t.Context(), "pg", 10, time.Time{})
 			if err != nil {
 				t.Fatal(err)
 			}

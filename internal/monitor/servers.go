@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
@@ -21,6 +22,10 @@ const restartGrace = 60 * time.Second
 type Container struct {
 	name   string
 	engine *containers.Engine
+
+	mu    sync.Mutex
+	log   *containers.Log // the newest
+	after time.Time       // its last line that is known
 }
 
 // NewContainer checks name and address and asks nothing.
@@ -43,9 +48,23 @@ func (c *Container) Restart(ctx context.Context) error {
 	return c.engine.Restart(ctx, c.name, restartGrace)
 }
 
-// Follow implements Log.
+// Follow implements Log. The engine ends a log with its container: one that is opened again goes on where the one before
+// ended, so that nothing of a restart is missed.
 func (c *Container) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
-	return c.engine.Logs(ctx, c.name, lines)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.log != nil && c.log.Newest().After(c.after) {
+		c.after = c.log.Newest()
+	}
+	if !c.after.IsZero() {
+		lines = -1
+	}
+	log, err := c.engine.Logs(ctx, c.name, lines, c.after)
+	if err != nil {
+		return nil, err
+	}
+	c.log = log
+	return log, nil
 }
 
 // Unit is a unit of systemd.
