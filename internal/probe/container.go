@@ -32,12 +32,14 @@ func (s *state) observeContainer(is container, seen time.Time) {
 	case is.StartedAt.After(was.StartedAt) && !was.Waiting: // else it is the start that was counted
 		starts = 1
 	}
-	if starts == 0 {
+	s.Restarts[Container] += uint64(starts)
+	started := is.StartedAt.After(was.StartedAt) // also the start that was counted before it was made
+	if starts == 0 && !started {
 		return
 	}
-	s.Restarts[Container] += uint64(starts)
 	s.LastRestart[Container] = seen
-	if !is.StartedAt.IsZero() {
+	if started {
 		s.LastRestart[Container] = is.StartedAt
 	}
+	s.Outages.explain(Container, s.LastRestart[Container])
 }

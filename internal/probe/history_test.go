@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -285,7 +286,7 @@ func TestRecentOutagesAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kept := again.Outages.recent(at(10002)); !slices.Equal(kept, got) {
+	if kept := again.Outages.recent(at(10002)); !reflect.DeepEqual(kept, got) {
 		t.Errorf("read back: %+v, want %+v", kept[:2], got[:2])
 	}
 }

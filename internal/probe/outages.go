@@ -44,6 +44,8 @@ type Outage struct {
 	Seconds float64 `json:"seconds"`
 	// Reason it began with.
 	Reason postgres.Reason `json:"reason"`
+	// Restarts of the server or its container that were seen to belong to it, each kind once.
+	Restarts []RestartKind `json:"restarts,omitempty"`
 }
 
 type outage struct {
@@ -56,6 +58,8 @@ type outage struct {
 	Accounted time.Time `json:"accounted"`
 	// Seconds accounted so far.
 	Seconds float64 `json:"seconds"`
+	// Restarts as in Outage. Replaced, and never written to.
+	Restarts []RestartKind `json:"restarts,omitempty"`
 }
 
 func newOutages() outages {
@@ -111,9 +115,39 @@ func (s *outages) close() {
 	s.Longest = max(s.Longest, length)
 	// By the start's clock, so that end minus start is the length also when the system's clock was set.
 	s.LastEnd = s.Open.Start.Add(seconds(length))
-	ended := Outage{Start: s.Open.Start.UTC(), End: s.LastEnd.UTC(), Seconds: length, Reason: s.Open.began()}
+	ended := Outage{Start: s.Open.Start.UTC(), End: s.LastEnd.UTC(), Seconds: length, Reason: s.Open.began(), Restarts: s.Open.Restarts}
 	s.Recent = append(slices.Clone(s.Recent[max(0, len(s.Recent)-recentOutages+1):]), ended)
 	s.Open = nil
+}
+
+// restartSlack is how far from an outage a restart may be that belongs to it: the first probe that fails comes an
+// interval after the server's end, and clocks are not quite the same.
+const restartSlack = 3 * time.Second
+
+// explain notes that a restart at that moment belongs to the outage around it, if there is one.
+func (s *outages) explain(k RestartKind, at time.Time) {
+	within := func(start, end time.Time) bool {
+		return !at.Before(start.Add(-restartSlack)) && (end.IsZero() || !at.After(end.Add(restartSlack)))
+	}
+	if s.Open != nil && within(s.Open.Start, time.Time{}) {
+		s.Open.Restarts = withKind(s.Open.Restarts, k)
+		return
+	}
+	for i, o := range slices.Backward(s.Recent) {
+		if within(o.Start, o.End) {
+			o.Restarts = withKind(o.Restarts, k)
+			s.Recent = slices.Clone(s.Recent)
+			s.Recent[i] = o
+			return
+		}
+	}
+}
+
+func withKind(list []RestartKind, k RestartKind) []RestartKind {
+	if slices.Contains(list, k) {
+		return list
+	}
+	return append(slices.Clone(list), k)
 }
 
 func (o *outage) began() postgres.Reason {
@@ -127,7 +161,7 @@ func (o *outage) began() postgres.Reason {
 func (s *outages) recent(now time.Time) []Outage {
 	out := make([]Outage, 0, len(s.Recent)+1)
 	if s.Open != nil {
-		out = append(out, Outage{Start: s.Open.Start.UTC(), Seconds: s.lasted(now).Seconds(), Reason: s.Open.began()})
+		out = append(out, Outage{Start: s.Open.Start.UTC(), Seconds: s.lasted(now).Seconds(), Reason: s.Open.began(), Restarts: s.Open.Restarts})
 	}
 	for _, o := range slices.Backward(s.Recent) {
 		out = append(out, o)

@@ -109,7 +109,11 @@ func (s *state) judge(o Outcome) {
 		s.fit.reason, s.fit.since = reason, since(o)
 	}
 	s.fit.known = !read.At.IsZero() && !login.At.IsZero()
+	began := s.Outages.start()
 	s.Outages.observe(reason, o)
+	if now := s.Outages.start(); !now.IsZero() && !now.Equal(began) {
+		s.Outages.explain(Container, s.LastRestart[Container]) // the engine may have told of it first
+	}
 }
 
 // meet compares the server with the one that answered before.
@@ -119,6 +123,7 @@ func (s *state) meet(o Outcome) []RestartKind {
 	for _, k := range kinds {
 		s.Restarts[k]++
 		s.LastRestart[k] = is.at(k, o.Ended)
+		s.Outages.explain(k, o.Ended) // by the prober's own clock: the answer that tells of it ends the outage
 	}
 	s.Identity = s.Identity.merge(is)
 	if slices.Contains(kinds, Failover) {

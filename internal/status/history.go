@@ -84,4 +84,6 @@ type Outage struct {
 	Seconds float64 `json:"seconds"`
 	// Reason it began with, as in pg_reliability_outages_total.
 	Reason string `json:"reason"`
+	// Restarts are the kinds that were seen in it; left out where there was none.
+	Restarts []string `json:"restarts,omitempty"`
 }

@@ -1,9 +1,12 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -76,6 +79,23 @@ func Brief(now, t time.Time) string {
 		layout = "2006-01-02 15:04"
 	}
 	return t.UTC().Format(layout)
+}
+
+// Restarted says in words what restarts belong to an outage, empty where none do. With its container the server was started
+// anew, too.
+func (o Outage) Restarted() string {
+	words := map[string]string{
+		"restart": "server restarted", "crash": "crash", "failover": "failover", "promotion": "promoted", "demotion": "demoted",
+		"container": "container restarted",
+	}
+	var parts []string
+	for _, kind := range o.Restarts {
+		if kind == "restart" && slices.Contains(o.Restarts, "container") {
+			continue
+		}
+		parts = append(parts, cmp.Or(words[kind], kind))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // trimmed has at most so many digits after the point, without zeros at the end.

@@ -107,7 +107,11 @@ func outages(s probe.Snapshot, recent []probe.Outage) status.Outages {
 		out.LongestSeconds = seconds(s.LongestOutage)
 	}
 	for _, o := range recent {
-		out.Recent = append(out.Recent, status.Outage{Start: o.Start, End: timeOf(o.End), Seconds: o.Seconds, Reason: string(o.Reason)})
+		is := status.Outage{Start: o.Start, End: timeOf(o.End), Seconds: o.Seconds, Reason: string(o.Reason)}
+		for _, k := range o.Restarts {
+			is.Restarts = append(is.Restarts, string(k))
+		}
+		out.Recent = append(out.Recent, is)
 	}
 	return out
 }
