@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what docker-compose.yml needs and a repository can't hold: a password for each role, one file each, and the
-# group of the engine's socket in .env. What exists is never overwritten: run it as often as you like.
+# Makes what docker-compose.yml needs and a repository can't hold: a password for each role and a token for backups
+# over HTTP, one file each, and the group of the engine's socket in .env. What exists is never overwritten: run it as often as you like.
 #
 #   deploy/compose/secrets.sh [DIRECTORY]     (default: secrets/ beside docker-compose.yml)
 #
@@ -18,7 +18,7 @@ chmod 700 "$dir"
 # For the receivers of alerts/receivers: /etc/alertmanager/secrets in the container.
 [ -d "$dir/alertmanager" ] || { mkdir "$dir/alertmanager" && chmod 755 "$dir/alertmanager"; }
 
-for name in postgres_password exporter_password backup_password replication_password app_password grafana_password; do
+for name in postgres_password exporter_password backup_password replication_password app_password grafana_password backup_token; do
   [ ! -e "$dir/$name" ] || continue
   new=$(mktemp "$dir/.new-XXXXXX")
   # 192 bits, in letters that no connection string, shell or YAML file has to quote.
