@@ -52,7 +52,7 @@ func newSources(f *flags) (monitor.Sources, error) {
 		if err != nil {
 			return s, err
 		}
-		s.Server, s.Log = u, u
+		s.Server, s.Unit, s.Log = u, u, u.Log()
 		given++
 	}
 	if f.restartCommand != "" {

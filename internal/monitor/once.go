@@ -22,7 +22,10 @@ func Once(ctx context.Context, w io.Writer, o Options, width int) (int, error) {
 	s := New(ctx, o)
 	s.width = width
 	s.answered(s.askStatus().(statusMsg))
-	lines := s.head()
+	if ask := s.askUnit(); ask != nil {
+		s.unitAnswered(ask().(unitMsg))
+	}
+	lines := append(s.head(), s.unitLines()...)
 	if s.status != nil {
 		lines = append(lines, s.problems()...)
 		lines = append(lines, s.service()...)

@@ -85,6 +85,9 @@ type Screen struct {
 	samples   []sample
 	sampledAt time.Time
 
+	unit       *unitMsg // nil before the first answer
+	askingUnit bool
+
 	asksRestart bool
 	restart     *restarting
 
@@ -138,7 +141,7 @@ type (
 // Init implements tea.Model.
 func (s *Screen) Init() tea.Cmd {
 	s.asking = true
-	return tea.Batch(s.askStatus, s.tick(), s.openLog(0))
+	return tea.Batch(s.askStatus, s.askUnit(), s.tick(), s.openLog(0))
 }
 
 func (s *Screen) tick() tea.Cmd {
@@ -170,6 +173,8 @@ func (s *Screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return s, s.ticked()
 	case statusMsg:
 		s.answered(msg)
+	case unitMsg:
+		s.unitAnswered(msg)
 	case backupAskedMsg:
 		return s, s.backupAsked(msg)
 	case backupMsg:
@@ -192,7 +197,7 @@ func (s *Screen) ticked() tea.Cmd {
 	if !s.notice.until.IsZero() && s.now().After(s.notice.until) {
 		s.notice = notice{}
 	}
-	cmds := []tea.Cmd{s.tick()}
+	cmds := []tea.Cmd{s.tick(), s.askUnit()}
 	if !s.asking {
 		s.asking = true
 		cmds = append(cmds, s.askStatus)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -78,18 +79,25 @@ func NewUnit(name string) (*Unit, error) {
 	return &Unit{name: name}, nil
 }
 
-// Name implements Server and Log.
+// Name implements Server and Supervisor.
 func (u *Unit) Name() string { return "unit " + u.name }
 
 // Restart implements Server. Without the right to, systemd asks nobody: a screen in the middle of the terminal is no
 // place to type a password.
 func (u *Unit) Restart(ctx context.Context) error {
-	return run(exec.CommandContext(ctx, "systemctl", "--no-ask-password", "restart", u.name))
+	err := run(exec.CommandContext(ctx, "systemctl", "--no-ask-password", "restart", "--", u.name))
+	if err != nil && os.Geteuid() != 0 {
+		return fmt.Errorf("%w. HINT: Start the screen with sudo, or let polkit allow this user to restart the unit", err)
+	}
+	return err
 }
 
 // Follow implements Log.
-func (u *Unit) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
-	return stream(exec.CommandContext(ctx, "journalctl", "--unit="+u.name, "--follow", "--output=short-iso", "--no-hostname",
+func (j journal) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
+	if err := j.readable(ctx); err != nil {
+		return nil, err
+	}
+	return stream(exec.CommandContext(ctx, "journalctl", "--unit="+j.unit.name, "--follow", "--output=short-iso", "--no-hostname",
 		"--quiet", "--lines="+strconv.Itoa(lines)))
 }
 
@@ -114,11 +122,7 @@ func run(cmd *exec.Cmd) error {
 	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
 		return nil
 	}
-	said, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	if said != "" {
-		return fmt.Errorf("%s: %w: %s", cmd.Args[0], err, said)
-	}
-	return fmt.Errorf("%s: %w", cmd.Args[0], err)
+	return commandError(cmd, err, out)
 }
 
 // stream is what a command writes.

@@ -16,6 +16,8 @@ type Sources struct {
 	Backup BackupService
 	Server Server
 	Log    Log
+	// Unit is nil where systemd doesn't run the server.
+	Unit Supervisor
 	// NoBackup, NoServer and NoLog say what to configure where the source is nil.
 	NoBackup, NoServer, NoLog string
 }

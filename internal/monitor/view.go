@@ -140,7 +140,7 @@ func (s *Screen) stateTone() tone {
 }
 
 func (s *Screen) drawOverview(room int) []string {
-	lines := s.head()
+	lines := append(s.head(), s.unitLines()...)
 	if s.status != nil {
 		lines = append(lines, s.problems()...)
 		lines = append(lines, s.service()...)

@@ -19,7 +19,7 @@ func (s *Screen) logEnd(room int) []string {
 	}
 	lines := []string{s.style.rule("log of "+s.sources.Log.Name(), s.width)}
 	if s.log.err != nil {
-		lines = append(lines, s.style.paint(warning, s.log.err.Error()))
+		lines = append(lines, s.wrapped(warning, s.log.err.Error())...)
 	}
 	for _, line := range s.log.last(room - len(lines)) {
 		lines = append(lines, s.style.paint(lineTone(line), date.ReplaceAllString(line, "")))
@@ -46,7 +46,11 @@ func (s *Screen) drawLog(room int) []string {
 	if s.sources.Log == nil {
 		return []string{"There is no log here: " + s.sources.NoLog}
 	}
-	rows, last := s.log.window(room-1, s.logRows)
+	var failed []string
+	if s.log.err != nil {
+		failed = s.wrapped(warning, s.log.err.Error())
+	}
+	rows, last := s.log.window(room-1-len(failed), s.logRows)
 	where := "following"
 	if s.log.up > 0 {
 		where = fmt.Sprintf("line %d of %d, [F] follows", last+1, len(s.log.lines))
@@ -55,9 +59,10 @@ func (s *Screen) drawLog(room int) []string {
 		where += fmt.Sprintf(", %d lines match %q", s.log.count(), s.log.query)
 	}
 	if s.log.err != nil {
-		where = s.log.err.Error()
+		where = "not followed"
 	}
-	return append([]string{s.style.rule(fmt.Sprintf("%s, log of %s", where, s.sources.Log.Name()), s.width)}, rows...)
+	lines := append([]string{s.style.rule(fmt.Sprintf("%s, log of %s", where, s.sources.Log.Name()), s.width)}, failed...)
+	return append(lines, rows...)
 }
 
 // logRows is one line of the log in as many rows as it takes.

@@ -1,0 +1,62 @@
+package monitor
+
+import (
+	"fmt"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// unitMsg is what the supervisor answered.
+type unitMsg struct {
+	state UnitState
+	err   error
+}
+
+// askUnit asks the supervisor, if there is one that was not asked just now.
+func (s *Screen) askUnit() tea.Cmd {
+	if s.sources.Unit == nil || s.askingUnit {
+		return nil
+	}
+	s.askingUnit = true
+	return func() tea.Msg {
+		st, err := s.sources.Unit.State(s.ctx)
+		return unitMsg{state: st, err: err}
+	}
+}
+
+func (s *Screen) unitAnswered(msg unitMsg) {
+	s.askingUnit = false
+	s.unit = &msg
+}
+
+// unitLines are the unit's state; what is not as it should be is written out.
+func (s *Screen) unitLines() []string {
+	if s.sources.Unit == nil || s.unit == nil {
+		return nil
+	}
+	st, name := s.unit.state, s.sources.Unit.Name()
+	if s.unit.err != nil {
+		return s.wrapped(warning, fmt.Sprintf("%s: %v", name, s.unit.err))
+	}
+	text := fmt.Sprintf("%s (%s)", st.Active, st.Sub)
+	if !st.Since.IsZero() {
+		text += " for " + span(s.now().Sub(st.Since))
+	}
+	if st.Restarts != nil {
+		text += fmt.Sprintf(", restart count %d", *st.Restarts)
+	}
+	switch {
+	case st.Load == "not-found":
+		return s.wrapped(critical, name+": there is no such unit. HINT: systemctl list-units --all 'postgresql*' lists what there is")
+	case st.Load != "loaded":
+		return s.wrapped(critical, fmt.Sprintf("%s: %s, %s", name, st.Load, text))
+	case st.Sub == "exited":
+		return s.wrapped(warning, name+": "+text+", it has no process. HINT: On Debian a server's own unit is postgresql@VERSION-CLUSTER")
+	case st.Active == "failed":
+		return s.wrapped(critical, fmt.Sprintf("%s: %s: %s", name, text, st.Result))
+	case st.Active != "active":
+		return s.wrapped(critical, name+": "+text)
+	}
+	return []string{s.style.named("Unit", strings.TrimPrefix(name, "unit ")+": "+text)}
+}
