@@ -29,6 +29,7 @@ func capacity(s *sources) board {
 				across(8, checkpointsHistory(s), checkpointTime()),
 				across(8, tempFiles(s), buffersWritten()),
 			),
+			containerRow(s),
 		},
 	}
 }

@@ -12,10 +12,13 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
-// exotic is what pages show only beside an object store, pgBackRest or pg_stat_statements, or after what happens to none of the servers
-// here: the code must declare it. The test of the panels' data sees all but pgBackRest.
-var exotic = regexp.MustCompile(`^(pg_reliability_backup_(offsite_|wal_archived_)|pg_reliability_last_(outage|restart)_|pg_reliability_collector_errors_|` +
-	`pg_reliability_(oldest_snapshot|prepared_transactions_oldest|slot_xmin)_age_transactions|pg_stat_user_tables_last_|pg_stat_statements_|pg_reliability_statements)`)
+// exotic is what pages show only beside a container engine, an object store, pgBackRest or pg_stat_statements, or after
+// what happens to none of the servers here: the code must declare it. The test of the panels' data sees all but the
+// first and pgBackRest.
+var exotic = regexp.MustCompile(`^(pg_reliability_container_|pg_reliability_restarts_total\{.*kind="container"|` +
+	`pg_reliability_backup_(offsite_|wal_archived_)|pg_reliability_last_(outage|restart)_|pg_reliability_collector_errors_|` +
+	`pg_reliability_(oldest_snapshot|prepared_transactions_oldest|slot_xmin)_age_transactions|pg_stat_user_tables_last_|` +
+	`pg_stat_statements_|pg_reliability_statements)`)
 
 var legendLabel = regexp.MustCompile(`\{\{(\w+)\}\}`)
 

@@ -16,7 +16,15 @@ func (e emptyQuery) name() string { return strings.Join([]string{e.board, e.pane
 var emptyByDesign = []emptyQuery{
 	{"pgr-overview", "Certificate ends in", "A", "these servers have no TLS"},
 	{"pgr-backups", "Time since WAL was archived", "B", "only pgBackRest says how far archived WAL reaches, and this repository is of pg_dump"},
+	{"pgr-capacity", "Container", "A", inNoContainer},
+	{"pgr-capacity", "Its health check", "A", inNoContainer},
+	{"pgr-capacity", "Restarts by its engine", "A", inNoContainer},
+	{"pgr-capacity", "Killed for want of memory", "A", inNoContainer},
+	{"pgr-capacity", "Runs for", "A", inNoContainer},
+	{"pgr-capacity", "Memory limit", "A", inNoContainer},
 }
+
+const inNoContainer = "these servers are in no container; TestCompose of deploy/compose asks a real engine"
 
 func TestListOfEmptyQueriesMustBeTrue(t *testing.T) {
 	design := []emptyQuery{{"b", "p", "A", "it rains"}}

@@ -79,10 +79,13 @@ RUN ln -sf /bin/busybox /usr/bin/wget && ln -sf /bin/busybox /usr/bin/nc && \
 	if out, err := output(build); err != nil {
 		s.t.Fatalf("build the stand-in of Grafana: %v: %s", err, out)
 	}
+	s.loadImages()
 	files := map[string]string{"postgres-entrypoint.sh": "standin/postgres-entrypoint.sh", "grafana": grafana}
 	for _, image := range s.images() {
 		repository, _, _ := strings.Cut(image, ":")
-		if home := os.Getenv(grafanaHome); home != "" && repository == "grafana/grafana" {
+		if _, err := s.try("image", "inspect", image); err == nil {
+			s.t.Logf("image %s is not a stand-in, but of %s", image, imagesArchive)
+		} else if home := os.Getenv(grafanaHome); home != "" && repository == "grafana/grafana" {
 			s.realGrafana(image, home)
 		} else if dockerfile, ok := standins[repository]; ok {
 			s.build(image, s.buildContext(dockerfile, files))
@@ -91,6 +94,16 @@ RUN ln -sf /bin/busybox /usr/bin/wget && ln -sf /bin/busybox /usr/bin/nc && \
 		}
 	}
 	s.makeGo()
+}
+
+// imagesArchive names what `docker save` wrote where images can be pulled: those in it are used in the stand-ins' place.
+const imagesArchive = "PG_RELIABILITY_IMAGES"
+
+func (s *stack) loadImages() {
+	s.t.Helper()
+	if archive := os.Getenv(imagesArchive); archive != "" {
+		s.run("load", "--quiet", "--input", archive)
+	}
 }
 
 // grafanaHome names the directory of a real Grafana (bin/grafana, conf, public), to be used in the stand-in's place.
