@@ -56,15 +56,23 @@ func (m mount) readOnly() bool {
 	return false
 }
 
-// mountOf finds the mount that holds path, by the kernel's own id for it (statx, Linux 5.8): by the
-// path's text a symbolic link or a mount over a mount would mislead.
+// mountOf finds the mount that holds path, by the kernel's own id for it: by the path's text a symbolic link or a mount
+// over a mount would mislead.
 func mountOf(path string) (mount, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
-		return mount{}, fmt.Errorf("statx: %w", err)
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return mount{}, fmt.Errorf("open: %w", err)
 	}
-	if st.Mask&unix.STATX_MNT_ID == 0 {
-		return mount{}, fmt.Errorf("the kernel does not tell the mount of %s", path)
+	defer unix.Close(fd)
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	if err != nil {
+		return mount{}, err
+	}
+	_, text, _ := strings.Cut(string(info), "mnt_id:")
+	text, _, _ = strings.Cut(text, "\n")
+	id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 64)
+	if err != nil {
+		return mount{}, fmt.Errorf("the kernel does not tell the mount of %s: %w", path, err)
 	}
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -74,14 +82,14 @@ func mountOf(path string) (mount, error) {
 	lines := bufio.NewScanner(f)
 	lines.Buffer(make([]byte, 0, 4096), 1<<20) // overlay mounts list many directories
 	for lines.Scan() {
-		if m, ok := parseMount(lines.Text()); ok && m.id == st.Mnt_id {
+		if m, ok := parseMount(lines.Text()); ok && m.id == id {
 			return m, nil
 		}
 	}
 	if err := lines.Err(); err != nil {
 		return mount{}, fmt.Errorf("read the mount table: %w", err)
 	}
-	return mount{}, fmt.Errorf("mount %d of %s is not in the mount table", st.Mnt_id, path)
+	return mount{}, fmt.Errorf("mount %d of %s is not in the mount table", id, path)
 }
 
 // parseMount reads one line of proc_pid_mountinfo(5):
