@@ -17,12 +17,13 @@ import (
 )
 
 // Where the tests run no image can be pulled, so those that docker-compose.yml names are made here, under the same names:
-// Debian's own PostgreSQL, Prometheus, Alertmanager and HAProxy, and the Go of this machine. The compose file and the
-// Dockerfile are used as they are.
+// Debian's own PostgreSQL, Prometheus, Alertmanager and HAProxy, and the Go of this machine. The shell and its tools are
+// busybox', as in the real images, so that what runs in them says nothing that Alpine's shell does not understand. The
+// compose file and the Dockerfile are used as they are.
 
 const standinBase = "standin/debian"
 
-// standins are Dockerfiles by the repository's name in the compose file. wget is busybox', as in the real images.
+// standins are Dockerfiles by the repository's name in the compose file.
 var standins = map[string]string{
 	"postgres": `FROM ` + standinBase + `
 RUN rm -rf /var/lib/postgresql && mkdir -p /var/lib/postgresql/data /docker-entrypoint-initdb.d /var/run/postgresql && \
@@ -71,7 +72,8 @@ func (s *stack) makeImages() {
 	}
 	s.run("import", "--change", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", rootfs, standinBase+":raw")
 	s.build(standinBase, s.buildContext(`FROM `+standinBase+`:raw
-RUN ln -sf /bin/busybox /usr/bin/wget && ln -sf /bin/busybox /usr/bin/nc && \
+RUN for applet in $(busybox --list); do ln -sf /bin/busybox "/usr/local/bin/$applet"; done && \
+    ln -sf /bin/busybox /bin/sh && rm /bin/bash /bin/dash && \
     printf '#!/bin/sh\nfor package; do :; done\ncommand -v "$package"\n' >/sbin/apk && chmod 755 /sbin/apk`, nil)) // its packages are there already
 	grafana := filepath.Join(s.dir, "grafana")
 	build := exec.Command("go", "build", "-o", grafana, "./standin/grafana")
@@ -114,7 +116,12 @@ func (s *stack) realGrafana(image, home string) {
 	dockerfile := `FROM ` + standinBase + `
 COPY grafana /usr/share/grafana
 COPY run.sh /run.sh
-RUN mkdir -p /var/lib/grafana /var/log/grafana /etc/grafana && chown 472:0 /var/lib/grafana && chmod 755 /usr/share/grafana/bin/grafana
+ENV PATH=/usr/share/grafana/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin GF_PATHS_HOME=/usr/share/grafana \
+    GF_PATHS_CONFIG=/etc/grafana/grafana.ini GF_PATHS_DATA=/var/lib/grafana GF_PATHS_LOGS=/var/log/grafana \
+    GF_PATHS_PLUGINS=/var/lib/grafana/plugins GF_PATHS_PROVISIONING=/etc/grafana/provisioning
+RUN mkdir -p /var/lib/grafana/plugins /var/log/grafana && cd /etc && mkdir -p grafana/provisioning/datasources \
+    grafana/provisioning/dashboards grafana/provisioning/notifiers grafana/provisioning/plugins grafana/provisioning/alerting && cp /usr/share/grafana/conf/sample.ini /etc/grafana/grafana.ini && \
+    chown -R 472:0 /var/lib/grafana && chmod 755 /usr/share/grafana/bin/grafana
 USER 472
 WORKDIR /usr/share/grafana
 ENTRYPOINT ["/run.sh"]

@@ -3,12 +3,6 @@
 # with initdb, POSTGRES_INITDB_ARGS, the password of POSTGRES_PASSWORD_FILE and POSTGRES_DB; meanwhile a temporary server
 # listens on its socket alone and runs /docker-entrypoint-initdb.d; then the server becomes process 1.
 set -eu
-if [ "$(id -u)" = 0 ]; then
-  mkdir -p "$PGDATA" /var/run/postgresql
-  chown -R postgres "$PGDATA" /var/run/postgresql
-  chmod 700 "$PGDATA"
-  exec setpriv --reuid=postgres --regid=postgres --clear-groups "$0" "$@"
-fi
 mkdir -p "$PGDATA"
 chmod 700 "$PGDATA" 2>/dev/null || :
 if [ "${1:-}" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
