@@ -112,9 +112,9 @@ func newVolumeDescs() volumeDescs {
 		available:  gauge("available_bytes", "Free space that PostgreSQL, not being root, can use."),
 		inodes:     gauge("inodes", "Files the file system can hold; absent where it has no such limit."),
 		inodesFree: gauge("inodes_free", "Files that can still be created; absent where there is no such limit."),
-		readOnly:   gauge("read_only", "1 if nothing can be written: mounted or remounted read-only, or switched so by the kernel after an error. A file system "+
+		readOnly: gauge("read_only", "1 if nothing can be written: mounted or remounted read-only, or switched so by the kernel after an error. A file system "+
 			"that is read-only for the exporter alone, as in a container, is 0."),
-		info:       gauge("info", "What the volume is; the value is 1.", "device", "fstype", "mountpoint"),
+		info: gauge("info", "What the volume is; the value is 1.", "device", "fstype", "mountpoint"),
 	}
 }
 

@@ -119,8 +119,8 @@ COPY run.sh /run.sh
 ENV PATH=/usr/share/grafana/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin GF_PATHS_HOME=/usr/share/grafana \
     GF_PATHS_CONFIG=/etc/grafana/grafana.ini GF_PATHS_DATA=/var/lib/grafana GF_PATHS_LOGS=/var/log/grafana \
     GF_PATHS_PLUGINS=/var/lib/grafana/plugins GF_PATHS_PROVISIONING=/etc/grafana/provisioning
-RUN mkdir -p /var/lib/grafana/plugins /var/log/grafana && cd /etc && mkdir -p grafana/provisioning/datasources \
-    grafana/provisioning/dashboards grafana/provisioning/notifiers grafana/provisioning/plugins grafana/provisioning/alerting && cp /usr/share/grafana/conf/sample.ini /etc/grafana/grafana.ini && \
+RUN mkdir -p /var/lib/grafana/plugins /var/log/grafana /etc/grafana && cd /etc/grafana && cp /usr/share/grafana/conf/sample.ini grafana.ini && \
+    mkdir provisioning && cd provisioning && mkdir datasources dashboards notifiers plugins alerting && \
     chown -R 472:0 /var/lib/grafana && chmod 755 /usr/share/grafana/bin/grafana
 USER 472
 WORKDIR /usr/share/grafana
