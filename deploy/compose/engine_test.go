@@ -154,6 +154,7 @@ type stack struct {
 	root, project, secrets, tool string
 	settings                     []string // of .env
 	override                     string   // a second compose file
+	dotenv                       string   // a file in the place of .env, with all settings and COMPOSE_FILE
 	measured                     []measurement
 	notes                        []string
 }
@@ -181,17 +182,23 @@ func newStack(e *engine) *stack {
 	return s
 }
 
-// compose runs `docker compose` with the project's own file and nobody's .env.
+// compose runs `docker compose` with the project's own file and nobody's .env, or with all that s.dotenv says.
 func (s *stack) compose(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
-	command := []string{"--project-name", s.project, "--project-directory", s.root, "--file", filepath.Join(s.root, "docker-compose.yml"),
-		"--env-file", os.DevNull, "--progress", "plain"}
+	command := []string{"--project-name", s.project, "--progress", "plain"}
+	settings := s.settings
+	if s.dotenv != "" {
+		command, settings = append(command, "--env-file", s.dotenv), nil
+	} else {
+		command = append(command, "--project-directory", s.root, "--file", filepath.Join(s.root, "docker-compose.yml"), "--env-file", os.DevNull)
+	}
 	if s.override != "" {
 		command = append(command, "--file", filepath.Join(s.root, s.override))
 	}
 	cmd := exec.CommandContext(ctx, s.tool, append(command, args...)...)
-	cmd.Env = append(s.environ(), s.settings...)
+	cmd.Dir = s.root
+	cmd.Env = append(s.environ(), settings...)
 	out, err := output(cmd)
 	if err != nil {
 		return out, fmt.Errorf("docker compose %s: %w: %s", strings.Join(args, " "), err, tail(out, 6000))

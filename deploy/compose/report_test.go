@@ -4,6 +4,7 @@ package compose_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -111,25 +112,31 @@ func (s *stack) grafanaHasBoards(password string) error {
 }
 
 // dial connects from the engine's network namespace, as somebody on the host does.
-func (e *engine) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	type answer struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan answer)
+func (e *engine) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	inside := e.inside(func() { conn, err = (&net.Dialer{}).DialContext(ctx, network, address) })
+	return conn, errors.Join(inside, err)
+}
+
+// listen is a port of the host that the engine is on.
+func (e *engine) listen(address string) (l net.Listener, err error) {
+	inside := e.inside(func() { l, err = net.Listen("tcp", address) })
+	return l, errors.Join(inside, err)
+}
+
+// inside runs f in the engine's network namespace.
+func (e *engine) inside(f func()) error {
+	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with this goroutine
-		f, err := os.Open("/run/netns/" + e.namespace)
+		namespace, err := os.Open("/run/netns/" + e.namespace)
 		if err == nil {
-			defer f.Close()
-			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+			defer namespace.Close()
+			err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET)
 		}
-		var conn net.Conn
 		if err == nil {
-			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+			f()
 		}
-		done <- answer{conn, err}
+		done <- err
 	}()
-	a := <-done
-	return a.conn, a.err
+	return <-done
 }

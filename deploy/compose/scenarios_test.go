@@ -484,39 +484,8 @@ func manual(t *testing.T, s *stack) {
 
 // isolated looks from where an intruder would.
 func isolated(t *testing.T, s *stack) {
-	type inspection struct {
-		Name   string
-		Config struct {
-			Env, Cmd, Entrypoint []string
-			User                 string
-			Labels               map[string]string
-		}
-		HostConfig struct {
-			Privileged, ReadonlyRootfs bool
-			CapDrop, SecurityOpt       []string
-			Memory                     int64
-			LogConfig                  struct{ Config map[string]string }
-		}
-		NetworkSettings struct {
-			Networks map[string]struct{ IPAddress string }
-		}
-	}
-	var database string
-	for _, service := range append(slices.Clone(services), "bootstrap") {
-		var list []inspection
-		s.inspect(s.container(service), &list)
-		c := list[0]
-		if ip := c.NetworkSettings.Networks[s.project+"_database"].IPAddress; service == "postgres" {
-			database = ip
-		}
-		if c.HostConfig.Privileged || !c.HostConfig.ReadonlyRootfs || !slices.Equal(c.HostConfig.CapDrop, []string{"ALL"}) ||
-			!slices.Contains(c.HostConfig.SecurityOpt, "no-new-privileges:true") || c.HostConfig.Memory == 0 || c.HostConfig.LogConfig.Config["max-size"] == "" {
-			t.Errorf("%s is not confined: %+v", service, c.HostConfig)
-		}
-		if user, _, _ := strings.Cut(c.Config.User, ":"); user == "" || user == "0" || user == "root" {
-			t.Errorf("%s runs as %q", service, c.Config.User)
-		}
-	}
+	confined(t, s, append(slices.Clone(services), "bootstrap")...)
+	database := s.run("inspect", "--format", "{{(index .NetworkSettings.Networks \""+s.project+"_database\").IPAddress}}", s.container("postgres"))
 	// wget says "bad address" or times out; a server that could be reached would cut the connection at once.
 	reach := func(container, host string, port int) bool {
 		_, err := s.try("exec", container, "busybox", "nc", "-w", "2", host, strconv.Itoa(port))
@@ -542,9 +511,43 @@ func isolated(t *testing.T, s *stack) {
 	}
 	socketProxyRefuses(t, s)
 
+	if open := s.openPorts(); !slices.Equal(open, []string{"127.0.0.1:3000"}) {
+		t.Errorf("open on the host: %v, want Grafana's 127.0.0.1:3000 alone", open)
+	}
+	noSecrets(t, s)
+}
+
+// confined says of each service's container what docs/compose.md says of every container.
+func confined(t *testing.T, s *stack, services ...string) {
+	t.Helper()
+	for _, service := range services {
+		var list []struct {
+			Config     struct{ User string }
+			HostConfig struct {
+				Privileged, ReadonlyRootfs  bool
+				CapDrop, SecurityOpt        []string
+				Memory, NanoCpus, PidsLimit int64
+				LogConfig                   struct{ Config map[string]string }
+			}
+		}
+		s.inspect(s.container(service), &list)
+		c := list[0].HostConfig
+		if c.Privileged || !c.ReadonlyRootfs || !slices.Equal(c.CapDrop, []string{"ALL"}) || !slices.Contains(c.SecurityOpt, "no-new-privileges:true") ||
+			c.Memory == 0 || c.NanoCpus == 0 || c.PidsLimit == 0 || c.LogConfig.Config["max-size"] != "10m" || c.LogConfig.Config["max-file"] != "5" {
+			t.Errorf("%s is not confined: %+v", service, c)
+		}
+		if user, _, _ := strings.Cut(list[0].Config.User, ":"); user == "" || user == "0" || user == "root" {
+			t.Errorf("%s runs as %q", service, user)
+		}
+	}
+}
+
+// openPorts are the addresses that somebody listens on, on the engine's host.
+func (s *stack) openPorts() []string {
+	s.t.Helper()
 	out, err := output(nsenter(s.engine, "ss", "-Hltn"))
 	if err != nil {
-		t.Fatalf("list the host's open ports: %v: %s", err, out)
+		s.t.Fatalf("list the host's open ports: %v: %s", err, out)
 	}
 	var open []string
 	for line := range strings.Lines(out) {
@@ -553,10 +556,8 @@ func isolated(t *testing.T, s *stack) {
 			open = append(open, address)
 		}
 	}
-	if !slices.Equal(open, []string{"127.0.0.1:3000"}) {
-		t.Errorf("open on the host: %v, want Grafana's 127.0.0.1:3000 alone", open)
-	}
-	noSecrets(t, s)
+	slices.Sort(open)
+	return open
 }
 
 // socketProxyRefuses asks the engine's proxy for what is none of the exporter's business, from beside the exporter.
