@@ -132,7 +132,7 @@ func (h *house) testKeys(t *testing.T) {
 		x.keys("r")
 		x.shows("Every client loses its connection")
 		x.keys("y")
-		fits(t, x.shows("Restarted: the database is up again after", "restart 1"), width, height)
+		fits(t, x.shows("Restarted: the database answers again after", "restart 1"), width, height)
 		if h.started() == before {
 			t.Error("the server was not restarted")
 		}

@@ -20,7 +20,7 @@ const (
 // Once writes what the screen shows, without log and keys, and returns the exit code.
 func Once(ctx context.Context, w io.Writer, o Options, width int) (int, error) {
 	s := New(ctx, o)
-	s.width = width
+	s.width, s.whole = width, true
 	s.answered(s.askStatus().(statusMsg))
 	if ask := s.askUnit(); ask != nil {
 		s.unitAnswered(ask().(unitMsg))

@@ -75,6 +75,7 @@ type Screen struct {
 	now     func() time.Time
 
 	width, height int
+	whole         bool // lines may be wider
 	view          view
 	notice        notice
 
@@ -342,7 +343,7 @@ func (s *Screen) watchRecovery() {
 		return
 	}
 	s.restart = nil
-	s.say(good, "Restarted: the database is %s again after %.1f s", s.status.State.Status, s.now().Sub(r.began).Seconds())
+	s.say(good, "Restarted: the database answers again after %.1f s", s.now().Sub(r.began).Seconds())
 }
 
 // openLog opens the log after a pause.

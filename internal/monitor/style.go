@@ -41,8 +41,11 @@ func (st style) paint(t tone, text string) string {
 	return st.tones[t].Render(text)
 }
 
+// labelWidth has room for "Disk backups".
+const labelWidth = 13
+
 func (st style) named(label, text string) string {
-	const width = 12
+	const width = labelWidth
 	label += strings.Repeat(" ", max(1, width-len(label)))
 	if st.plains {
 		return label + text
@@ -68,11 +71,32 @@ func (st style) strong(text string) string {
 
 // fit cuts a line to the width and says that it did.
 func (st style) fit(line string, width int) string {
-	tail := "…"
-	if st.ascii {
-		tail = "~"
+	return ansi.Truncate(line, width, st.cut())
+}
+
+// list joins as many parts as fit into the width, the first one in any case, and says that it left some out.
+func (st style) list(width int, separator string, parts ...string) string {
+	var b strings.Builder
+	for i, part := range parts {
+		more := part
+		if i > 0 {
+			more = separator + part
+		}
+		room := width - ansi.StringWidth(b.String()) - ansi.StringWidth(more)
+		if i > 0 && (room < 0 || room < 2 && i < len(parts)-1) { // a blank and the mark
+			return b.String() + " " + st.cut()
+		}
+		b.WriteString(more)
 	}
-	return ansi.Truncate(line, width, tail)
+	return b.String()
+}
+
+// cut is the mark where something is missing.
+func (st style) cut() string {
+	if st.ascii {
+		return "~"
+	}
+	return "…"
 }
 
 // rule is a line across the screen with a title in it.

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -66,8 +67,8 @@ func (s *Screen) bottom() []string {
 	case s.log.typing:
 		keys = fmt.Sprintf("search: %s_   (Enter keeps it, Esc drops it; %d lines match)", s.log.query, s.log.count())
 	case s.asksRestart:
-		lines = append(lines, s.wrapped(critical, fmt.Sprintf("Restart %s?", s.sources.Server.Name()))...)
-		lines = append(lines, s.wrapped(critical, "Every client loses its connection. [Y]es, any other key: no")...)
+		lines = append(lines, s.wrapped(critical, fmt.Sprintf("Restart %s?", s.sources.Server.Name()), asked)...)
+		lines = append(lines, s.wrapped(critical, "Every client loses its connection. [Y]es, any other key: no", asked)...)
 	case s.restart != nil:
 		lines = append(lines, s.restartLines()...)
 	}
@@ -75,14 +76,19 @@ func (s *Screen) bottom() []string {
 		lines = append(lines, s.backupLine())
 	}
 	if s.notice.text != "" {
-		lines = append(lines, s.wrapped(s.notice.tone, s.notice.text)...)
+		lines = append(lines, s.wrapped(s.notice.tone, s.notice.text, asked)...)
 	}
 	return append(lines, s.style.strong(keys))
 }
 
-// wrapped is a text that must be read to its end, in as many lines as it takes, up to four.
-func (s *Screen) wrapped(t tone, text string) []string {
-	const most = 4
+// asked is how many lines a question or an answer may have.
+const asked = 4
+
+// wrapped is a text that must be read to its end, in as many lines as it takes, up to so many.
+func (s *Screen) wrapped(t tone, text string, most int) []string {
+	if s.whole {
+		return []string{s.style.paint(t, text)}
+	}
 	lines := strings.Split(ansi.Wrap(text, s.width, " "), "\n")
 	lines = lines[:min(len(lines), most)]
 	for i := range lines {
@@ -102,7 +108,7 @@ func (s *Screen) restartLines() []string {
 		t = critical
 		what += fmt.Sprintf(", longer than the %s aimed at: see [L]ogs", span(s.limits.Recovery))
 	}
-	return s.wrapped(t, fmt.Sprintf("%.1f s: %s %s", took.Seconds(), s.sources.Server.Name(), what))
+	return s.wrapped(t, fmt.Sprintf("%.1f s: %s %s", took.Seconds(), s.sources.Server.Name(), what), asked)
 }
 
 func (s *Screen) backupLine() string {
@@ -155,6 +161,19 @@ func (s *Screen) drawOverview(room int) []string {
 	return append(lines, s.logEnd(room-len(lines))...)
 }
 
+// named is a line with a label, and as many of the parts as there is room for.
+func (s *Screen) named(label, separator string, parts ...string) string {
+	return s.style.named(label, s.style.list(s.room("")-labelWidth, separator, parts...))
+}
+
+// room is what is left of a line.
+func (s *Screen) room(of string) int {
+	if s.whole {
+		return math.MaxInt32
+	}
+	return s.width - ansi.StringWidth(of)
+}
+
 // head is the name of the server, its state, and why.
 func (s *Screen) head() []string {
 	now := s.now().UTC().Format("15:04:05 UTC")
@@ -166,7 +185,7 @@ func (s *Screen) head() []string {
 	first := left + strings.Repeat(" ", max(1, s.width-ansi.StringWidth(left)-len(now))) + now
 	if s.status == nil {
 		if s.err != nil {
-			return []string{first, s.style.chip(warning, "UNKNOWN") + " " + s.err.Error()}
+			return append([]string{first, s.style.chip(warning, "UNKNOWN") + " the exporter does not tell"}, s.wrapped(warning, s.err.Error(), asked)...)
 		}
 		return []string{first, s.style.chip(plain, "...") + " asking " + s.sources.Status.Where()}
 	}
@@ -174,12 +193,12 @@ func (s *Screen) head() []string {
 	second := s.style.chip(s.stateTone(), s.word())
 	if s.err != nil {
 		second += fmt.Sprintf(" for %s; all below is of %s", span(s.now().Sub(s.statusAt)), s.statusAt.UTC().Format("15:04:05"))
-		return []string{first, second, s.style.paint(warning, s.err.Error())}
+		return append([]string{first, second}, s.wrapped(warning, s.err.Error(), 2)...)
 	}
 	if st.Since != nil {
 		second += " for " + span(s.now().Sub(*st.Since))
 	}
-	second += "  " + s.server()
+	second += "  " + s.style.list(s.room(second)-2, ", ", s.server()...)
 	third := st.Message
 	if st.Cause != "" {
 		third += ": " + st.Cause
@@ -188,25 +207,25 @@ func (s *Screen) head() []string {
 	if t == good {
 		t = plain
 	}
-	return []string{first, second, s.style.paint(t, third)}
+	return append([]string{first, second}, s.wrapped(t, third, 2)...) // a failure's text ends with what matters
 }
 
-func (s *Screen) server() string {
+func (s *Screen) server() []string {
 	v := s.status.Server
 	if v == nil {
-		return ""
+		return nil
 	}
 	parts := []string{"PostgreSQL " + v.Version}
 	if v.Role != "" {
 		parts = append(parts, v.Role)
 	}
-	if v.StartedAt != nil {
-		parts = append(parts, "started "+ago(s.now(), *v.StartedAt))
-	}
 	if v.ReplayLagSeconds != nil {
 		parts = append(parts, "replay lag "+latency(v.ReplayLagSeconds))
 	}
-	return strings.Join(parts, ", ")
+	if v.StartedAt != nil {
+		parts = append(parts, "started "+ago(s.now(), *v.StartedAt))
+	}
+	return parts
 }
 
 // problems are at most four, the worst first.
@@ -222,7 +241,7 @@ func (s *Screen) problems() []string {
 			if severity == status.Critical {
 				t = critical
 			}
-			lines = append(lines, s.style.paint(t, fmt.Sprintf("%s: %s (%s)", strings.ToUpper(severity), p.Message, p.Alert)))
+			lines = append(lines, s.style.paint(t, s.style.list(s.room(""), " ", strings.ToUpper(severity)+": "+p.Message, "("+p.Alert+")")))
 		}
 	}
 	if len(lines) > most {
@@ -235,38 +254,52 @@ func (s *Screen) problems() []string {
 // service is what clients feel.
 func (s *Screen) service() []string {
 	a, o := s.status.Availability, s.status.Outages
-	probes := ""
+	var probes []string
 	for _, p := range s.status.Probes {
 		word := latency(p.LatencySeconds)
 		if p.Status != status.Up {
 			word = s.style.paint(critical, strings.ToUpper(p.Reason))
 		}
-		probes += fmt.Sprintf("  %s %s", p.Name, word)
+		probes = append(probes, p.Name+" "+word)
 	}
-	spark := ""
 	if len(s.samples) > 1 {
-		width := max(10, min(60, s.width-12-ansi.StringWidth(probes)))
-		spark = s.style.spark(s.samples, width)
-		spark += strings.Repeat(" ", width-ansi.StringWidth(spark))
+		const least, most = 6, 60
+		width := s.width - labelWidth - ansi.StringWidth(strings.Join(probes, "  ")) - 2
+		width = max(least, min(most, width))
+		spark := s.style.spark(s.samples, width)
+		probes = append([]string{spark + strings.Repeat(" ", width-ansi.StringWidth(spark))}, probes...)
+	}
+	outages := []string{"none seen"}
+	if o.Count > 0 {
+		outages = append([]string{fmt.Sprint(o.Count)}, s.lastOutage()...)
+		outages = append(outages, "together "+span(seconds(o.DowntimeSeconds)))
 	}
 	lines := []string{
-		s.style.named("Latency", strings.TrimPrefix(spark+probes, "  ")),
-		s.style.named("Available", fmt.Sprintf("hour %s  day %s  30 d %s  budget left %s",
-			percent(a.Hour.Ratio), percent(a.Day.Ratio), percent(a.Month.Ratio), s.budget())),
+		s.named("Latency", "  ", probes...),
+		s.named("Available", "  ", "hour "+percent(a.Hour.Ratio), "day "+percent(a.Day.Ratio), "30 d "+percent(a.Month.Ratio), "budget left "+s.budget()),
+		s.named("Outages", ", ", outages...),
+		s.named("Restarts", ", ", s.restarts()...),
 	}
-	outages := "none seen"
-	if o.Count > 0 {
-		outages = fmt.Sprintf("%d, together %s", o.Count, span(seconds(o.DowntimeSeconds)))
-		if len(o.Recent) > 0 {
-			last := o.Recent[0]
-			state := ago(s.now(), last.Start)
-			if last.End == nil {
-				state = s.style.paint(critical, "in progress")
-			}
-			outages += fmt.Sprintf("; last %s, %s, %s", state, span(seconds(last.Seconds)), last.Reason)
-		}
+	if c := s.status.Container; c != nil {
+		lines = append(lines, s.named("Container", ", ", s.container(c)...))
 	}
-	return append(lines, s.style.named("Outages", outages), s.style.named("Restarts", s.restarts()))
+	return lines
+}
+
+func (s *Screen) lastOutage() []string {
+	if len(s.status.Outages.Recent) == 0 {
+		return nil
+	}
+	last := s.status.Outages.Recent[0]
+	when := "last " + ago(s.now(), last.Start)
+	if last.End == nil {
+		when = s.style.paint(critical, "in progress")
+	}
+	parts := []string{fmt.Sprintf("%s for %s: %s", when, span(seconds(last.Seconds)), strings.ReplaceAll(last.Reason, "_", " "))}
+	if why := last.Restarted(); why != "" {
+		parts = append(parts, why)
+	}
+	return parts
 }
 
 func (s *Screen) budget() string {
@@ -278,7 +311,7 @@ func (s *Screen) budget() string {
 	return left
 }
 
-func (s *Screen) restarts() string {
+func (s *Screen) restarts() []string {
 	var parts []string
 	var newest time.Time
 	for _, r := range s.status.Restarts {
@@ -289,24 +322,36 @@ func (s *Screen) restarts() string {
 			newest = *r.LastAt
 		}
 	}
-	text := "none seen"
-	if len(parts) > 0 {
-		text = strings.Join(parts, ", ")
-		if !newest.IsZero() {
-			text += ", last " + ago(s.now(), newest)
-		}
+	if len(parts) == 0 {
+		return []string{"none seen"}
 	}
-	if c := s.status.Container; c != nil {
-		state := c.State
-		if c.Health != "" {
-			state += ", " + c.Health
-		}
-		if c.OOMKilled {
-			state += ", " + s.style.paint(critical, "OUT OF MEMORY")
-		}
-		text += fmt.Sprintf("; container %s: %s, restarted %d times", c.Name, state, c.RestartCount)
+	if !newest.IsZero() {
+		parts = append(parts, "last "+ago(s.now(), newest))
 	}
-	return text
+	return parts
+}
+
+// container is what its engine says of it.
+func (s *Screen) container(c *status.Container) []string {
+	parts := []string{c.State}
+	if !c.Running {
+		parts[0] = s.style.paint(critical, strings.ToUpper(c.State))
+	}
+	switch c.Health {
+	case "":
+	case "unhealthy":
+		parts = append(parts, s.style.paint(critical, "UNHEALTHY"))
+	default:
+		parts = append(parts, c.Health)
+	}
+	if c.OOMKilled {
+		parts = append(parts, s.style.paint(critical, "OUT OF MEMORY"))
+	}
+	parts = append(parts, fmt.Sprintf("restart count %d", c.RestartCount))
+	if c.StartedAt != nil {
+		parts = append(parts, "started "+ago(s.now(), *c.StartedAt))
+	}
+	return append(parts, c.Name)
 }
 
 func (s *Screen) drawHelp() []string {

@@ -22,13 +22,25 @@ func (s *Screen) logEnd(room int) []string {
 		lines = append(lines, s.wrapped(warning, s.log.err.Error())...)
 	}
 	for _, line := range s.log.last(room - len(lines)) {
-		lines = append(lines, s.style.paint(lineTone(line), date.ReplaceAllString(line, "")))
+		lines = append(lines, s.style.paint(lineTone(line), brief(line)))
 	}
 	return lines
 }
 
-// date begins most lines; on the overview the time of day is enough.
-var date = regexp.MustCompile(`^\d{4}-\d{2}-\d{2} `)
+var (
+	// date begins most lines.
+	date = regexp.MustCompile(`^\d{4}-\d{2}-\d{2} `)
+	// said is the time of day and what the server said, whatever its log_line_prefix has between them.
+	said = regexp.MustCompile(`^(?:\d{4}-\d{2}-\d{2}[ T])?(\d{2}:\d{2}:\d{2})\S* .*?((?:DEBUG[1-5]|INFO|NOTICE|WARNING|ERROR|LOG|FATAL|PANIC|DETAIL|HINT|CONTEXT|STATEMENT):  .*)$`)
+)
+
+// brief is a line for the overview: when, how bad, what. Who it was is in the log's own view.
+func brief(line string) string {
+	if m := said.FindStringSubmatch(line); m != nil {
+		return m[1] + " " + m[2]
+	}
+	return date.ReplaceAllString(line, "")
+}
 
 // lineTone is by the server's own words for severity.
 func lineTone(line string) tone {

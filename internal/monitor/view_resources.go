@@ -18,6 +18,7 @@ type Limits struct {
 	Recovery time.Duration
 }
 
+// barWidth is that of a wide screen.
 const barWidth = 20
 
 // marked is a bar with a word behind it where a limit is passed.
@@ -29,32 +30,31 @@ func (s *Screen) marked(ratio, warn, crit float64) string {
 	case warn > 0 && ratio >= warn:
 		t, word = warning, " WARNING"
 	}
-	return s.style.paint(t, fmt.Sprintf("%s %3.0f %%%s", s.style.bar(ratio, barWidth), 100*ratio, word))
+	return s.style.paint(t, fmt.Sprintf("%s %3.0f %%%s", s.style.bar(ratio, min(barWidth, s.width/4)), 100*ratio, word))
 }
 
 // resources are connections, disks and replication.
 func (s *Screen) resources() []string {
 	var lines []string
 	if c := s.status.Connections; c != nil && c.Max > 0 {
-		bar := s.marked(float64(c.Used)/float64(c.Max), s.limits.ConnectionsWarning, 0)
-		text := fmt.Sprintf("%s  %d of %d", bar, c.Used, c.Max)
+		parts := []string{s.marked(float64(c.Used)/float64(c.Max), s.limits.ConnectionsWarning, 0), fmt.Sprintf("%d of %d", c.Used, c.Max)}
 		if c.Free <= 0 {
-			text += s.style.paint(critical, " NONE LEFT")
+			parts = append(parts, s.style.paint(critical, "NONE LEFT"))
 		}
 		for _, state := range []string{"active", "idle in transaction"} {
 			if n := c.ByState[state]; n > 0 {
-				text += fmt.Sprintf(", %d %s", n, state)
+				parts = append(parts, fmt.Sprintf("%d %s", n, state))
 			}
 		}
-		lines = append(lines, s.style.named("Connections", text))
+		lines = append(lines, s.named("Connections", "  ", parts...))
 	} else {
 		lines = append(lines, s.style.named("Connections", s.style.paint(faint, "unknown")))
 	}
 	for _, v := range s.status.Volumes {
-		lines = append(lines, s.style.named("Disk "+v.Name, s.volume(v)))
+		lines = append(lines, s.named("Disk "+v.Name, "  ", s.volume(v)...))
 	}
-	if text := s.replication(); text != "" {
-		lines = append(lines, s.style.named("Replication", text))
+	if parts := s.replication(); len(parts) > 0 {
+		lines = append(lines, s.named("Replication", ", ", parts...))
 	}
 	if n := len(s.status.Collectors.Failing); n > 0 {
 		var names []string
@@ -66,13 +66,16 @@ func (s *Screen) resources() []string {
 	return lines
 }
 
-func (s *Screen) volume(v status.Volume) string {
+func (s *Screen) volume(v status.Volume) []string {
 	if !v.OK || v.UsedRatio == nil {
-		return s.style.paint(warning, "unknown: "+v.Path+" can't be asked")
+		return []string{s.style.paint(warning, "unknown: "+v.Path+" can't be asked")}
 	}
-	text := s.marked(*v.UsedRatio, s.limits.DiskWarning, s.limits.DiskCritical)
+	parts := []string{s.marked(*v.UsedRatio, s.limits.DiskWarning, s.limits.DiskCritical)}
+	if v.ReadOnly != nil && *v.ReadOnly {
+		parts = append(parts, s.style.paint(critical, "READ-ONLY"))
+	}
 	if v.AvailableBytes != nil {
-		text += "  free " + size(*v.AvailableBytes)
+		parts = append(parts, "free "+size(*v.AvailableBytes))
 	}
 	if v.TimeToFullSeconds != nil {
 		left := seconds(*v.TimeToFullSeconds)
@@ -83,18 +86,15 @@ func (s *Screen) volume(v status.Volume) string {
 		case left <= s.limits.FillsWarning:
 			t = warning
 		}
-		text += s.style.paint(t, ", full in "+span(left))
+		parts = append(parts, s.style.paint(t, "full in "+span(left)))
 	}
-	if v.ReadOnly != nil && *v.ReadOnly {
-		text += s.style.paint(critical, " READ-ONLY")
-	}
-	return text
+	return parts
 }
 
-func (s *Screen) replication() string {
+func (s *Screen) replication() []string {
 	r := s.status.Replication
 	if r == nil {
-		return ""
+		return nil
 	}
 	var parts []string
 	if r.Streaming != nil {
@@ -129,7 +129,7 @@ func (s *Screen) replication() string {
 		}
 		parts = append(parts, text)
 	}
-	return strings.Join(parts, "; ")
+	return parts
 }
 
 // backups say whether one could restore, and to when.
@@ -148,23 +148,23 @@ func (s *Screen) backups() []string {
 	if b.NewestAgeSeconds != nil {
 		age = rough(seconds(*b.NewestAgeSeconds)) + " ago"
 	}
-	text := fmt.Sprintf("newest %s, %s", age, b.Newest.State)
-	if b.Newest.SizeBytes != nil {
-		text += ", " + size(*b.Newest.SizeBytes)
-	}
-	if b.RestoreSeconds != nil {
-		text += ", restores in " + span(seconds(*b.RestoreSeconds))
+	parts := []string{"newest " + age, b.Newest.State}
+	if b.BadCount != nil && *b.BadCount > 0 {
+		parts = append(parts, s.style.paint(critical, fmt.Sprintf("%d BAD", *b.BadCount)))
 	}
 	if b.GoodCount != nil {
-		text += fmt.Sprintf("; %d good", *b.GoodCount)
+		parts = append(parts, fmt.Sprintf("%d good", *b.GoodCount))
 	}
-	if b.BadCount != nil && *b.BadCount > 0 {
-		text += s.style.paint(critical, fmt.Sprintf(", %d BAD", *b.BadCount))
+	if b.RestoreSeconds != nil {
+		parts = append(parts, "restores in "+span(seconds(*b.RestoreSeconds)))
 	}
 	if b.NextRunAt != nil {
-		text += "; next " + ago(s.now(), *b.NextRunAt)
+		parts = append(parts, "next "+ago(s.now(), *b.NextRunAt))
 	}
-	lines := []string{s.style.named("Backups", text)}
+	if b.Newest.SizeBytes != nil {
+		parts = append(parts, size(*b.Newest.SizeBytes))
+	}
+	lines := []string{s.named("Backups", ", ", parts...)}
 	if b.LastFailureAt != nil && b.LastFailureAt.After(b.Newest.FinishedAt) {
 		lines = append(lines, s.style.named("", s.style.paint(critical, fmt.Sprintf("the last run FAILED %s: %s", ago(s.now(), *b.LastFailureAt), b.LastFailureReason))))
 	} else if b.RunningSince != nil && s.backupSince.IsZero() {

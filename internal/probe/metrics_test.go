@@ -236,3 +236,17 @@ func runScript(t *testing.T, c *pgtest.Cluster, file string) {
 	_, err = conn.PgConn().Exec(t.Context(), string(script)).ReadAll()
 	must(t, err)
 }
+
+func TestAWriteFollowsTheEndOfAnOutageAtOnce(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, durable())
+	runScript(t, c, "../../deploy/sql/heartbeat.sql")
+	o := quick(connectTo(t, c.MonitorDSN()))
+	o.Write, o.Instance, o.WriteInterval = true, "i", time.Hour // of itself there is none in this test
+	p := start(t, o)
+	p.waitFor(t, postgres.OK)
+	c.Pause()
+	p.waitFor(t, postgres.Timeout)
+	c.Resume()
+	p.wait(t, "written", func(s Snapshot) bool { return s.Reason == postgres.OK && s.Probes[Write].Reason == postgres.OK })
+}

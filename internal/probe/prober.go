@@ -179,6 +179,9 @@ func (p *Prober) report(outcomes ...Outcome) {
 		p.store.save(p.state, time.Now())
 	}
 	p.notify(old, now, len(restarts) > 0)
+	if p.writer != nil && !old.OutageStart.IsZero() && now.OutageStart.IsZero() {
+		p.writer.again()
+	}
 }
 
 func (p *Prober) notify(old, now Snapshot, restarted bool) {

@@ -60,6 +60,14 @@ func (w *writer) tick() {
 	}
 }
 
+// again writes at once where an outage has ended: the failure of the last write is of the outage, and would look like
+// one of now until the next tick.
+func (w *writer) again() {
+	if w.busy == nil {
+		w.tick()
+	}
+}
+
 func (w *writer) write() {
 	w.started, w.overdue = time.Now(), false
 	s := w.session

@@ -71,7 +71,7 @@ type State struct {
 	Reason string `json:"reason"`
 	// Message says it in words, which may change.
 	Message string `json:"message"`
-	// Since is when Status and Reason began to hold.
+	// Since is when Status and Reason began to hold; while down, when the outage began, whatever its reasons were since.
 	Since *time.Time `json:"since,omitempty"`
 	// Cause is the newest failure's text without secrets; left out while nothing fails.
 	Cause string `json:"cause,omitempty"`

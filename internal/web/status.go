@@ -100,6 +100,9 @@ func parseHistory(names []string) (gather.Windows, error) {
 // judged is the verdict in the status' words.
 func (h *health) judged(v verdict) gather.Judged {
 	out := gather.Judged{State: status.State{Status: v.status, Reason: v.reason, Message: v.message, Since: timeOrNil(v.since)}}
+	if start := v.snapshot.OutageStart; v.status == statusDown && !start.IsZero() {
+		out.State.Since = timeOrNil(start) // its reasons may change meanwhile
+	}
 	now := h.now()
 	for _, kind := range probeOrder {
 		r, on := v.snapshot.Probes[kind]

@@ -57,6 +57,20 @@ func TestStatusTellsWhatTheHealthEndpointsTell(t *testing.T) {
 	}
 }
 
+func TestAnOutageIsAsOldAsItsBeginning(t *testing.T) {
+	s := snapshot(postgres.DNS, postgres.DNS) // since then; before, it had another reason
+	s.OutageStart = since.Add(-time.Minute)
+	o := options(t)
+	o.Prober, o.Status = &proberAt{s}, &statusStub{}
+	var got status.Status
+	if err := json.Unmarshal([]byte(body(t, get(t, newServer(t, o), "GET", "/api/status"))), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.State.Since == nil || !got.State.Since.Equal(s.OutageStart) {
+		t.Errorf("down since %v, want %v", got.State.Since, s.OutageStart)
+	}
+}
+
 func TestHistoryOfTheStatus(t *testing.T) {
 	for query, want := range map[string]gather.Windows{
 		"": {Hour: true, Day: true, Month: true}, "?history=none": {}, "?history=hour": {Hour: true}, "?history=day&history=month": {Day: true, Month: true},

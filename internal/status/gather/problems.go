@@ -81,10 +81,21 @@ func (f *found) state(s *status.Status) {
 	case status.Down:
 		f.critical(full, "PostgresConnectionsExhausted", "logins fail: no connection slot is left")
 		f.critical(!full && reads, "PostgresLoginFailing", "logins fail: %s; sessions that are open go on working", s.State.Reason)
-		f.critical(!full && !reads, "PostgresDown", "the database is down: %s", s.State.Reason)
+		f.critical(!full && !reads, "PostgresDown", "the database is down: %s%s", s.State.Reason, stopped(s.Container))
 	case status.Degraded:
 		f.critical(true, "PostgresDown", "writes fail: %s; reads and logins succeed", s.State.Reason)
 	}
+}
+
+// stopped says that the database's container does not run, where that is known.
+func stopped(c *status.Container) string {
+	switch {
+	case c == nil || c.Running:
+		return ""
+	case c.ExitCode != nil:
+		return fmt.Sprintf("; container %s is %s, exit code %d", c.Name, c.State, *c.ExitCode)
+	}
+	return fmt.Sprintf("; container %s is %s", c.Name, c.State)
 }
 
 func (f *found) connections(c *status.Connections, t Thresholds) {
