@@ -67,8 +67,8 @@ func (s *Screen) bottom() []string {
 	case s.log.typing:
 		keys = fmt.Sprintf("search: %s_   (Enter keeps it, Esc drops it; %d lines match)", s.log.query, s.log.count())
 	case s.asksRestart:
-		lines = append(lines, s.wrapped(critical, fmt.Sprintf("Restart %s?", s.sources.Server.Name()), asked)...)
-		lines = append(lines, s.wrapped(critical, "Every client loses its connection. [Y]es, any other key: no", asked)...)
+		lines = append(lines, s.wrapped(critical, fmt.Sprintf("Restart %s?", s.sources.Server.Name()))...)
+		lines = append(lines, s.wrapped(critical, "Every client loses its connection. [Y]es, any other key: no")...)
 	case s.restart != nil:
 		lines = append(lines, s.restartLines()...)
 	}
@@ -76,16 +76,15 @@ func (s *Screen) bottom() []string {
 		lines = append(lines, s.backupLine())
 	}
 	if s.notice.text != "" {
-		lines = append(lines, s.wrapped(s.notice.tone, s.notice.text, asked)...)
+		lines = append(lines, s.wrapped(s.notice.tone, s.notice.text)...)
 	}
 	return append(lines, s.style.strong(keys))
 }
 
-// asked is how many lines a question or an answer may have.
-const asked = 4
+// wrapped is a text that must be read to its end, in as many lines as it takes, up to four.
+func (s *Screen) wrapped(t tone, text string) []string { return s.wrappedTo(t, text, 4) }
 
-// wrapped is a text that must be read to its end, in as many lines as it takes, up to so many.
-func (s *Screen) wrapped(t tone, text string, most int) []string {
+func (s *Screen) wrappedTo(t tone, text string, most int) []string {
 	if s.whole {
 		return []string{s.style.paint(t, text)}
 	}
@@ -108,7 +107,7 @@ func (s *Screen) restartLines() []string {
 		t = critical
 		what += fmt.Sprintf(", longer than the %s aimed at: see [L]ogs", span(s.limits.Recovery))
 	}
-	return s.wrapped(t, fmt.Sprintf("%.1f s: %s %s", took.Seconds(), s.sources.Server.Name(), what), asked)
+	return s.wrapped(t, fmt.Sprintf("%.1f s: %s %s", took.Seconds(), s.sources.Server.Name(), what))
 }
 
 func (s *Screen) backupLine() string {
@@ -185,7 +184,7 @@ func (s *Screen) head() []string {
 	first := left + strings.Repeat(" ", max(1, s.width-ansi.StringWidth(left)-len(now))) + now
 	if s.status == nil {
 		if s.err != nil {
-			return append([]string{first, s.style.chip(warning, "UNKNOWN") + " the exporter does not tell"}, s.wrapped(warning, s.err.Error(), asked)...)
+			return append([]string{first, s.style.chip(warning, "UNKNOWN") + " the exporter does not tell"}, s.wrapped(warning, s.err.Error())...)
 		}
 		return []string{first, s.style.chip(plain, "...") + " asking " + s.sources.Status.Where()}
 	}
@@ -193,7 +192,7 @@ func (s *Screen) head() []string {
 	second := s.style.chip(s.stateTone(), s.word())
 	if s.err != nil {
 		second += fmt.Sprintf(" for %s; all below is of %s", span(s.now().Sub(s.statusAt)), s.statusAt.UTC().Format("15:04:05"))
-		return append([]string{first, second}, s.wrapped(warning, s.err.Error(), 2)...)
+		return append([]string{first, second}, s.wrapped(warning, s.err.Error())...)
 	}
 	if st.Since != nil {
 		second += " for " + span(s.now().Sub(*st.Since))
@@ -207,7 +206,7 @@ func (s *Screen) head() []string {
 	if t == good {
 		t = plain
 	}
-	return append([]string{first, second}, s.wrapped(t, third, 2)...) // a failure's text ends with what matters
+	return append([]string{first, second}, s.wrappedTo(t, third, 2)...) // a failure's text ends with what matters
 }
 
 func (s *Screen) server() []string {
@@ -282,6 +281,8 @@ func (s *Screen) service() []string {
 	}
 	if c := s.status.Container; c != nil {
 		lines = append(lines, s.named("Container", ", ", s.container(c)...))
+	} else if _, ours := s.sources.Server.(*Container); ours {
+		lines = append(lines, s.named("Container", "", s.style.paint(faint, "unknown: the exporter has no --container.name, or its engine does not answer")))
 	}
 	return lines
 }
