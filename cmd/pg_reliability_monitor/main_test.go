@@ -263,7 +263,7 @@ func (h *house) testScripts(t *testing.T) {
 	h.t = t
 	pgtest.Eventually(t, 30*time.Second, func() error {
 		out, errs, code := h.run("--once")
-		for _, want := range []string{"[UP]", "PostgreSQL", "Backups     newest", "Disk data"} {
+		for _, want := range []string{"[UP]", "PostgreSQL", "Backups      newest", "Disk data"} {
 			if code != 0 || !strings.Contains(out, want) {
 				return fmt.Errorf("exit code %d, %q is not in\n%s%s", code, want, out, errs)
 			}
