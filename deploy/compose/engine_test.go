@@ -155,6 +155,7 @@ type stack struct {
 	settings                     []string // of .env
 	override                     string   // a second compose file
 	dotenv                       string   // a file in the place of .env, with all settings and COMPOSE_FILE
+	wrapped                      string   // the directory of a `docker` for the commands of the guides
 	measured                     []measurement
 	notes                        []string
 }

@@ -84,7 +84,7 @@ if [ "$1" = compose ]; then
 fi
 exec %[4]s "${arguments[@]}"
 `, s.project, s.tool, s.root, s.docker)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(script), 0o755); err != nil {

@@ -111,6 +111,8 @@ func (s *stack) loadImages() {
 // grafanaHome names the directory of a real Grafana (bin/grafana, conf, public), to be used in the stand-in's place.
 const grafanaHome = "PG_RELIABILITY_GRAFANA"
 
+func hasGrafana() bool { return os.Getenv(grafanaHome) != "" }
+
 func (s *stack) realGrafana(image, home string) {
 	s.t.Helper()
 	dockerfile := `FROM ` + standinBase + `

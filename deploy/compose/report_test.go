@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,26 +87,6 @@ func (e *engine) pipe(input string, args ...string) (string, error) {
 // nsenter runs a command where the engine's ports are.
 func nsenter(e *engine, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + e.namespace}, args...)...)
-}
-
-// grafanaHasBoards logs in through the published port and looks for the provisioned dashboards.
-func (s *stack) grafanaHasBoards(password string) error {
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dial}}
-	req, err := http.NewRequest(http.MethodGet, "http://127.0.0.1:3000/api/search?type=dash-db", nil)
-	if err != nil {
-		return err
-	}
-	req.SetBasicAuth("admin", password)
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask Grafana for its boards: %w", err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(text), `"pgr-overview"`) {
-		return fmt.Errorf("ask Grafana for its boards: %s, %w: %s", resp.Status, err, tail(string(text), 300))
-	}
-	return nil
 }
 
 // dial connects from the engine's network namespace, as somebody on the host does.
