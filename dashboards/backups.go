@@ -34,16 +34,22 @@ func repositoryState(s *sources) *panel {
 		none(noCatalogue).runbooks(s, "PostgresBackupRepositoryUnreadable")
 }
 
+// oldest shows the greatest age of the metric: of those beyond their own limit if there are any, and then as a page.
+func oldest(p *panel, metric string) *panel {
+	beyond := metric + "{$here} > on (job, instance) pgr:backup_age:limit_seconds{$here}"
+	return p.query("max("+metric+"{$here}) unless count("+beyond+")", "newest backup").query("max("+beyond+")", "newest backup").
+		unit("s").decimals(1).thresholds(steps{{nil, fine}}).of("B", judged(steps{{nil, page}}))
+}
+
 func couldBeLost(s *sources) *panel {
-	return stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included.").
-		query(`max(pg_reliability_rpo_seconds{$here})`, "").unit("s").decimals(1).thresholds(s.above("", "backup_age_seconds")).
+	return oldest(stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included. Red: more than the schedule explains."),
+		"pg_reliability_rpo_seconds").
 		none("no good backup").runbooks(s, "PostgresBackupMissing")
 }
 
 func newestGood(s *sources) *panel {
-	return stat("Newest good backup", "How long ago it was completed. The alert waits for the schedule's interval and "+s.say("backup_slack_seconds")+
-		", or, where no schedule is known, for "+s.say("backup_age_seconds")+".").
-		query(`max(pg_reliability_backup_age_seconds{$here})`, "").unit("s").decimals(1).thresholds(s.above("", "backup_age_seconds")).
+	return oldest(stat("Newest good backup", "How long ago it was completed. The alert waits for the schedule's interval and "+s.say("backup_slack_seconds")+
+		", or, where no schedule is known, for "+s.say("backup_age_seconds")+"."), "pg_reliability_backup_age_seconds").
 		none("no good backup").runbooks(s, "PostgresBackupTooOld", "PostgresBackupMissing")
 }
 
@@ -110,10 +116,12 @@ func autoRestore(s *sources) *panel {
 }
 
 func backupAges(s *sources) *panel {
-	return series("Age of the newest backup", "Each backup is a drop to zero. The line is the limit where no schedule is known, "+s.say("backup_age_seconds")+".").
+	return series("Age of the newest backup", "Each backup is a drop to zero. The dotted line is what the alert waits for: the schedule's interval and "+s.say("backup_slack_seconds")+
+		", or "+s.say("backup_age_seconds")+".").
 		query(`max by (instance) (pg_reliability_backup_age_seconds{$here})`, "good {{instance}}").
 		query(`max by (instance) (pg_reliability_backup_verified_age_seconds{$here})`, "proved {{instance}}").of("B", lineStyle(4, 4)).
-		unit("s").thresholds(s.above("", "backup_age_seconds")).none("no good backup").runbooks(s, "PostgresBackupTooOld")
+		query(`max by (instance) (pgr:backup_age:limit_seconds{$here})`, "limit {{instance}}").of("C", lineStyle(1, 6), colored(page)).
+		unit("s").none("no good backup").runbooks(s, "PostgresBackupTooOld")
 }
 
 func backupDurations(s *sources) *panel {

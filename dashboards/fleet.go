@@ -58,7 +58,8 @@ func fleetList(s *sources) *panel {
 	// A backup job that is scraped by itself is no server.
 	const ofServer = ` and on (job, instance) pgr:target:known{$here}`
 	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
-	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. Click an instance for its Overview.").
+	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. "+
+		"Backup: the age of the newest good one, of what the alert allows. Click an instance for its Overview.").
 		label("instance", "Instance", links(overview)).label("cluster", "Cluster").
 		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning")+" + 1000 * "+away,
 			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
@@ -69,7 +70,7 @@ func fleetList(s *sources) *panel {
 		column("Disk", `pgr:disk:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("disk_used_ticket_ratio", "disk_used_page_ratio"))).
 		column("Lag", `pg_replication_lag_seconds{$here} and on (job, instance) pg_replication_is_replica{$here} == 1`, unit("s"), property{"decimals", 0}, filled(),
 			judged(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds"))).
-		column("Backup", `pg_reliability_backup_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "backup_age_seconds"))).
+		column("Backup", `pg_reliability_backup_age_seconds{$here} / pgr:backup_age:limit_seconds{$here}`+ofServer, unit("percentunit"), property{"decimals", 0}, filled(), judged(steps{{nil, fine}, {1, page}})).
 		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
 		column("Restore", `pg_reliability_rto_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "restore_objective_seconds"))).
 		column("Ids", `pg_reliability_wraparound_xid_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("wraparound_ticket_ratio", "wraparound_page_ratio"))).

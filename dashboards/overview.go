@@ -86,11 +86,10 @@ func connectionsUsed(s *sources) *panel {
 }
 
 func recoveryPoint(s *sources) *panel {
-	return stat("RPO: could be lost", "How much the newest good backup lacks, archived WAL included, and when a backup was last proved by restoring it. "+
-		"Red: see the board Backups for why the job stands still.").
-		query(`max(pg_reliability_rpo_seconds{$here})`, "newest backup").query(`max(pg_reliability_backup_verified_age_seconds{$here})`, "last proved").
-		unit("s").decimals(1).thresholds(s.above("", "backup_age_seconds")).
-		of("B", judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
+	p := oldest(stat("RPO: could be lost", "How much the newest good backup lacks, archived WAL included, and when a backup was last proved by restoring it. "+
+		"Red: see the board Backups for why the job stands still."), "pg_reliability_rpo_seconds")
+	return p.query(`max(pg_reliability_backup_verified_age_seconds{$here})`, "last proved").
+		of("C", judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
 		none("no good backup known").leads("Backups", "pgr-backups").runbooks(s, "PostgresBackupTooOld", "PostgresBackupUnverified")
 }
 

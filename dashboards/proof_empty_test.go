@@ -16,6 +16,9 @@ func (e emptyQuery) name() string { return strings.Join([]string{e.board, e.pane
 var emptyByDesign = []emptyQuery{
 	{"pgr-overview", "Certificate ends in", "A", "these servers have no TLS"},
 	{"pgr-backups", "Time since WAL was archived", "B", "only pgBackRest says how far archived WAL reaches, and this repository is of pg_dump"},
+	{"pgr-overview", "RPO: could be lost", "B", inTime},
+	{"pgr-backups", "RPO: could be lost", "B", inTime},
+	{"pgr-backups", "Newest good backup", "B", inTime},
 	{"pgr-capacity", "Container", "A", inNoContainer},
 	{"pgr-capacity", "Its health check", "A", inNoContainer},
 	{"pgr-capacity", "Restarts by its engine", "A", inNoContainer},
@@ -24,7 +27,10 @@ var emptyByDesign = []emptyQuery{
 	{"pgr-capacity", "Memory limit", "A", inNoContainer},
 }
 
-const inNoContainer = "these servers are in no container; TestCompose of deploy/compose asks a real engine"
+const (
+	inTime        = "no backup is older than its limit of hours; promtool's tests of the alert compare the same"
+	inNoContainer = "these servers are in no container; TestCompose of deploy/compose asks a real engine"
+)
 
 func TestListOfEmptyQueriesMustBeTrue(t *testing.T) {
 	design := []emptyQuery{{"b", "p", "A", "it rains"}}
