@@ -172,7 +172,7 @@ func checkpointTime() *panel {
 	return series("Time in checkpoints", "Share of time spent writing and syncing. Writing is spread on purpose; much syncing means that the disk can't keep up.").
 		query(`rate(pg_reliability_checkpoint_write_seconds_total{$here}[$__rate_interval])`, "write {{instance}}").
 		query(`rate(pg_reliability_checkpoint_sync_seconds_total{$here}[$__rate_interval])`, "sync {{instance}}").
-		unit("percentunit").none("unknown")
+		unit("percentunit").softMax(0.1).none("unknown")
 }
 
 func tempFiles(s *sources) *panel {

@@ -120,6 +120,9 @@ func (p *panel) decimals(n int) *panel { p.defaults["decimals"] = n; return p }
 // max is where an axis or bar ends, whatever the values.
 func (p *panel) max(v float64) *panel { p.defaults["max"] = v; return p }
 
+// softMax is where an axis ends that has nothing higher to show: a line of zeros has no scale of its own.
+func (p *panel) softMax(v float64) *panel { p.custom["axisSoftMax"] = v; return p }
+
 // noMin lets an axis begin where values do, below zero as well.
 func (p *panel) noMin() *panel { delete(p.defaults, "min"); return p }
 
