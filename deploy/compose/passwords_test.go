@@ -129,7 +129,7 @@ func passwordsChanged(t *testing.T, s *stack) {
 	if lost > 10 {
 		t.Errorf("the change cost %.1f s of outage", lost)
 	}
-	s.note("The change of the passwords is an outage of %.1f s to the exporter (`auth`): its new password is there before the server knows it", lost)
+	s.note("The change of the passwords was an outage of %.1f s to the exporter", lost)
 
 	s.passwords("postgres").change("for n in 1 2; do cat secrets/postgres_password; echo; done | " +
 		`docker compose exec -T postgres psql -U postgres -c '\password'`)

@@ -64,9 +64,10 @@ func upFromNothing(t *testing.T, s *stack) {
 	}
 	for what, want := range map[string]string{
 		"SELECT count(*) > 5 FROM pg_tables WHERE schemaname = 'shop'": "t",
-		"SHOW data_checksums":                                                      "on",
-		"SELECT count(*) FROM reliability.heartbeat":                               "1",
-		"SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = 'shop_app'": "t",
+		"SHOW data_checksums":                        "on",
+		"SELECT count(*) FROM reliability.heartbeat": "1",
+		"SELECT bool_and(has_sequence_privilege('reliability_exporter', seqrelid, 'SELECT')) FROM pg_sequence": "t",
+		"SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = 'shop_app'":                             "t",
 	} {
 		if got := s.mustSQL(what); got != want {
 			t.Errorf("%s: %q, want %q", what, got, want)

@@ -45,5 +45,7 @@ pg_reliability_backup bootstrap --init --database="$database" "$@"
 password shop_app app_password # of the sample schema; without it there is no such role
 # The write probe's table is in the application's database: that is where writes must work.
 psql --dbname="$database" --file=$sql/heartbeat.sql
+# How far sequences have come: those there are, and those that their owners will make.
+psql --dbname="$database" --file=$sql/sequences.sql
 # Where the exporter looks.
 psql --dbname="$database" --command='SET client_min_messages = warning' --command='CREATE EXTENSION IF NOT EXISTS pg_stat_statements'
