@@ -148,6 +148,7 @@ func pitr(t *testing.T, s *stack) {
 		}
 		return err
 	})
+	confined(t, s, "postgres", "backup-pitr")
 	if out := s.run("logs", s.container("backup-pitr")); strings.Contains(out, "level=error") {
 		t.Errorf("the backup job complains: %s", tail(out, 2000))
 	}
