@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	tea "charm.land/bubbletea/v2"
@@ -39,7 +40,8 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 		fmt.Fprintf(stderr, "%s: %v\n", appName, err)
 		return code
 	}
-	app, f := newApp()
+	width, onTerminal := terminalWidth(stdout)
+	app, f := newApp(onlyASCII(runtime.GOOS, env, onTerminal))
 	if _, err := app.Parse(args); err != nil {
 		return fail(exitUsage, fmt.Errorf("%w. HINT: See %s --help", err, appName))
 	}
@@ -51,8 +53,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	if err != nil {
 		return fail(exitFailed, err)
 	}
-	o := monitor.Options{Sources: sources, Limits: limits, ASCII: f.ascii || onlyASCII(env)}
-	width, onTerminal := terminalWidth(stdout)
+	o := monitor.Options{Sources: sources, Limits: limits, ASCII: f.ascii}
 	if f.once || f.json {
 		ctx, cancel := context.WithTimeout(ctx, f.timeout)
 		defer cancel()

@@ -24,14 +24,20 @@ type house struct {
 	t                *testing.T
 	pg               *pgtest.Cluster
 	exporter, backup *stack.Process
-	monitor          string
 	token            string
+	// What is another in Windows: the program, what it calls a file, commands of its shell.
+	monitor          string
+	path             func(string) string
+	restart, failing string
 }
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	s := stack.New(t, "../..")
 	h := &house{t: t, pg: pgtest.New(t, pgtest.Options{}), monitor: s.Program(t, "pg_reliability_monitor"), token: filepath.Join(s.Dir, "token")}
+	h.path = func(path string) string { return path }
+	h.restart = "kill -INT $(head -n 1 " + h.pg.DataDir() + "/postmaster.pid)"
+	h.failing = "echo 'no such service' >&2; exit 3"
 	if err := os.WriteFile(h.token, []byte("a-token-that-is-long-enough"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +69,8 @@ func newHouse(t *testing.T) *house {
 // all are the flags with which every key works.
 func (h *house) all() []string {
 	return []string{
-		"--exporter.url=" + h.exporter.URL, "--backup.url=" + h.backup.URL, "--backup.token-file=" + h.token,
-		"--log.file=" + h.pg.LogFile(), "--restart.command=kill -INT $(head -n 1 " + h.pg.DataDir() + "/postmaster.pid)",
+		"--exporter.url=" + h.exporter.URL, "--backup.url=" + h.backup.URL, "--backup.token-file=" + h.path(h.token),
+		"--log.file=" + h.path(h.pg.LogFile()), "--restart.command=" + h.restart,
 	}
 }
 
@@ -175,14 +181,14 @@ func (h *house) testKeys(t *testing.T) {
 	t.Run("help", func(t *testing.T) {
 		x.t = t
 		x.keys("?")
-		fits(t, x.shows("counts the seconds to recovery", h.exporter.URL, h.pg.LogFile()), width, height)
+		fits(t, x.shows("counts the seconds to recovery", h.exporter.URL, h.path(h.pg.LogFile())), width, height)
 		x.keys("?")
 		x.shows("Available")
 	})
 	t.Run("exporter gone", func(t *testing.T) {
 		x.t = t
 		h.exporter.Kill()
-		x.shows("[UNKNOWN]", "all below is of", "connection refused")
+		x.shows("[UNKNOWN]", "all below is of", "onnection refused")
 		h.exporter.Start(t)
 		x.shows("[UP]")
 	})
@@ -234,13 +240,13 @@ func (h *house) testWhatItCanNotDo(t *testing.T) {
 		if err := os.WriteFile(wrong, []byte("a-token-that-is-wrong-though"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		x := newTerminal(t, 120, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--backup.url="+h.backup.URL, "--backup.token-file="+wrong)
+		x := newTerminal(t, 120, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--backup.url="+h.backup.URL, "--backup.token-file="+h.path(wrong))
 		x.shows("[UP]")
 		x.keys("b")
 		x.shows("The backup was not begun", "missing or wrong")
 	})
 	t.Run("a restart that fails", func(t *testing.T) {
-		x := newTerminal(t, 120, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--restart.command=echo 'no such service' >&2; exit 3")
+		x := newTerminal(t, 120, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--restart.command="+h.failing)
 		x.shows("[UP]")
 		x.keys("r")
 		x.shows("Every client")
@@ -313,9 +319,13 @@ func TestWrongFlagsNameTheRemedy(t *testing.T) {
 		"two ways":         {[]string{"--container.name=db", "--systemd.unit=pg"}, "HINT: Keep the one that does"},
 		"a host alone":     {[]string{"--container.host=unix:///x"}, "without --container.name"},
 		"a unit's pattern": {[]string{"--systemd.unit=postgresql@*"}, "is not a unit's name"},
+		"no systemd":       {[]string{"--systemd.unit=postgresql"}, "there is no systemd on this machine. HINT: Run the screen where the server runs"},
 		"no certificate":   {[]string{"--ca-file=main_test.go"}, "holds no certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "no systemd" {
+				t.Setenv("PATH", t.TempDir())
+			}
 			var out, errs bytes.Buffer
 			code := run(t.Context(), append(is.args, "--once"), func(string) (string, bool) { return "", false }, &out, &errs)
 			if code != exitUsage || !strings.Contains(errs.String(), is.want) {
@@ -323,6 +333,32 @@ func TestWrongFlagsNameTheRemedy(t *testing.T) {
 			}
 			if strings.Contains(errs.String(), "geheim") {
 				t.Errorf("the error shows a secret: %s", errs.String())
+			}
+		})
+	}
+}
+
+func TestWhereASCIIAloneIsDrawn(t *testing.T) {
+	for name, is := range map[string]struct {
+		system string
+		env    map[string]string
+		pipe   bool
+		want   bool
+	}{
+		"no locale":                      {"linux", nil, false, true},
+		"a locale of UTF-8":              {"linux", map[string]string{"LANG": "de_DE.UTF-8"}, false, false},
+		"a pipe, a locale of UTF-8":      {"linux", map[string]string{"LANG": "C.utf8"}, true, false},
+		"another locale before it":       {"linux", map[string]string{"LC_ALL": "C", "LANG": "C.UTF-8"}, false, true},
+		"Windows' old console":           {"windows", nil, false, true},
+		"Windows Terminal":               {"windows", map[string]string{"WT_SESSION": "7f4e"}, false, false},
+		"a pipe in Windows Terminal":     {"windows", map[string]string{"WT_SESSION": "7f4e"}, true, true},
+		"Git's shell on Windows, a pipe": {"windows", map[string]string{"LANG": "en_US.UTF-8", "TERM": "xterm"}, true, false},
+		"a dumb terminal on Windows":     {"windows", map[string]string{"TERM": "dumb"}, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := func(name string) (string, bool) { v, ok := is.env[name]; return v, ok }
+			if got := onlyASCII(is.system, env, !is.pipe); got != is.want {
+				t.Errorf("ASCII alone: %v", got)
 			}
 		})
 	}

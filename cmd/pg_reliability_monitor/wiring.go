@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"time"
 
@@ -39,13 +38,20 @@ func newSources(f *flags) (monitor.Sources, error) {
 		return s, errors.New("--container.host is of no use without --container.name")
 	}
 	given := 0
+	for _, how := range []string{f.containerName, f.unit, f.restartCommand} {
+		if how != "" {
+			given++
+		}
+	}
+	if given > 1 {
+		return s, errors.New("--container.name, --systemd.unit and --restart.command each restart the database. HINT: Keep the one that does")
+	}
 	if f.containerName != "" {
 		c, err := monitor.NewContainer(f.containerName, f.containerHost)
 		if err != nil {
 			return s, err
 		}
 		s.Server, s.Log = c, c
-		given++
 	}
 	if f.unit != "" {
 		u, err := monitor.NewUnit(f.unit)
@@ -53,14 +59,9 @@ func newSources(f *flags) (monitor.Sources, error) {
 			return s, err
 		}
 		s.Server, s.Unit, s.Log = u, u, u.Log()
-		given++
 	}
 	if f.restartCommand != "" {
 		s.Server = monitor.Command(f.restartCommand)
-		given++
-	}
-	if given > 1 {
-		return s, errors.New("--container.name, --systemd.unit and --restart.command each restart the database. HINT: Keep the one that does")
 	}
 	if f.logFile != "" {
 		s.Log = monitor.LogFile(f.logFile)
@@ -84,15 +85,23 @@ func newLimits() (monitor.Limits, error) {
 	}, nil
 }
 
-// onlyASCII is by the locale, in the order in which it is defined. Windows' terminals show Unicode whatever it says.
-func onlyASCII(env environment) bool {
-	if runtime.GOOS == "windows" {
-		return false
-	}
+// onlyASCII is by the locale, in the order in which it is defined. Windows has no such variables: a terminal that shows
+// all of Unicode is known there by those that it sets itself, the old console's fonts lack the sparkline, and who reads a
+// pipe takes it for the machine's code page.
+func onlyASCII(system string, env environment, onTerminal bool) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if v, _ := env(name); v != "" {
 			v = strings.ToLower(v)
 			return !strings.Contains(v, "utf-8") && !strings.Contains(v, "utf8")
+		}
+	}
+	if system != "windows" || !onTerminal {
+		return true
+	}
+	// Windows Terminal; Visual Studio Code and the like; JetBrains; ConEmu; terminals that come from Unix.
+	for _, name := range []string{"WT_SESSION", "TERM_PROGRAM", "TERMINAL_EMULATOR", "ConEmuANSI", "TERM"} {
+		if v, _ := env(name); v != "" && v != "dumb" {
+			return false
 		}
 	}
 	return true

@@ -12,7 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
+	"path"
 	"regexp"
 	"strings"
 	"syscall"
@@ -20,7 +20,6 @@ import (
 )
 
 const (
-	defaultEngineHost    = "unix:///var/run/docker.sock"
 	defaultEngineTimeout = 5 * time.Second
 	// MaxInspection is the longest answer that is read, in bytes. One is some 10 KB; a container with thousands of
 	// mounts or labels stays below this.
@@ -89,13 +88,13 @@ func CheckName(name string) error {
 	return nil
 }
 
-// NewEngine checks the address: unix:///path or tcp://host:port, empty for Docker's own. It asks nothing. The timeout is
-// of a question; zero means 5 s.
+// NewEngine checks the address: unix:///path or tcp://host:port, on Windows npipe:////./pipe/name, empty for Docker's own.
+// It asks nothing. The timeout is of a question; zero means 5 s.
 func NewEngine(host string, timeout time.Duration) (*Engine, error) {
 	if host == "" {
 		host = defaultEngineHost
 	}
-	network, address, err := parseEngineHost(host)
+	network, address, err := parseEngineHost(host, defaultEngineHost)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +110,7 @@ func NewEngine(host string, timeout time.Duration) (*Engine, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, network, address)
+				return dial(ctx, network, address)
 			},
 			// One question in many seconds: a kept connection would only be a stale one after the
 			// engine's restart.
@@ -121,14 +120,21 @@ func NewEngine(host string, timeout time.Duration) (*Engine, error) {
 	return e, nil
 }
 
-func parseEngineHost(host string) (network, address string, err error) {
-	const hint = ". HINT: Write unix:///var/run/docker.sock or tcp://host:2375"
+// parseEngineHost reads an address; that of Docker itself, as the system has it, is for the hint and says whether pipes
+// have names here.
+func parseEngineHost(host, usual string) (network, address string, err error) {
+	hint := fmt.Sprintf(". HINT: Write %s or tcp://host:2375", usual)
 	u, err := url.Parse(host)
 	if err != nil {
 		return "", "", fmt.Errorf("container engine %q is not an address%s", host, hint)
 	}
 	switch {
-	case u.Scheme == "unix" && u.Host == "" && filepath.IsAbs(u.Path):
+	case u.Scheme == "npipe" && strings.HasPrefix(usual, "npipe:"):
+		if u.Host != "" || !strings.HasPrefix(u.Path, "//") {
+			return "", "", fmt.Errorf("container engine %q does not name a pipe%s", host, hint)
+		}
+		return "npipe", strings.ReplaceAll(u.Path, "/", `\`), nil
+	case u.Scheme == "unix" && u.Host == "" && path.IsAbs(u.Path):
 		return "unix", u.Path, nil
 	case u.Scheme == "unix":
 		return "", "", fmt.Errorf("container engine %q has no absolute path to a socket%s", host, hint)
@@ -194,6 +200,12 @@ func (e *Engine) ask(ctx context.Context, method, name, what string, query url.V
 	return resp, nil
 }
 
+// Refused says whether nobody listened.
+func Refused(err error) bool {
+	const ofWindows = syscall.Errno(10061) // WSAECONNREFUSED, which is not the ECONNREFUSED that Go has there
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, ofWindows)
+}
+
 // explain says what a failed connection means to the user.
 func (e *Engine) explain(err error) error {
 	var uerr *url.Error
@@ -207,7 +219,7 @@ func (e *Engine) explain(err error) error {
 		hint = ". HINT: This program's user needs the group that owns the socket, or a proxy that allows GET /containers/*/json alone"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = ". HINT: Is the engine running? Inside a container, mount the socket"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case Refused(err):
 		hint = ". HINT: Is the engine running?"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &nerr) && nerr.Timeout():
 		hint = ". HINT: The engine accepts but does not answer; see its log"

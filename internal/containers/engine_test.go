@@ -29,6 +29,33 @@ func TestPermissionDeniedNamesTheRemedy(t *testing.T) {
 	}
 }
 
+func TestAddressesOfEngines(t *testing.T) {
+	const unix, windows = "unix:///var/run/docker.sock", "npipe:////./pipe/docker_engine"
+	for name, is := range map[string]struct{ usual, host, network, address, err string }{
+		"Docker's on Unix":       {unix, unix, "unix", "/var/run/docker.sock", ""},
+		"Docker's on Windows":    {windows, windows, "npipe", `\\.\pipe\docker_engine`, ""},
+		"another pipe":           {windows, "npipe:////./pipe/podman-machine-default", "npipe", `\\.\pipe\podman-machine-default`, ""},
+		"a network's on Windows": {windows, "tcp://engine:2375", "tcp", "engine:2375", ""},
+		"a socket on Windows":    {windows, unix, "unix", "/var/run/docker.sock", ""},
+		"half a pipe":            {windows, "npipe://./pipe/docker_engine", "", "", "does not name a pipe. HINT: Write npipe:////./pipe/docker_engine or tcp://host:2375"},
+		"a pipe on Unix":         {unix, windows, "", "", "npipe:// is not supported. HINT: Write unix:///var/run/docker.sock or tcp://host:2375"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			network, address, err := parseEngineHost(is.host, is.usual)
+			if network != is.network || address != is.address || (err == nil) != (is.err == "") || err != nil && !strings.Contains(err.Error(), is.err) {
+				t.Errorf("%s, %s, %v", network, address, err)
+			}
+		})
+	}
+}
+
+func TestRefusedOnWindows(t *testing.T) {
+	err := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connectex", syscall.Errno(10061))}
+	if !Refused(err) || Refused(context.DeadlineExceeded) {
+		t.Errorf("%v is a refusal, being late is none", err)
+	}
+}
+
 // answering is an engine whose log is the given bytes.
 func answering(t *testing.T, tty, log string) *Engine {
 	t.Helper()

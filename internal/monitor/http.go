@@ -13,9 +13,9 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
@@ -134,7 +134,7 @@ func (c *client) explain(err error) error {
 	var nerr net.Error
 	var unknown x509.UnknownAuthorityError
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case containers.Refused(err):
 		hint = fmt.Sprintf(". HINT: Is it running? %s names another address", c.flag)
 	case errors.As(err, &unknown):
 		hint = ". HINT: Name the authority's certificate with --ca-file"

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,10 +70,13 @@ func (c *Container) Follow(ctx context.Context, lines int) (io.ReadCloser, error
 // Unit is a unit of systemd.
 type Unit struct{ name string }
 
-// NewUnit is for the unit of that name.
+// NewUnit is for the unit of that name, on a machine that has systemd.
 func NewUnit(name string) (*Unit, error) {
 	if strings.HasPrefix(name, "-") || strings.ContainsAny(name, " \t/*?[") {
 		return nil, fmt.Errorf("--systemd.unit: %q is not a unit's name", name)
+	}
+	if _, err := exec.LookPath("systemctl"); err != nil {
+		return nil, errors.New("--systemd.unit: there is no systemd on this machine. HINT: Run the screen where the server runs, or use --restart.command and --log.file")
 	}
 	return &Unit{name: name}, nil
 }
@@ -109,10 +111,7 @@ func (c Command) Name() string { return fmt.Sprintf("the server with %q", string
 
 // Restart implements Server.
 func (c Command) Restart(ctx context.Context) error {
-	if runtime.GOOS == "windows" {
-		return run(exec.CommandContext(ctx, "cmd", "/C", string(c))) //nolint:gosec // the user's own command
-	}
-	return run(exec.CommandContext(ctx, "/bin/sh", "-c", string(c))) //nolint:gosec // the user's own command
+	return run(shell(ctx, string(c)))
 }
 
 func run(cmd *exec.Cmd) error {
