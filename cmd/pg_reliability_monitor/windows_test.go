@@ -30,7 +30,7 @@ func wine(t *testing.T) (program, drive string) {
 	}
 	script := func(name, body string) string {
 		path := filepath.Join(dir, name)
-		body = fmt.Sprintf("#!/bin/bash\ncd %q\n", dir) + windows + body
+		body = fmt.Sprintf("#!/bin/bash\nset -e\ncd %q\n", dir) + windows + body
 		if err := os.WriteFile(path, []byte(body), 0o755); err != nil { //nolint:gosec // a program
 			t.Fatal(err)
 		}
@@ -52,11 +52,12 @@ const (
 	// Windows has neither a locale's nor a terminal's variables, and needs no windows here.
 	windows = `
 export HOME=$PWD WINEPREFIX=$PWD/windows WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES='mscoree=;mshtml=;winemenubuilder.exe='
-unset LC_ALL LC_CTYPE LANG TERM DISPLAY
+unset LC_ALL LC_CTYPE LANG TERM TERM_PROGRAM DISPLAY
 `
 	// Go's programs want one function that Wine has from version 9 on; another does the same.
 	install = `
 wineboot --init
+wine reg add 'HKCU\Software\Wine' /v Version /d win10 /f # else that of 2009, before consoles had colours
 lacking=$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll
 if [ ! -e "$lacking" ]; then
   printf 'LIBRARY bcryptprimitives\nEXPORTS\nProcessPrng = advapi32.SystemFunction036\n' >random.def
@@ -68,8 +69,7 @@ wine monitor.exe --version
 if [ ! -t 1 ]; then exec wine monitor.exe "$@"; fi
 read -r height width < <(stty size)
 stty raw -echo
-wine console.exe new "$width" "$height" monitor.exe "$@" < <(exec cat </dev/tty) 2>>console.log | cat
-code=${PIPESTATUS[0]}
+wine console.exe new "$width" "$height" ./monitor.exe "$@" < <(exec cat </dev/tty) 2>>console.log | cat && code=${PIPESTATUS[0]}
 stty sane
 exit "$code"
 `
