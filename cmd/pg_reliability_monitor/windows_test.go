@@ -4,11 +4,15 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
@@ -21,7 +25,7 @@ func wine(t *testing.T) (program, drive string) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, source := range map[string]string{"monitor.exe": ".", "console.exe": "./testdata/console"} {
+	for name, source := range map[string]string{"monitor.exe": ".", "console.exe": "./testdata/console", "pipe.exe": "./testdata/pipe"} {
 		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), source)
 		build.Env = append(os.Environ(), "GOOS=windows", "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
@@ -45,6 +49,7 @@ func wine(t *testing.T) (program, drive string) {
 	stop := script("stop", "wineserver -k || true; wineserver -w")
 	t.Cleanup(func() { do(stop) })
 	do(script("install", install))
+	script("pipe", `exec wine pipe.exe "$@"`)
 	return script("monitor", monitorOnWindows), filepath.Join(dir, "windows", "drive_c")
 }
 
@@ -105,6 +110,7 @@ func TestMonitorOnWindows(t *testing.T) {
 		x := newTerminal(t, 150, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--container.name=db")
 		x.shows("[UP]", "container engine at npipe:////./pipe/docker_engine", "HINT: Is the engine running?")
 	})
+	t.Run("an engine behind a named pipe", h.testPipe)
 	t.Run("scripts", func(t *testing.T) {
 		out, _, code := h.run("--once")
 		if code != 0 || strings.ContainsFunc(out, func(r rune) bool { return r > 127 }) {
@@ -131,6 +137,46 @@ func TestMonitorOnWindows(t *testing.T) {
 		}
 	})
 	t.Run("scripts as everywhere", h.testScripts) // stops the server
+}
+
+// An engine of Windows can't be had here: what it says is made up, the pipe it says it through is Windows'.
+func (h *house) testPipe(t *testing.T) {
+	restarted := make(chan string, 1)
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch what := r.Method + " " + r.URL.Path; what {
+		case "GET /containers/db/json":
+			_, _ = io.WriteString(w, `{"Id":"1","State":{"Status":"running"},"Config":{"Tty":true}}`)
+		case "GET /containers/db/logs":
+			_, _ = io.WriteString(w, "ready to accept connections\r\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		case "POST /containers/db/restart":
+			restarted <- what
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			t.Errorf("the engine was asked for %s", what)
+		}
+	}))
+	defer engine.Close()
+	defer engine.CloseClientConnections()
+	pipe := exec.Command(filepath.Join(filepath.Dir(h.monitor), "pipe"), engine.Listener.Addr().String())
+	if err := pipe.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = pipe.Process.Kill()
+		_ = pipe.Wait()
+	}()
+	x := newTerminal(t, 100, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--container.name=db")
+	x.shows("[UP]", "log of container db", "ready to accept connections")
+	x.keys("r")
+	x.shows("Every client")
+	x.keys("y")
+	select {
+	case <-restarted:
+	case <-time.After(60 * time.Second):
+		t.Error("no restart was ordered")
+	}
 }
 
 func (h *house) testResizing(t *testing.T) {
