@@ -97,6 +97,11 @@ test-patroni: ## Kill and switch over the primary of a real Patroni cluster, and
 	@$(install) server prometheus patroni
 	PG_RELIABILITY_PATRONI=1 $(GO) test ./cmd/pg_reliability_exporter -run Patroni -count=1 -timeout 10m -v
 
+.PHONY: test-windows
+test-windows: ## Run the monitor's program for Windows in Wine: its keys, its screen, its exit codes
+	@$(install) server tmux wine
+	PG_RELIABILITY_WINDOWS=1 $(GO) test ./cmd/pg_reliability_monitor -run Windows -count=1 -timeout 9m -v $(TESTFLAGS)
+
 .PHONY: test-race
 test-race: ## Test everything with the race detector (needs a C compiler)
 	@$(install) $(parts)

@@ -49,6 +49,7 @@ func wine(t *testing.T) (program, drive string) {
 	stop := script("stop", "wineserver -k || true; wineserver -w")
 	t.Cleanup(func() { do(stop) })
 	do(script("install", install))
+	script("rename", `exec wine cmd /C ren "$@"`)
 	script("pipe", `exec wine pipe.exe "$@"`)
 	return script("monitor", monitorOnWindows), filepath.Join(dir, "windows", "drive_c")
 }
@@ -111,6 +112,7 @@ func TestMonitorOnWindows(t *testing.T) {
 		x.shows("[UP]", "container engine at npipe:////./pipe/docker_engine", "HINT: Is the engine running?")
 	})
 	t.Run("an engine behind a named pipe", h.testPipe)
+	t.Run("a log that is renamed", h.testRename)
 	t.Run("scripts", func(t *testing.T) {
 		out, _, code := h.run("--once")
 		if code != 0 || strings.ContainsFunc(out, func(r rune) bool { return r > 127 }) {
@@ -177,6 +179,26 @@ func (h *house) testPipe(t *testing.T) {
 	case <-time.After(60 * time.Second):
 		t.Error("no restart was ordered")
 	}
+}
+
+// Windows asks those who have a file open before it renames one.
+func (h *house) testRename(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "server.log")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(log, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("before the rotation\r\n")
+	x := newTerminal(t, 100, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--log.file="+h.path(log))
+	x.shows("[UP]", "before the rotation")
+	out, err := exec.Command(filepath.Join(filepath.Dir(h.monitor), "rename"), h.path(log), "old.log").CombinedOutput()
+	if _, still := os.Stat(log); err != nil || still == nil {
+		t.Fatalf("not renamed: %v\n%s", err, out)
+	}
+	write("after the rotation\r\n")
+	x.shows("after the rotation")
 }
 
 func (h *house) testResizing(t *testing.T) {

@@ -215,7 +215,7 @@ func (e *Engine) explain(err error) error {
 	hint := ""
 	var nerr net.Error
 	switch {
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+	case errors.Is(err, fs.ErrPermission):
 		hint = ". HINT: This program's user needs the group that owns the socket, or a proxy that allows GET /containers/*/json alone"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = ". HINT: Is the engine running? Inside a container, mount the socket"

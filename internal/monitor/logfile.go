@@ -31,7 +31,7 @@ func (l LogFile) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(path)
+	f, err := openLog(path)
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("the server's log: %w. HINT: Start the screen with sudo, or add this user to the group that may read it (Debian: adm)", err)
 	}
@@ -133,7 +133,7 @@ func (f *follower) successor() (bool, error) {
 	if err != nil || os.SameFile(here, there) || there.ModTime().Before(here.ModTime()) {
 		return false, nil //nolint:nilerr // gone again: look later
 	}
-	next, err := os.Open(path)
+	next, err := openLog(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -13,6 +13,7 @@
 #   install.sh patroni            Patroni and etcd, as Debian has them
 #   install.sh browser            Chromium, and axe-core, which finds what hinders people with disabilities
 #   install.sh tmux               tmux, for the terminal screen's tests
+#   install.sh wine               Wine, which runs programs of Windows, and a linker for what it lacks of Windows
 #   install.sh versions           PostgreSQL 13 to 18 servers for `make test-versions`
 #   install.sh faketime           a library that tells a program another time
 #   install.sh systemd            systemd and systemd-nspawn, which boots it in a container for `make test-packages`
@@ -266,6 +267,9 @@ for what in "$@"; do
       axe_core ;;
     tmux)
       command -v tmux >/dev/null || packages tmux tmux tmux tmux || die "tmux is not installed. Install the package tmux." ;;
+    wine)
+      { command -v wine && command -v x86_64-w64-mingw32-ld; } >/dev/null || packages 'wine wine64 binutils-mingw-w64-x86-64' ||
+        die "Wine is not installed. Install the packages wine, wine64 and binutils-mingw-w64-x86-64." ;;
     versions) for v in 13 14 15 16 17 18; do embedded "$v"; done ;;
     faketime)
       compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ||
@@ -277,6 +281,6 @@ for what in "$@"; do
     docs) { command -v curl && command -v jq; } >/dev/null || packages 'curl jq' 'curl jq' 'curl jq' 'curl jq' || die "curl or jq is not installed." ;;
     docker) engine_that_runs ;;
     compose) compose_tool; small_debian ;;
-    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, versions, faketime, systemd, docs, docker or compose" ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, wine, versions, faketime, systemd, docs, docker or compose" ;;
   esac
 done

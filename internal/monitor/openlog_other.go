@@ -1,0 +1,7 @@
+//go:build !windows
+
+package monitor
+
+import "os"
+
+func openLog(path string) (*os.File, error) { return os.Open(path) }
