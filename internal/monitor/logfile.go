@@ -33,7 +33,7 @@ func (l LogFile) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
 	}
 	f, err := openLog(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("the server's log: %w. HINT: Start the screen with sudo, or add this user to the group that may read it (Debian: adm)", err)
+		return nil, fmt.Errorf("the server's log: %w. HINT: %s", err, mayNotRead)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--log.file: %w", err)

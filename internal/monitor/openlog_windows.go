@@ -6,6 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// mayNotRead is what helps a user who may not read the log.
+const mayNotRead = "Start the screen as administrator, or let this user read the folder"
+
 // openLog opens a log that may be renamed and deleted meanwhile: os.Open would forbid that, and so its rotation.
 func openLog(path string) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
