@@ -36,6 +36,7 @@ func TestCompose(t *testing.T) {
 		{"passwords changed", passwordsChanged},
 		{"settings", settings},
 		{"out of memory", outOfMemory},
+		{"screen and page", screenAndPage},
 		{"engine restarted", engineRestarted},
 		{"data volume lost", volumeLost},
 		{"replica", standby},

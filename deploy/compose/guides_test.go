@@ -15,6 +15,7 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/doctest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	processes "github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 const guidesSwitch = "PG_RELIABILITY_DOCS"
@@ -71,7 +72,7 @@ func TestGuides(t *testing.T) {
 }
 
 // dockerAsDocumented makes a `docker` whose `compose` is this test's project: as in the guides without flags, and its
-// volumes and containers with the documented names.
+// volumes and containers with the documented names. Beside it is our screen, as a package installs it.
 func (s *stack) dockerAsDocumented() string {
 	s.t.Helper()
 	dir := filepath.Join(s.dir, "bin")
@@ -80,24 +81,27 @@ set -euo pipefail
 arguments=("${@//pg-reliability_/%[1]s_}")
 arguments=("${arguments[@]//pg-reliability-/%[1]s-}")
 if [ "$1" = compose ]; then
-  exec %[2]s --project-name %[1]s --project-directory %[3]s --file %[3]s/docker-compose.yml --env-file /dev/null --progress plain "${arguments[@]:1}"
+  exec %[2]s --project-name %[1]s --env-file /dev/null --progress plain "${arguments[@]:1}"
 fi
-exec %[4]s "${arguments[@]}"
-`, s.project, s.tool, s.root, s.docker)
+exec %[3]s "${arguments[@]}"
+`, s.project, s.tool, s.docker)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(script), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
+	if err := os.Rename(processes.New(s.t, s.root).Program(s.t, "pg_reliability_monitor"), filepath.Join(dir, "pg_reliability_monitor")); err != nil {
+		s.t.Fatal(err)
+	}
 	return dir
 }
 
-// shell runs a script as a reader does, in the directory of docker-compose.yml.
+// shell runs a script as a reader does, in the directory of docker-compose.yml, on the engine's host.
 func (s *stack) shell(path, script string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
+	cmd := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+s.namespace, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir = s.root
 	cmd.Env = append(append(s.environ(), s.settings...), "PATH="+path+":"+os.Getenv("PATH"))
 	var out bytes.Buffer

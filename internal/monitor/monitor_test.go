@@ -174,3 +174,30 @@ func TestWhatIsLookedAtStaysWhileTheLogGrows(t *testing.T) {
 		t.Errorf("%d lines are kept", len(l.lines))
 	}
 }
+
+func TestALineLeavesOutWholeParts(t *testing.T) {
+	st := style{ascii: true}
+	for width, want := range map[int]string{
+		9: "running ~", 17: "running ~", 18: "running, healthy ~",
+		21: "running, healthy ~", 22: "running, healthy, 3 up", 100: "running, healthy, 3 up",
+	} {
+		if got := st.list(width, ", ", "running", "healthy", "3 up"); got != want {
+			t.Errorf("%d columns: %q, want %q", width, got, want)
+		}
+	}
+}
+
+func TestALineOfTheLogInBrief(t *testing.T) {
+	for in, want := range map[string]string{
+		"2026-05-04 12:00:00.123 UTC [7] LOG:  ready":                                          "12:00:00 LOG:  ready",
+		"2026-05-04 12:00:00 CET [7] me@shop psql ERROR:  no column \"LOG:  x\"":               "12:00:00 ERROR:  no column \"LOG:  x\"",
+		"2026-05-04T12:00:00+00:00 postgres[7]: 2026-05-04 12:00:00.1 UTC [7] FATAL:  the end": "12:00:00 FATAL:  the end",
+		"2026-05-04 12:00:00.123 UTC [7] LOG: one blank":                                       "12:00:00.123 UTC [7] LOG: one blank",
+		"\tSELECT 1": "\tSELECT 1",
+		"2026-05-04 12:00:00.123 UTC [7] me@shop DETAIL:  Key (id)=(1) exists.": "12:00:00 DETAIL:  Key (id)=(1) exists.",
+	} {
+		if got := brief(in); got != want {
+			t.Errorf("%q in brief: %q, want %q", in, got, want)
+		}
+	}
+}

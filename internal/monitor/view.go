@@ -282,7 +282,7 @@ func (s *Screen) service() []string {
 	if c := s.status.Container; c != nil {
 		lines = append(lines, s.named("Container", ", ", s.container(c)...))
 	} else if _, ours := s.sources.Server.(*Container); ours {
-		lines = append(lines, s.named("Container", "", s.style.paint(faint, "unknown: the exporter has no --container.name, or its engine does not answer")))
+		lines = append(lines, s.named("Container", "", s.style.paint(faint, "unknown to the exporter: has it a --container.name?")))
 	}
 	return lines
 }

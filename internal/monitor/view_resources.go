@@ -161,7 +161,7 @@ func (s *Screen) backups() []string {
 	if b.NextRunAt != nil {
 		parts = append(parts, "next "+ago(s.now(), *b.NextRunAt))
 	}
-	if b.Newest.SizeBytes != nil {
+	if b.Newest.SizeBytes != nil && s.room("") >= 100 {
 		parts = append(parts, size(*b.Newest.SizeBytes))
 	}
 	lines := []string{s.named("Backups", ", ", parts...)}
