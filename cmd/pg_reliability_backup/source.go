@@ -1,12 +1,9 @@
 package main
 
 import (
-	"net/url"
-	"os"
-	"strings"
-
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/datasource"
 )
 
 // environment looks a variable up; tests bring their own.
@@ -14,20 +11,9 @@ type environment func(name string) (string, bool)
 
 // value is a variable, or the content of the file that NAME_FILE names.
 func (e environment) value(name string) (string, error) {
-	value, _ := e(name)
-	file, _ := e(name + "_FILE")
-	switch {
-	case value != "" && file != "":
-		return "", failure.New(failure.Config, "%s and %s_FILE are both set", name, name).WithHint("Keep one of them.")
-	case file == "":
-		return value, nil
-	}
-	b, err := os.ReadFile(file)
+	value, err := datasource.Variables(e).Value(name)
 	if err != nil {
-		return "", failure.New(failure.Config, "%s_FILE: %w", name, err)
-	}
-	if value = strings.TrimSpace(string(b)); value == "" {
-		return "", failure.New(failure.Config, "%s_FILE: %s is empty", name, file)
+		return "", failure.New(failure.Config, "%w", err)
 	}
 	return value, nil
 }
@@ -42,9 +28,9 @@ var libpqVariables = []string{
 
 // target is the server named by DATA_SOURCE_NAME, by DATA_SOURCE_URI with _USER and _PASS, or by the PG* variables.
 func (e environment) target() (server.Target, error) {
-	dsn, err := e.connectionString()
+	dsn, err := datasource.Variables(e).ConnectionString()
 	if err != nil {
-		return server.Target{}, err
+		return server.Target{}, failure.New(failure.Config, "%w", err)
 	}
 	var pg []string
 	for _, name := range libpqVariables {
@@ -64,38 +50,4 @@ func (e environment) target() (server.Target, error) {
 			WithHint("Set DATA_SOURCE_NAME=postgres://reliability_backup@host:5432/postgres, or DATA_SOURCE_NAME_FILE to a file that holds it, or PGHOST and its like.")
 	}
 	return server.Parse(dsn, pg)
-}
-
-func (e environment) connectionString() (string, error) {
-	name, err := e.value("DATA_SOURCE_NAME")
-	if err != nil {
-		return "", err
-	}
-	uri, err := e.value("DATA_SOURCE_URI")
-	if err != nil || uri == "" {
-		return name, err
-	}
-	if name != "" {
-		return "", failure.New(failure.Config, "DATA_SOURCE_NAME and DATA_SOURCE_URI are both set").WithHint("Keep one of them.")
-	}
-	u, err := url.Parse("postgresql://" + uri)
-	if err != nil {
-		return "", failure.New(failure.Config, "DATA_SOURCE_URI can't be used: malformed").
-			WithHint("Write host:5432/database?sslmode=verify-full, without a user.")
-	}
-	user, err := e.value("DATA_SOURCE_USER")
-	if err != nil {
-		return "", err
-	}
-	password, err := e.value("DATA_SOURCE_PASS")
-	if err != nil {
-		return "", err
-	}
-	switch {
-	case user != "" && password != "":
-		u.User = url.UserPassword(user, password)
-	case user != "":
-		u.User = url.User(user)
-	}
-	return u.String(), nil
 }

@@ -1,0 +1,50 @@
+package datasource
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestConnectionString(t *testing.T) {
+	file := func(content string) string {
+		path := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	secret, empty := file("p@ss/word\n"), file(" \n")
+	for name, tc := range map[string]struct {
+		set          map[string]string
+		want         string
+		wantErr      string
+		passwordFile string
+	}{
+		"nothing":          {nil, "", "", ""},
+		"a whole one":      {map[string]string{"DATA_SOURCE_NAME": "host=db1"}, "host=db1", "", ""},
+		"in a file":        {map[string]string{"DATA_SOURCE_NAME_FILE": file("host=db1\n")}, "host=db1", "", ""},
+		"in parts":         {map[string]string{"DATA_SOURCE_URI": "db1:5432/shop?sslmode=disable", "DATA_SOURCE_USER": "u", "DATA_SOURCE_PASS": "p/w"}, "postgresql://u:p%2Fw@db1:5432/shop?sslmode=disable", "", ""},
+		"password in file": {map[string]string{"DATA_SOURCE_URI": "db1/shop", "DATA_SOURCE_USER": "u", "DATA_SOURCE_PASS_FILE": secret}, "postgresql://u:p%40ss%2Fword@db1/shop", "", secret},
+		"both":             {map[string]string{"DATA_SOURCE_NAME": "host=db1", "DATA_SOURCE_URI": "db1"}, "", "DATA_SOURCE_NAME and DATA_SOURCE_URI are both set. HINT", ""},
+		"value and file":   {map[string]string{"DATA_SOURCE_NAME": "host=db1", "DATA_SOURCE_NAME_FILE": secret}, "", "DATA_SOURCE_NAME and DATA_SOURCE_NAME_FILE are both set. HINT", ""},
+		"malformed":        {map[string]string{"DATA_SOURCE_URI": "u:hunter2@db1:port/%zz"}, "", "malformed. HINT", ""},
+		"no such file":     {map[string]string{"DATA_SOURCE_NAME_FILE": "/nonexistent"}, "", "DATA_SOURCE_NAME_FILE: open /nonexistent", ""},
+		"empty file":       {map[string]string{"DATA_SOURCE_URI": "db1", "DATA_SOURCE_USER": "u", "DATA_SOURCE_PASS_FILE": empty}, "", "DATA_SOURCE_PASS_FILE: " + empty + " is empty", empty},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := Variables(func(name string) (string, bool) { value, ok := tc.set[name]; return value, ok })
+			got, err := v.ConnectionString()
+			if got != tc.want || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("%q, %v; want %q, %q", got, err, tc.want, tc.wantErr)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the password is in %v", err)
+			}
+			if got := v.PasswordFile(); got != tc.passwordFile {
+				t.Errorf("password file %q, want %q", got, tc.passwordFile)
+			}
+		})
+	}
+}
