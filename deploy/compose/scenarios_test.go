@@ -48,7 +48,8 @@ func upFromNothing(t *testing.T, s *stack) {
 	pgtest.Eventually(t, patience, func() error {
 		return s.shows(map[string]float64{
 			up: 1, `pg_reliability_role{role="primary"}`: 1, "pg_reliability_backup_catalog_up": 1,
-			`pg_reliability_probe_success{probe="write"}`:                                              1,
+			`pg_reliability_probe_success{probe="write"}`:    1,
+			`pg_reliability_volume_read_only{volume="data"}`: 0, `pg_reliability_volume_read_only{volume="backups"}`: 0,
 			fmt.Sprintf("pg_reliability_container_memory_limit_bytes{container=%q}", container):        2 << 30,
 			fmt.Sprintf("pg_reliability_container_health{container=%q,status=\"healthy\"}", container): 1,
 		})
