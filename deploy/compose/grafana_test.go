@@ -69,8 +69,8 @@ func (s *stack) grafanaHasBoards(password string) error {
 func grafanaIsProvisioned(t *testing.T, s *stack) {
 	t.Helper()
 	password := s.secret("grafana_password")
-	var any json.RawMessage
-	if err := s.grafana("", "/api/search", nil, &any); err == nil || !strings.Contains(err.Error(), "401") {
+	var answer json.RawMessage
+	if err := s.grafana("", "/api/search", nil, &answer); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("without a login: %v", err)
 	}
 	var sources []struct{ UID, Type, URL string }
@@ -82,8 +82,8 @@ func grafanaIsProvisioned(t *testing.T, s *stack) {
 		"/api/prometheus/pgr-prometheus/api/v1/rules":        "PostgresDown",
 		"/api/alertmanager/pgr-alertmanager/api/v2/silences": "[]",
 	} {
-		if err := s.grafana(password, path, nil, &any); err != nil || !strings.Contains(string(any), want) {
-			t.Errorf("%s: %v: %s", path, err, tail(string(any), 300))
+		if err := s.grafana(password, path, nil, &answer); err != nil || !strings.Contains(string(answer), want) {
+			t.Errorf("%s: %v: %s", path, err, tail(string(answer), 300))
 		}
 	}
 	logs := s.run("logs", s.container("grafana"))
