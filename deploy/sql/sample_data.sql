@@ -1,5 +1,5 @@
--- Rows for the sample schema (init_db.sql): 10,000 customers, 20,000 products, 40,000 orders, 100,000 lines. The same
--- each time. As a superuser, once:
+-- Rows for the sample schema (init_db.sql), which has none yet: 10,000 customers, 20,000 products, 40,000 orders, 100,000
+-- lines. The same each time. As a superuser, once:
 --
 --     psql --dbname=app --set=ON_ERROR_STOP=1 --file=sample_data.sql
 
