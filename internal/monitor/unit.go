@@ -40,7 +40,7 @@ type UnitState struct {
 // State implements Supervisor.
 func (u *Unit) State(ctx context.Context) (UnitState, error) {
 	cmd := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,SubState,Result,NRestarts,ActiveEnterTimestamp", "--", u.name)
-	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C") // the time stamp's form
+	cmd.Env = append(cmd.Environ(), "TZ=UTC", "LC_ALL=C") // the time stamp's form
 	cmd.WaitDelay = time.Second
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
