@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
 	"github.com/alecthomas/kingpin/v2"
 	"golang.org/x/term"
 
@@ -63,6 +64,9 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 		} else {
 			noColour, _ := env("NO_COLOR")
 			o.Colour = onTerminal && noColour == ""
+			if o.Colour {
+				lipgloss.EnableLegacyWindowsANSI(stdout.(*os.File)) // a terminal is one
+			}
 			code, err = monitor.Once(ctx, stdout, o, width)
 		}
 		if err != nil {

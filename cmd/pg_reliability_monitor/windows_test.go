@@ -112,6 +112,12 @@ func TestMonitorOnWindows(t *testing.T) {
 		x.shows("[UP]", "container engine at npipe:////./pipe/docker_engine", "HINT: Is the engine running?")
 	})
 	t.Run("an engine behind a named pipe", h.testPipe)
+	t.Run("once, in a terminal", func(t *testing.T) {
+		x := newTerminal(t, 100, 30, nil, h.monitor, "--exporter.url="+h.exporter.URL, "--once")
+		if screen := x.shows("[UP]", "exit code 0"); strings.Contains(screen, "←") || !strings.Contains(x.coloured(), "\x1b[") {
+			t.Errorf("colours are text, or none:\n%s", screen)
+		}
+	})
 	t.Run("a log that is renamed", h.testRename)
 	t.Run("scripts", func(t *testing.T) {
 		out, _, code := h.run("--once")

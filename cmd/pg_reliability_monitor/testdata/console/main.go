@@ -7,6 +7,7 @@
 //
 // The console of Wine doesn't interpret escape sequences, as that of Windows does; whoever reads the pipe has to. So the
 // console's buffer, with the processing of control characters switched off, is the record of all that was written.
+// As there, they are text, with an arrow for the escape, before a program has switched their processing on.
 // CSI 8 ; height ; width t resizes the window. The exit code is the program's.
 package main
 
@@ -17,6 +18,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unicode/utf16"
@@ -105,6 +107,8 @@ func again(args []string) (int, error) {
 type console struct {
 	in, out *os.File
 	sent    uint32 // characters of the record
+	escapes bool   // are processed
+	bare    bool   // a line feed doesn't return
 }
 
 func open(width, height int) (*console, error) {
@@ -141,6 +145,12 @@ func (c *console) sendOn() error {
 	if err := windows.GetConsoleScreenBufferInfo(c.output(), &info); err != nil {
 		return err
 	}
+	var mode uint32
+	if err := windows.GetConsoleMode(c.output(), &mode); err != nil {
+		return err
+	}
+	c.escapes = c.escapes || mode&windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING != 0
+	c.bare = c.bare || mode&windows.DISABLE_NEWLINE_AUTO_RETURN != 0
 	until := uint32(info.CursorPosition.Y)*columns + uint32(info.CursorPosition.X)
 	if info.CursorPosition.Y >= rows-1 {
 		return errors.New("the record is full")
@@ -152,7 +162,14 @@ func (c *console) sendOn() error {
 			coord(int(c.sent%columns), int(c.sent/columns)), uintptr(unsafe.Pointer(&n))); err != nil {
 			return err
 		}
-		if _, err := os.Stdout.WriteString(string(utf16.Decode(text[:n]))); err != nil {
+		said := string(utf16.Decode(text[:n]))
+		if !c.escapes {
+			said = strings.ReplaceAll(said, "\x1b", "←")
+		}
+		if !c.bare {
+			said = strings.ReplaceAll(said, "\n", "\r\n")
+		}
+		if _, err := os.Stdout.WriteString(said); err != nil {
 			return err
 		}
 		c.sent += n
