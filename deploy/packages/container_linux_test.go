@@ -22,6 +22,7 @@ const bootTimeout = 2 * time.Minute
 type container struct {
 	t      *testing.T
 	leader int
+	guides *guides
 }
 
 // boot starts a container with the packages of a directory in /opt/packages.
@@ -85,12 +86,19 @@ func systemdBelow(pid int) int {
 	return 0
 }
 
+// enter is a command that runs another one in the container, with an environment of its own.
+func (c *container) enter(command ...string) []string {
+	return append([]string{"nsenter", "--target", strconv.Itoa(c.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--",
+		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root",
+		"TERM=xterm-256color", "DEBIAN_FRONTEND=noninteractive"}, command...)
+}
+
 // try runs a shell script in the container.
-func (c *container) try(script string) (string, error) {
-	cmd := exec.Command("nsenter", "--target", strconv.Itoa(c.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--",
-		"/bin/sh", "-euc", script)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"}
-	out, err := cmd.CombinedOutput()
+func (c *container) try(script string) (string, error) { return c.shell(script, "/bin/sh", "-euc") }
+
+func (c *container) shell(script string, shell ...string) (string, error) {
+	words := c.enter(append(shell, script)...)
+	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
 	text := strings.TrimSpace(string(out))
 	if err != nil {
 		return text, fmt.Errorf("%s: %w: %s", script, err, text)

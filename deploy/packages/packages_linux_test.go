@@ -41,6 +41,7 @@ func machine(t *testing.T) *container {
 
 func TestPackageLivesOnAMachineWithSystemd(t *testing.T) {
 	c := machine(t)
+	c.guides = readGuides(t)
 	for _, step := range []struct {
 		name string
 		do   func(*container)
@@ -51,11 +52,19 @@ func TestPackageLivesOnAMachineWithSystemd(t *testing.T) {
 		{"the exporter can neither write backups nor read the other's password", confined},
 		{"killed, each service comes back", killed},
 		{"PostgreSQL killed comes back with the drop-in, and a stop stays a stop", recovered},
+		{"a crash that left something behind", crashed},
+		{"the screen shows the unit, follows its log, restarts it", screen},
+		{"without rights, without a unit, without systemd, the screen says so", refused},
 		{"an upgrade keeps settings, counts and backups, and restarts what ran", upgraded},
 		{"removed and purged, backups and counts stay and are taken up again", removed},
+		{"the rpm does what the deb does", rpm},
+		{"the host is lost: a new one restores the off-site copy", lost},
+		{"nothing of it stays in the server", forgotten},
+		{"from the sources, without a package", fromSources},
+		{"every block for this machine was run", func(c *container) { c.guides.complete(c.t) }},
 	} {
 		began := time.Now()
-		if !t.Run(step.name, func(t *testing.T) { step.do(&container{t: t, leader: c.leader}) }) {
+		if !t.Run(step.name, func(t *testing.T) { step.do(&container{t: t, leader: c.leader, guides: c.guides}) }) {
 			log, _ := c.try("journalctl --no-pager --boot --lines=40")
 			t.Fatalf("the journal ends:\n%s", log)
 		}
@@ -64,7 +73,7 @@ func TestPackageLivesOnAMachineWithSystemd(t *testing.T) {
 }
 
 func installed(c *container) {
-	out := c.run("dpkg -i /opt/packages/pg-reliability_0.0.1_*.deb")
+	out := c.follow("LAUNCH_GUIDE.md", "apt install", "mkdir /root/first; cd /root/first; cp /opt/packages/pg-reliability_0.0.1_*.deb .")
 	if !strings.Contains(out, "install.md") {
 		c.t.Errorf("the installation doesn't say how to go on:\n%s", out)
 	}
@@ -83,15 +92,7 @@ func started(c *container) {
 	c.eventually(query+"'SELECT 1'", "1")
 	c.run(query + "'CREATE DATABASE shop'")
 	c.run(query + "'CREATE TABLE orders AS SELECT n FROM generate_series(1, 1000) n' shop")
-	for role, script := range map[string]string{"exporter": "monitoring_role", "backup": "backup_role"} {
-		c.run("runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 --file=/usr/share/pg_reliability/sql/" + script + ".sql")
-		c.run(`password=$(head -c 24 /dev/urandom | base64)
-			install -m 640 -g pg_reliability /dev/null /etc/pg_reliability/` + role + `.password
-			printf %s "$password" >/etc/pg_reliability/` + role + `.password
-			echo "ALTER ROLE reliability_` + role + ` PASSWORD '$password'" | runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1`)
-	}
-	c.run("runuser -u pg_reliability -- pg_reliability_backup --repository=/var/lib/pg_reliability_backup init")
-	c.run("systemctl enable --now pg_reliability_exporter pg_reliability_backup")
+	c.follow("install.md", "monitoring_role.sql", "")
 	c.eventually(metrics, "\npg_up 1\n", `version="0.0.1"`, "\npg_reliability_backup_catalog_up 1\n", "\nprocess_start_time_seconds ")
 	c.eventually("curl -sS http://localhost:9188/metrics", "\npg_reliability_backup_catalog_up 1\n")
 }
@@ -144,9 +145,10 @@ func upgraded(c *container) {
 }
 
 func recovered(c *container) {
-	unit := c.run("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d ' ' -f 1")
-	c.run(`install -D -m 644 /usr/share/pg_reliability/systemd/postgresql-restart.conf /etc/systemd/system/postgresql@.service.d/restart.conf
-		systemctl daemon-reload`)
+	unit := c.unit()
+	for _, guide := range []string{"LAUNCH_GUIDE.md", "install.md"} {
+		c.follow(guide, "postgresql-restart.conf", "")
+	}
 	for range 3 {
 		began := time.Now()
 		c.eventually("systemctl is-active "+unit, "active")

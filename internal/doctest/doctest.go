@@ -5,6 +5,7 @@
 //
 //	<!-- test: host -->           on a machine with systemd, Debian's PostgreSQL and our programs
 //	<!-- test: compose -->        beside docker-compose.yml, with everything up
+//	<!-- test: packages -->       on a machine that systemd booted, with our package; make test-packages says in which order
 //	<!-- test: host setup -->     before each later block of this place in this guide: variables, functions
 //	<!-- test: not run: WHY -->   nowhere, for a reason
 //
@@ -23,15 +24,16 @@ import (
 func Guides() []string {
 	return []string{
 		"docs/LAUNCH_GUIDE.md", "docs/PRODUCTION_DATABASE_RELIABILITY.md", "docs/faq.md", "docs/security.md", "docs/comparison.md",
-		"docs/emergency.md",
+		"docs/emergency.md", "docs/install.md",
 	}
 }
 
 // Places where blocks are run.
 const (
-	Host    = "host"
-	Compose = "compose"
-	NotRun  = "not run"
+	Host     = "host"
+	Compose  = "compose"
+	Packages = "packages"
+	NotRun   = "not run"
 )
 
 // Block is a piece of a guide that a reader runs.
@@ -39,7 +41,7 @@ type Block struct {
 	File     string
 	Line     int    // of its first command
 	Language string // sh or sql
-	Place    string // Host, Compose or NotRun
+	Place    string // Host, Compose, Packages or NotRun
 	Reason   string // why it is not run
 	Script   string
 	// Setup is what the setup blocks before it say, for the same place.
@@ -54,7 +56,7 @@ func (b Block) Name() string {
 }
 
 var (
-	directive = regexp.MustCompile(`^<!-- test: (?:(host|compose)( setup)?|not run: (\S.*?)) -->$`)
+	directive = regexp.MustCompile(`^<!-- test: (?:(host|compose|packages)( setup)?|not run: (\S.*?)) -->$`)
 	fence     = regexp.MustCompile("^(```+)(\\w*)$")
 )
 
@@ -85,7 +87,7 @@ func parse(path, text string, setup map[string]string, must func(language string
 				return nil, fmt.Errorf("%s:%d: the directive before this one has no block", path, i+1)
 			}
 			if said = directive.FindStringSubmatch(line); said == nil {
-				return nil, fmt.Errorf("%s:%d: %q is no directive. HINT: Write <!-- test: host -->, host setup, compose, compose setup, or not run: WHY", path, i+1, line)
+				return nil, fmt.Errorf("%s:%d: %q is no directive. HINT: Write <!-- test: host -->, compose or packages, the same with setup, or not run: WHY", path, i+1, line)
 			}
 			answers = false
 			continue
@@ -161,6 +163,11 @@ func (b Block) Missing(output string) string {
 		}
 	}
 	return ""
+}
+
+// ForVersion is a script for another version of PostgreSQL than the one that the guides show.
+func ForVersion(script, version string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(script, "postgresql/15/", "postgresql/"+version+"/"), "15-main", version+"-main")
 }
 
 func squeeze(s string) string { return strings.Join(strings.Fields(s), "") }

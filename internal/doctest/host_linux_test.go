@@ -179,8 +179,7 @@ func (h *host) heard(path, alert string) error {
 func (h *host) run(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(strings.ReplaceAll(script,
-		"postgresql/15/", "postgresql/"+h.version+"/"), "15-main", h.version+"-main"))
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", ForVersion(script, h.version))
 	cmd.Dir, cmd.Env = "/root", h.environ
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -277,7 +276,7 @@ func (h *host) blocks(t *testing.T, blocks []Block, functions string) {
 		case NotRun:
 			t.Logf("%s is not run: %s", b.Name(), b.Reason)
 			continue
-		case Compose:
+		case Compose, Packages:
 			continue
 		}
 		script := b.Setup + functions + b.Script

@@ -198,6 +198,18 @@ small_debian() {
   rm -rf "$tmp"
 }
 
+# core_dumps fetches a package that tests install in a container only: on a machine it takes over all core dumps.
+core_dumps() {
+  local deb="$cache/bin/systemd-coredump.deb" tmp
+  [ -f "$deb" ] || ! command -v apt-get >/dev/null && return 0
+  mkdir -p "$cache/bin"
+  tmp=$(mktemp -d "$cache/.tmp-XXXXXX")
+  (cd "$tmp" && { quietly apt-get -q download systemd-coredump || { quietly sudo_ apt-get -q update && quietly apt-get -q download systemd-coredump; }; }) ||
+    die "apt-get has no systemd-coredump"
+  install -m 755 "$tmp"/*.deb "$deb"
+  rm -rf "$tmp"
+}
+
 stop_engine() { # stop_engine PID DIRECTORY
   kill "$1" 2>/dev/null || true
   wait "$1" 2>/dev/null || true
@@ -275,9 +287,10 @@ for what in "$@"; do
       compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || compgen -G '/usr/lib*/faketime/libfaketime.so.1' >/dev/null ||
         packages libfaketime libfaketime libfaketime libfaketime || die "libfaketime is not installed." ;;
     systemd)
-      { command -v systemd-nspawn && command -v systemd-analyze && command -v curl; } >/dev/null ||
-        packages 'systemd systemd-container curl' 'systemd-container curl' ||
-        die "systemd-nspawn is not installed. Install the package systemd-container." ;;
+      { command -v systemd-nspawn && command -v systemd-analyze && command -v curl && command -v rpm; } >/dev/null ||
+        packages 'systemd systemd-container curl rpm' 'systemd-container curl rpm' ||
+        die "systemd-nspawn is not installed. Install the package systemd-container."
+      core_dumps ;;
     docs) { command -v curl && command -v jq; } >/dev/null || packages 'curl jq' 'curl jq' 'curl jq' 'curl jq' || die "curl or jq is not installed." ;;
     docker) engine_that_runs ;;
     compose) compose_tool; small_debian ;;

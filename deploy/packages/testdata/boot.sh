@@ -15,7 +15,7 @@ rm -rf "$root"/etc/systemd/system/timers.target.wants "$root"/usr/lib/systemd/sy
 # Memory needs no fsync.
 echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/pg-reliability-test"
 mkdir -p "$root/opt/packages"
-cp "$packages"/*.deb "$root/opt/packages/"
+cp "$packages"/*.deb "$packages"/*.rpm "$root/opt/packages/"
 
 set -- systemd-nspawn --quiet --keep-unit --register=no --machine="$name" --directory="$root" --private-network \
   --link-journal=no --resolv-conf=off --timezone=off --console=pipe --boot systemd.unit=basic.target
