@@ -74,9 +74,9 @@ func screen(c *container) {
 	log := "/var/log/postgresql/postgresql-" + c.version() + "-main.log"
 	pid := func() string { return c.run("systemctl show --value --property=MainPID " + unit) }
 	c.run("systemctl restart " + unit)
-	c.follow("install.md", "backup.token", "")
+	c.follow("install.md", "backup.token\n", "")
 	c.eventually("curl -sS http://localhost:9188/metrics", "\npg_reliability_backup_catalog_up 1\n")
-	c.run("test ! -e /tmp/none; stat --format='%U:%G %a' /etc/pg_reliability/backup.token | grep -x 'root:pg_reliability 640'")
+	c.mustPrint("root:pg_reliability 640", "stat --format='%U:%G %a' /etc/pg_reliability/backup.token")
 	c.mustPrint("", inside("pg_reliability_exporter", "cat /etc/pg_reliability/backup.token"))
 
 	s := c.sit(c.block("install.md", "--backup.token-file").Script)
@@ -90,7 +90,9 @@ func screen(c *container) {
 	s.types("/")
 	s.types("d", "i", "v", "i", "s", "i", "o", "n", "Enter")
 	s.sees(`1 lines match "division"`, "> ")
-	s.types("Escape", "l")
+	s.types("Escape") // drops the search
+	s.sees("follows, log of")
+	s.types("l")
 	s.sees("Available")
 
 	before := pid()
