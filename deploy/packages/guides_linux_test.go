@@ -52,12 +52,12 @@ func (g *guides) complete(t *testing.T) {
 	t.Logf("%d blocks of documents were run", len(g.blocks))
 }
 
-// block is the one of a document that begins with, or has a line that begins with, a piece.
+// block is the one of a document that has a piece; a line end in the piece is one of the block, too.
 func (c *container) block(document, piece string) doctest.Block {
 	c.t.Helper()
 	var found []doctest.Block
 	for _, b := range c.guides.blocks {
-		if filepath.Base(b.File) == document && strings.Contains("\n"+b.Script, piece) {
+		if filepath.Base(b.File) == document && strings.Contains("\n"+b.Script+"\n", piece) {
 			found = append(found, b)
 		}
 	}
