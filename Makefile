@@ -164,7 +164,7 @@ packages: man ## Make a deb and an rpm in bin/packages (PACKAGE_ARCH=arm64 for a
 test-packages: ## Install deb and rpm in a container with systemd, follow the guides there, upgrade, remove and purge; as root
 	@$(install) server systemd tmux s3
 	@$(MAKE) packages VERSION=0.0.1 && $(MAKE) packages VERSION=0.0.2
-	PG_RELIABILITY_PACKAGES=$(CURDIR)/bin/packages $(GO) test ./deploy/packages -count=1 -timeout 9m $(TESTFLAGS)
+	PG_RELIABILITY_PACKAGES=$(CURDIR)/bin/packages $(GO) test ./deploy/packages -count=1 -timeout 15m $(TESTFLAGS)
 
 .PHONY: docs
 docs: ## Write docs/metrics.md anew from the code

@@ -101,7 +101,7 @@ func rpm(c *container) {
 
 // fromSources builds with this machine's Go, from a clone of this very commit, and without a network.
 func fromSources(c *container) {
-	c.run("dpkg --purge pg-reliability; rm -r /etc/pg_reliability")
+	c.run("dpkg --purge pg-reliability; rm -r /etc/pg_reliability /var/lib/pg_reliability_*")
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		c.t.Fatal(err)
@@ -117,9 +117,9 @@ func fromSources(c *container) {
 		git config --global url.file://%s.insteadOf https://github.com/pg-reliability/pg_reliability_exporter
 		cd /root`, v[0], v[1], v[2], root))
 	c.follow("install.md", "install -m 644 deploy/systemd/*.service", "cd /root/pg_reliability_exporter")
-	c.run("systemctl start pg_reliability_exporter")
-	c.eventually(metrics, "\npg_up ", "pg_reliability_exporter_build_info")
 	c.mustPrint("root:pg_reliability 750\nroot:pg_reliability 640\npg_reliability:pg_reliability 700",
 		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/backup.env /var/lib/pg_reliability_backup")
-	c.run("pg_reliability_monitor --version && pg_reliability_backup --version && ls bin/*.deb 2>/dev/null || ls /root/pg_reliability_exporter/bin/packages/*.rpm")
+	c.follow("install.md", "monitoring_role.sql", "") // "then as above"
+	c.eventually(metrics, "\npg_up 1\n", "\npg_reliability_backup_catalog_up 1\n")
+	c.run("pg_reliability_monitor --once --systemd.unit=" + c.unit() + " && ls /root/pg_reliability_exporter/bin/packages/*.deb /root/pg_reliability_exporter/bin/packages/*.rpm")
 }
