@@ -123,3 +123,15 @@ func fromSources(c *container) {
 	c.eventually(metrics, "\npg_up 1\n", "\npg_reliability_backup_catalog_up 1\n")
 	c.run("pg_reliability_monitor --once --systemd.unit=" + c.unit() + " && ls /root/pg_reliability_exporter/bin/packages/*.deb /root/pg_reliability_exporter/bin/packages/*.rpm")
 }
+
+// moved gives the machine a second disk.
+func moved(c *container) {
+	c.run("mkdir /backups; echo 'none /backups tmpfs defaults 0 0' >>/etc/fstab; systemctl daemon-reload; systemctl start backups.mount")
+	c.follow("install.md", "backup-disk.conf", "")
+	c.eventually(strings.Replace(list, "/var/lib/pg_reliability_backup", "/backups", 1), "  verified ")
+	c.eventually(metrics, "\npg_reliability_backup_catalog_up 1\n", "pg_reliability_backup_last_verified_timestamp_seconds")
+	// Without the disk the job is stopped, not left to fill the mount point.
+	c.run("systemctl stop backups.mount")
+	c.eventually("systemctl is-active pg_reliability_backup || true", "inactive")
+	c.mustPrint("", "ls -A /backups")
+}

@@ -61,6 +61,7 @@ func TestPackageLivesOnAMachineWithSystemd(t *testing.T) {
 		{"the host is lost: a new one restores the off-site copy", lost},
 		{"nothing of it stays in the server", forgotten},
 		{"from the sources, without a package", fromSources},
+		{"backups go to a disk of their own", moved},
 		{"every block for this machine was run", func(c *container) { c.guides.complete(c.t) }},
 	} {
 		began := time.Now()

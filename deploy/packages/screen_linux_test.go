@@ -74,7 +74,7 @@ func screen(c *container) {
 	log := "/var/log/postgresql/postgresql-" + c.version() + "-main.log"
 	pid := func() string { return c.run("systemctl show --value --property=MainPID " + unit) }
 	c.run("systemctl restart " + unit)
-	c.follow("install.md", "backup.token\n", "")
+	c.follow("install.md", "PG_RELIABILITY_BACKUP_WEB_BACKUP_TOKEN_FILE", "")
 	c.eventually("curl -sS http://localhost:9188/metrics", "\npg_reliability_backup_catalog_up 1\n")
 	c.mustPrint("root:pg_reliability 640", "stat --format='%U:%G %a' /etc/pg_reliability/backup.token")
 	c.mustPrint("", inside("pg_reliability_exporter", "cat /etc/pg_reliability/backup.token"))

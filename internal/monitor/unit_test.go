@@ -1,6 +1,8 @@
 package monitor
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -28,6 +30,29 @@ func TestDebiansUnitsNameTheirLog(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: %q, want %q", unit, got, want)
+		}
+	}
+}
+
+// Whatever is to be said about the log and the unit, the screen has as many lines as the terminal.
+func TestLongErrorsFitIntoSmallTerminals(t *testing.T) {
+	long := errors.New(strings.Repeat("systemctl: exit status 1: System has not been booted. ", 10))
+	exporter, err := NewExporterClient(HTTPOptions{URL: "http://localhost:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(t.Context(), Options{Sources: Sources{Unit: &Unit{"x"}, Log: journal{&Unit{"x"}}, Status: exporter}})
+	s.unitAnswered(unitMsg{err: long})
+	s.log.add([]string{"one line", "another line"})
+	s.log.ended(long)
+	s.asksRestart = true
+	s.sources.Server = Command(long.Error())
+	for s.height = 1; s.height < 30; s.height++ {
+		for _, v := range []view{overview, logs} {
+			s.view = v
+			if got := strings.Count(s.draw(), "\n") + 1; got != s.height && s.height >= minHeight {
+				t.Errorf("%d lines on %d", got, s.height)
+			}
 		}
 	}
 }

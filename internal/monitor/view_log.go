@@ -21,7 +21,7 @@ func (s *Screen) logEnd(room int) []string {
 	if s.log.err != nil {
 		lines = append(lines, s.wrapped(warning, s.log.err.Error())...)
 	}
-	for _, line := range s.log.last(room - len(lines)) {
+	for _, line := range s.log.last(max(0, room-len(lines))) {
 		lines = append(lines, s.style.paint(lineTone(line), brief(line)))
 	}
 	return lines
@@ -62,7 +62,7 @@ func (s *Screen) drawLog(room int) []string {
 	if s.log.err != nil {
 		failed = s.wrapped(warning, s.log.err.Error())
 	}
-	rows, last := s.log.window(room-1-len(failed), s.logRows)
+	rows, last := s.log.window(max(0, room-1-len(failed)), s.logRows)
 	where := "following"
 	if s.log.up > 0 {
 		where = fmt.Sprintf("line %d of %d, [F] follows", last+1, len(s.log.lines))

@@ -39,13 +39,14 @@ func (s *Screen) unitLines() []string {
 	if s.unit.err != nil {
 		return s.wrapped(warning, fmt.Sprintf("%s: %v", name, s.unit.err))
 	}
-	text := fmt.Sprintf("%s (%s)", st.Active, st.Sub)
-	if !st.Since.IsZero() {
-		text += " for " + span(s.now().Sub(st.Since))
-	}
+	parts := []string{fmt.Sprintf("%s (%s)", st.Active, st.Sub)}
 	if st.Restarts != nil {
-		text += fmt.Sprintf(", restart count %d", *st.Restarts)
+		parts = append(parts, fmt.Sprintf("restart count %d", *st.Restarts))
 	}
+	if !st.Since.IsZero() {
+		parts = append(parts, "for "+span(s.now().Sub(st.Since)))
+	}
+	text := strings.Join(parts, ", ")
 	switch {
 	case st.Load == "not-found":
 		return s.wrapped(critical, name+": there is no such unit. HINT: systemctl list-units --all 'postgresql*' lists what there is")
@@ -58,5 +59,6 @@ func (s *Screen) unitLines() []string {
 	case st.Active != "active":
 		return s.wrapped(critical, name+": "+text)
 	}
-	return []string{s.style.named("Unit", strings.TrimPrefix(name, "unit ")+": "+text)}
+	parts[0] = strings.TrimPrefix(name, "unit ") + ": " + parts[0]
+	return []string{s.named("Unit", ", ", parts...)}
 }
