@@ -19,7 +19,7 @@ import (
 func TestPgBackRestFromTheCommandLine(t *testing.T) {
 	b := newBench(t)
 	conf := filepath.Join(b.pg.Dir, "pgbackrest.conf")
-	text := fmt.Sprintf("[global]\nrepo1-path=%[1]s/repo\nrepo1-bundle=y\ncompress-type=lz4\nlog-path=%[1]s\nlock-path=%[1]s/lock\nstart-fast=y\n"+
+	text := fmt.Sprintf("[global]\nrepo1-path=%[1]s/repo\nrepo1-bundle=y\ncompress-type=lz4\nlog-path=%[1]s\nlock-path=%[1]s/lock\nspool-path=%[1]s/spool\nstart-fast=y\n"+
 		"[main]\npg1-path=%[2]s\npg1-port=%[3]d\npg1-socket-path=%[1]s\npg1-user=postgres\n", b.pg.Dir, b.pg.DataDir(), b.pg.Port)
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil { //nolint:gosec // the server's user reads it
 		t.Fatal(err)
