@@ -83,7 +83,7 @@ secrets: ## Make the passwords that docker-compose.yml needs, in secrets/; keeps
 .PHONY: test-compose
 test-compose: ## Run docker-compose.yml in a Docker engine of its own and break it; as root; writes docs/recovery.md
 	@$(install) docker compose
-	PG_RELIABILITY_COMPOSE=1 $(GO) test ./deploy/compose -count=1 -timeout 15m -v $(TESTFLAGS)
+	PG_RELIABILITY_COMPOSE=1 $(GO) test ./deploy/compose -count=1 -timeout 25m -v $(TESTFLAGS)
 
 .PHONY: test-docs
 test-docs: ## Run every command of the guides, on a host and beside docker-compose.yml; as root, on Debian or Ubuntu
