@@ -120,7 +120,7 @@ func settings(t *testing.T, s *stack) {
 
 	s.dotenv = ""
 	s.mustCompose("up", "--detach")
-	pgtest.Eventually(t, 3*time.Minute, func() error { return s.shows(map[string]float64{up: 1}) })
+	pgtest.Eventually(t, 3*time.Minute, s.unhealthy)
 	if err := s.answer(onLoopbackAlone); err != nil {
 		t.Error(err)
 	}
