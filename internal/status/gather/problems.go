@@ -59,7 +59,7 @@ func problems(s *status.Status, t Thresholds) []status.Problem {
 	f.replication(s.Replication, t)
 	f.backups(s.Backups, t, s.GeneratedAt)
 	if c := s.Container; c != nil {
-		f.warning(c.OOMKilled, "PostgresContainerOOMKilled", "the kernel killed a process of container %s for want of memory", c.Name)
+		f.warning(c.OOMKilled, "PostgresContainerOOMKilled", "out of memory: the kernel killed a process of container %s", c.Name)
 	}
 	f.warning(s.Availability.Budget.LeftSeconds < 0, "PostgresErrorBudgetBurn", "the error budget of 30 days is spent")
 	for _, c := range s.Collectors.Failing {
