@@ -4,11 +4,13 @@ package compose_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,10 +28,8 @@ func TestGuides(t *testing.T) {
 		t.Skipf("the guides' commands are run in a Docker engine of the test's own when %s=1", guidesSwitch)
 	}
 	s := newStack(newEngine(t))
+	s.clone()
 	s.makeImages()
-	s.mustCompose("build")
-	s.mustCompose("--profile", "replica", "up", "--detach")
-	pgtest.Eventually(t, 5*time.Minute, s.unhealthy)
 	path := s.dockerAsDocumented()
 	var pages [][]doctest.Block
 	for _, guide := range doctest.Guides() {
@@ -46,6 +46,8 @@ func TestGuides(t *testing.T) {
 	for _, book := range books {
 		pages = append(pages, book.Blocks)
 	}
+	// The launch guide is first, and its first block is the first `up`.
+	slices.SortStableFunc(pages, func(a, b []doctest.Block) int { return cmp.Compare(starts(b), starts(a)) })
 	for _, blocks := range pages {
 		for _, b := range blocks {
 			if b.Place != doctest.Compose {
@@ -67,24 +69,53 @@ func TestGuides(t *testing.T) {
 			if !ok {
 				s.explain()
 			}
+			if ok && strings.Contains(b.Script, firstUp) { // some runbooks look at a standby
+				if out, err := s.shell(path, "docker compose --profile replica up --detach"); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
 		}
 	}
 }
 
-// dockerAsDocumented makes a `docker` whose `compose` is this test's project: as in the guides without flags, and its
-// volumes and containers with the documented names. Beside it is our screen, as a package installs it.
+const (
+	firstUp    = "make secrets\n"
+	documented = "pg-reliability" // the project's name in docker-compose.yml
+)
+
+// starts is 1 for a page that begins with nothing, else 0.
+func starts(page []doctest.Block) int {
+	for _, b := range page {
+		if b.Place == doctest.Compose && strings.Contains(b.Script, firstUp) {
+			return 1
+		}
+	}
+	return 0
+}
+
+// clone gives the project a directory as a reader has it: what the repository holds, without secrets, without .env.
+func (s *stack) clone() {
+	s.t.Helper()
+	to := filepath.Join(s.dir, "repository")
+	if out, err := output(exec.Command("bash", "-euo", "pipefail", "-c", `mkdir "$1" && cd "$0" && git ls-files -z | tar --create --null --files-from=- | tar --extract --directory="$1"`, s.root, to)); err != nil {
+		s.t.Fatalf("copy the repository: %v: %s", err, out)
+	}
+	s.root, s.project, s.secrets = to, documented, filepath.Join(to, "secrets")
+	s.settings = []string{"DOCKER_SOCKET=" + s.socket()} // of an engine elsewhere
+}
+
+// dockerAsDocumented makes a `docker` that has our Compose, and beside it our screen, as a package installs it.
 func (s *stack) dockerAsDocumented() string {
 	s.t.Helper()
 	dir := filepath.Join(s.dir, "bin")
 	script := fmt.Sprintf(`#!/usr/bin/env bash
 set -euo pipefail
-arguments=("${@//pg-reliability_/%[1]s_}")
-arguments=("${arguments[@]//pg-reliability-/%[1]s-}")
 if [ "$1" = compose ]; then
-  exec %[2]s --project-name %[1]s --env-file /dev/null --progress plain "${arguments[@]:1}"
+  shift
+  exec %s --progress plain "$@"
 fi
-exec %[3]s "${arguments[@]}"
-`, s.project, s.tool, s.docker)
+exec %s "$@"
+`, s.tool, s.docker)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		s.t.Fatal(err)
 	}
@@ -104,6 +135,9 @@ func (s *stack) shell(path, script string) (string, error) {
 	cmd := exec.CommandContext(ctx, "nsenter", "--net=/run/netns/"+s.namespace, "bash", "-euo", "pipefail", "-c", script)
 	cmd.Dir = s.root
 	cmd.Env = append(append(s.environ(), s.settings...), "PATH="+path+":"+os.Getenv("PATH"))
+	if s.project != documented { // and with nobody's .env
+		cmd.Env = append(cmd.Env, "COMPOSE_PROJECT_NAME="+s.project, "COMPOSE_DISABLE_ENV_FILE=true")
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
