@@ -35,38 +35,6 @@ type Collector struct {
 	listed atomic.Pointer[Listing]
 }
 
-// Listing is what the newest collection found in the repository.
-type Listing struct {
-	// Newest are at most recentBackups of whatever state, newest first.
-	Newest []catalog.Backup
-	// Good is the newest good one, nil without one.
-	Good *catalog.Backup
-	// RecoveryPoint is the newest moment whose state can be recovered, zero while there is none.
-	RecoveryPoint time.Time
-}
-
-// recentBackups are listed one by one.
-const recentBackups = 5
-
-// Listing is what the newest collection found, nil before the first and while the repository can't be read. It reads
-// nothing.
-func (c *Collector) Listing() *Listing { return c.listed.Load() }
-
-func listing(all []catalog.Backup, s catalog.State) *Listing {
-	l := &Listing{RecoveryPoint: recoveryPoint(all, s)}
-	for i := range all {
-		b := all[i]
-		b.Manifest.Files, b.Manifest.Databases = nil, nil // may be large
-		if i < recentBackups {
-			l.Newest = append(l.Newest, b)
-		}
-		if l.Good == nil && b.Health.Good() {
-			l.Good = &b
-		}
-	}
-	return l
-}
-
 // New makes a collector for the repository in a directory, which may be missing for now.
 func New(dir string, now func() time.Time) *Collector {
 	return &Collector{dir: dir, now: now, descs: makeDescs()}
@@ -176,26 +144,22 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	repo, all, state, err := c.read()
 	e := emitter{ch: ch, now: c.now()}
 	if err != nil {
+		reason := errorReason(err)
 		e.gauge(d.up, 0)
-		e.gauge(d.catalogError, 1, errorReason(err))
+		e.gauge(d.catalogError, 1, reason)
 		c.unread(e, d)
-		c.listed.Store(nil)
+		c.listed.Store(&Listing{Error: reason})
 		return
 	}
-	c.listed.Store(listing(all, state))
-	e.gauge(d.up, 1)
 	for _, f := range c.pending {
 		state = state.TurnedAway(f)
 	}
+	l := listing(repo, all, state)
+	c.listed.Store(l)
+	e.gauge(d.up, 1)
 	e.state(d, state)
+	e.listing(d, l)
 	e.backups(d, repo, all)
-	e.recovery(d, all, state)
-	if busy, known := repo.Busy(); state.Running != nil && (busy || !known) {
-		e.time(d.runningSince, state.Running.Since)
-	}
-	if free, err := catalog.FreeBytes(repo.Dir()); err == nil {
-		e.gauge(d.repositoryFree, float64(free))
-	}
 }
 
 // read reads the repository. A run that was killed is counted as what it is, though nobody has
@@ -334,24 +298,55 @@ func (e emitter) counts(d *prometheus.Desc, counts []catalog.Count) {
 	}
 }
 
-// backups sends what the list holds; it is newest first.
+// listing sends what the status shows, too.
+func (e emitter) listing(d descs, l *Listing) {
+	for h, n := range l.Count {
+		// Untyped, because the rules for names leave _count to histograms.
+		e.ch <- prometheus.MustNewConstMetric(d.count, prometheus.UntypedValue, float64(n), string(h))
+	}
+	e.gauge(d.repositorySize, float64(l.Bytes))
+	if l.FreeBytes != nil {
+		e.gauge(d.repositoryFree, float64(*l.FreeBytes))
+	}
+	e.time(d.runningSince, l.RunningSince)
+	e.age(d.rpo, l.RecoveryPoint)
+	if v := l.Verification; v != nil {
+		e.time(d.lastVerified, v.At)
+		e.age(d.verifiedAge, v.At)
+		if v.RestoreSeconds > 0 {
+			e.gauge(d.restoreDuration, v.RestoreSeconds)
+			e.gauge(d.rto, v.RestoreSeconds)
+		}
+	}
+	if b := l.Good; b != nil {
+		e.time(d.lastSuccess, b.Manifest.Finished)
+		e.age(d.age, b.Manifest.Finished)
+		e.gauge(d.lastDuration, b.Manifest.Duration().Seconds())
+	}
+	e.age(d.offsiteAge, l.OffsiteFinished)
+	if l.OffsiteFailing != nil {
+		failing := 0.0
+		if *l.OffsiteFailing {
+			failing = 1
+		}
+		e.gauge(d.offsiteLastFailure, failing)
+	}
+}
+
+// backups sends what else the list holds; it is newest first.
 func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup) {
-	var size int64
-	count, bytes := map[catalog.Health]int{}, map[catalog.Health]int64{}
+	bytes := map[catalog.Health]int64{}
 	for _, h := range catalog.Healths() {
-		count[h] = 0
+		bytes[h] = 0
 	}
 	var newest, good, previous *catalog.Backup
 	copies := 0
 	for i := range all {
 		b := &all[i]
-		count[b.Health]++
 		bytes[b.Health] += b.Manifest.OwnBytes()
-		size += b.Manifest.OwnBytes()
 		if o := b.Status.Offsite; o != nil && o.Completed != nil {
 			if copies++; copies == 1 {
 				e.time(d.offsiteLast, *o.Completed)
-				e.age(d.offsiteAge, b.Manifest.Finished)
 			}
 		}
 		if b.Health == catalog.Damaged {
@@ -366,12 +361,9 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 			good = b
 		}
 	}
-	for h, n := range count {
-		// Untyped, because the rules for names leave _count to histograms.
-		e.ch <- prometheus.MustNewConstMetric(d.count, prometheus.UntypedValue, float64(n), string(h))
-		e.gauge(d.bytes, float64(bytes[h]), string(h))
+	for h, n := range bytes {
+		e.gauge(d.bytes, float64(n), string(h))
 	}
-	e.gauge(d.repositorySize, float64(size))
 	if newest != nil {
 		m := newest.Manifest
 		e.gauge(d.lastSize, float64(m.Bytes))
@@ -383,54 +375,7 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 	if previous != nil {
 		e.gauge(d.previousSize, float64(previous.Manifest.Bytes))
 	}
-	if good == nil {
-		return
-	}
-	e.time(d.lastSuccess, good.Manifest.Finished)
-	e.age(d.age, good.Manifest.Finished)
-	e.gauge(d.lastDuration, good.Manifest.Duration().Seconds())
-	if o := good.Status.Offsite; o != nil {
+	if good != nil && good.Status.Offsite != nil {
 		e.gauge(d.offsiteCopies, float64(copies))
-		failing := 0.0
-		if o.Error != "" {
-			failing = 1
-		}
-		e.gauge(d.offsiteLastFailure, failing)
-	}
-}
-
-// recoveryPoint is the newest good backup's, or as far as archived WAL leads from it. The list is newest first; a later
-// one in it is older, whatever its clock said.
-func recoveryPoint(all []catalog.Backup, s catalog.State) time.Time {
-	for i := range all {
-		b := &all[i]
-		if !b.Health.Good() {
-			continue
-		}
-		if s.WAL != nil && s.WAL.Engine == b.Manifest.Engine && s.WAL.ArchivedTo.After(b.Manifest.RecoveryPoint) {
-			return s.WAL.ArchivedTo
-		}
-		return b.Manifest.RecoveryPoint
-	}
-	return time.Time{}
-}
-
-// recovery sends how much would be lost, and how long it would take.
-func (e emitter) recovery(d descs, all []catalog.Backup, s catalog.State) {
-	var verified time.Time
-	var v *catalog.Verification
-	for i := range all {
-		if b := &all[i]; b.Health == catalog.Verified && v == nil {
-			v, verified = b.Status.Verified, b.VerifiedAt()
-		}
-	}
-	e.age(d.rpo, recoveryPoint(all, s))
-	if v != nil {
-		e.time(d.lastVerified, verified)
-		e.age(d.verifiedAge, verified)
-		if v.RestoreSeconds > 0 {
-			e.gauge(d.restoreDuration, v.RestoreSeconds)
-			e.gauge(d.rto, v.RestoreSeconds)
-		}
 	}
 }

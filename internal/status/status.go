@@ -27,8 +27,8 @@ const (
 type Status struct {
 	SchemaVersion int       `json:"schema_version"`
 	GeneratedAt   time.Time `json:"generated_at"`
-	// MeasuredAt is when connections, replication, volumes, the container, backups and collectors were asked last; the rest
-	// is as new as GeneratedAt. Left out before the first time.
+	// MeasuredAt is when connections, replication, volumes, the container and collectors were asked last; the rest is as new
+	// as GeneratedAt, but for backups. Left out before the first time.
 	MeasuredAt *time.Time `json:"measured_at,omitempty"`
 	Exporter   Exporter   `json:"exporter"`
 	// Target names the server without a secret: host:port/database.
@@ -50,7 +50,8 @@ type Status struct {
 	Volumes []Volume `json:"volumes"`
 	// Container is left out without --container.name, and before the container engine's first answer.
 	Container *Container `json:"container,omitempty"`
-	// Backups are left out without --backup.catalog, and before the repository was first read.
+	// Backups are as the newest reading of the repository found them, one every 15 seconds. They are left out without
+	// --backup.catalog, before the repository was first read, and when it has not answered for long.
 	Backups    *Backups   `json:"backups,omitempty"`
 	Collectors Collectors `json:"collectors"`
 	Links      Links      `json:"links"`

@@ -7,48 +7,66 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
-// backups are nil without a repository and before it was read once.
+// backups are nil without a repository, before it was read once, and while nobody answers for it any more. All they say is
+// of one reading: the metrics on the page may be of the one before.
 func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
-	const prefix = "pg_reliability_backup_"
-	readable := p.yes(prefix + "catalog_up")
-	if g.o.Backups == nil || readable == nil {
+	if g.o.Backups == nil || p.yes("pg_reliability_backup_catalog_up") == nil {
 		return nil
 	}
-	b := &status.Backups{Readable: *readable, Recent: []status.Backup{}}
-	listing := g.o.Backups()
-	if !b.Readable || listing == nil {
-		b.Readable, b.CatalogError = false, p.word(prefix+"catalog_error_info", "reason")
+	l := g.o.Backups()
+	if l == nil {
+		return nil
+	}
+	b := &status.Backups{Readable: l.Error == "", CatalogError: l.Error, Recent: []status.Backup{}}
+	if !b.Readable {
 		return b
 	}
-	if listing.Good != nil {
-		newest := entry(*listing.Good)
-		b.Newest = &newest
-		if age := now.Sub(newest.FinishedAt); age >= 0 {
-			b.NewestAgeSeconds = seconds(age)
-		}
+	if l.Good != nil {
+		newest := entry(*l.Good)
+		b.Newest, b.NewestAgeSeconds = &newest, ageOf(now, newest.FinishedAt)
 	}
-	for _, each := range listing.Newest {
+	for _, each := range l.Newest {
 		b.Recent = append(b.Recent, entry(each))
 	}
-	b.LastVerifiedAt = p.time(prefix + "last_verified_timestamp_seconds")
-	b.RestoreSeconds = p.number(prefix + "restore_duration_seconds")
-	if age := now.Sub(listing.RecoveryPoint); !listing.RecoveryPoint.IsZero() && age >= 0 {
-		b.RecoveryPointAgeSeconds = seconds(age)
-	}
+	b.LastVerifiedAt, b.RestoreSeconds = verified(l.Verification)
+	b.RecoveryPointAgeSeconds = ageOf(now, l.RecoveryPoint)
 	b.GoodCount, b.BadCount = new(int64), new(int64)
-	p.each(prefix+"count", func(labels map[string]string, n float64) {
-		if catalog.Health(labels["state"]).Good() {
+	for h, n := range l.Count {
+		if h.Good() {
 			*b.GoodCount += int64(n)
 		} else {
 			*b.BadCount += int64(n)
 		}
-	})
-	b.RepositoryBytes, b.FreeBytes = p.count(prefix+"repository_size_bytes"), p.count(prefix+"repository_free_bytes")
-	b.RunningSince = p.time(prefix + "running_since_timestamp_seconds")
-	b.NextRunAt, b.IntervalSeconds = p.time(prefix+"next_run_timestamp_seconds"), p.number(prefix+"schedule_interval_seconds")
-	b.LastFailureAt, b.LastFailureReason = p.time(prefix+"last_failure_timestamp_seconds"), p.word(prefix+"last_failure_info", "reason")
-	b.OffsiteAgeSeconds, b.OffsiteFailing = p.number(prefix+"offsite_age_seconds"), p.yes(prefix+"offsite_failing")
+	}
+	b.RepositoryBytes, b.FreeBytes = &l.Bytes, l.FreeBytes
+	b.RunningSince = timeOf(l.RunningSince)
+	if s := l.Schedule; s != nil {
+		b.NextRunAt, b.IntervalSeconds = timeOf(s.Next), &s.IntervalSeconds
+	}
+	if f := l.LastFailure; f != nil {
+		b.LastFailureAt, b.LastFailureReason = timeOf(f.At), string(f.Reason)
+	}
+	b.OffsiteAgeSeconds, b.OffsiteFailing = ageOf(now, l.OffsiteFinished), l.OffsiteFailing
 	return b
+}
+
+// ageOf is nil for a time that is unknown or in the future.
+func ageOf(now, t time.Time) *float64 {
+	if t.IsZero() || t.After(now) {
+		return nil
+	}
+	return seconds(now.Sub(t))
+}
+
+// verified is when a verification passed, and what its restore took.
+func verified(v *catalog.Verification) (at *time.Time, restoreSeconds *float64) {
+	if v == nil {
+		return nil, nil
+	}
+	if v.RestoreSeconds > 0 {
+		restoreSeconds = &v.RestoreSeconds
+	}
+	return timeOf(v.At), restoreSeconds
 }
 
 // entry is one backup of the catalogue. Of a manifest that can't be read only the id's time is known.
@@ -58,11 +76,6 @@ func entry(b catalog.Backup) status.Backup {
 		size := b.Manifest.Bytes
 		out.SizeBytes, out.DurationSeconds = &size, seconds(b.Manifest.Duration())
 	}
-	if v := b.Status.Verified; v != nil {
-		out.VerifiedAt = timeOf(v.At)
-		if v.RestoreSeconds > 0 {
-			out.RestoreSeconds = &v.RestoreSeconds
-		}
-	}
+	out.VerifiedAt, out.RestoreSeconds = verified(b.Status.Verified)
 	return out
 }

@@ -56,7 +56,7 @@ type Options struct {
 	Volumes map[string]string
 	// Trends knows the volumes' trends; nil leaves them out.
 	Trends *Trends
-	// Backups lists what the newest reading of the repository found; nil without a repository.
+	// Backups is what the newest reading of the repository found; nil without a repository.
 	Backups func() *metrics.Listing
 	// Thresholds are what is a problem.
 	Thresholds Thresholds

@@ -4,15 +4,19 @@ import (
 	"context"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
@@ -138,7 +142,7 @@ func TestWhatIsUnknownIsLeftOut(t *testing.T) {
 		gaugeFamily("pg_reliability_backup_catalog_up", 1), // the repository vanished since
 	}}
 	g := newGatherer(e)
-	g.o.Backups = func() *metrics.Listing { return nil }
+	g.o.Backups = func() *metrics.Listing { return &metrics.Listing{Error: "missing"} }
 	s := g.Status(t.Context(), time.Now(), Judged{}, Windows{})
 	if s.Connections != nil || s.Server != nil || s.Container != nil || s.Availability.Hour.Ratio != nil {
 		t.Errorf("status = %+v, want nothing that is unknown", s)
@@ -154,6 +158,87 @@ func TestWhatIsUnknownIsLeftOut(t *testing.T) {
 	}
 	if s.Restarts[0].Count != nil || *s.Restarts[0].Observable {
 		t.Errorf("a restart that can't be told has a count: %+v", s.Restarts[0])
+	}
+}
+
+// catalogueOf is a repository with its reader, and what an engine shows of the reader's newest reading.
+func catalogueOf(t *testing.T) (*catalog.Repository, *metrics.Collector, func() []*dto.MetricFamily) {
+	t.Helper()
+	repo, err := catalog.Init(t.TempDir(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := metrics.New(repo.Dir(), time.Now)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(reader)
+	return repo, reader, func() []*dto.MetricFamily {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return families
+	}
+}
+
+// backUp enters a backup that was restored and compared.
+func backUp(t *testing.T, repo *catalog.Repository) {
+	t.Helper()
+	draft, err := repo.Begin(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft.Manifest.Engine, draft.Manifest.Set, draft.Manifest.RecoveryPoint = "pg_dump", "all", time.Now()
+	if err := os.WriteFile(filepath.Join(draft.Dir, "shop.dump"), []byte("content"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := draft.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := draft.Publish(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = repo.UpdateStatus(t.Context(), b.ID, func(s *catalog.Status) {
+		s.Verified = &catalog.Verification{At: time.Now(), Level: 3, Result: catalog.Passed, RestoreSeconds: 3}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The repository is read in the background, so that it may be read again between a collection and an answer.
+func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
+	repo, reader, read := catalogueOf(t)
+	e := &engineStub{names: []string{"backup"}, families: read()}
+	g := newGatherer(e)
+	g.o.Backups = reader.Listing
+	g.o.Thresholds = Thresholds{BackupAge: 3600, BackupVerifiedWarning: 3600, BackupVerifiedCritical: 7200, RestoreObjective: 60}
+	if b := g.Status(t.Context(), time.Now(), Judged{}, Windows{}).Backups; b == nil || !b.Readable || b.Newest != nil || *b.GoodCount != 0 {
+		t.Fatalf("backups of an empty repository = %+v", b)
+	}
+
+	backUp(t, repo)
+	read() // newer than what the engine gave
+	s := g.Status(t.Context(), time.Now(), Judged{}, Windows{})
+	b := s.Backups
+	if b.Newest == nil || b.Newest.State != "verified" || b.NewestAgeSeconds == nil || len(b.Recent) != 1 {
+		t.Fatalf("backups = %+v, want the new one", b)
+	}
+	if *b.GoodCount != 1 || *b.BadCount != 0 || b.LastVerifiedAt == nil || deref(b.RestoreSeconds) != 3 || deref(b.RepositoryBytes) != *b.Newest.SizeBytes {
+		t.Errorf("backups = %+v beside the newest %+v", b, b.Newest)
+	}
+	for _, p := range s.Problems {
+		if strings.HasPrefix(p.Alert, "PostgresBackup") {
+			t.Errorf("problem beside a fresh verified backup: %+v", p)
+		}
+	}
+
+	if err := os.RemoveAll(repo.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	read()
+	if b := g.Status(t.Context(), time.Now(), Judged{}, Windows{}).Backups; b.Readable || b.CatalogError != "missing" || b.GoodCount != nil {
+		t.Errorf("backups of a repository that vanished = %+v", b)
 	}
 }
 
