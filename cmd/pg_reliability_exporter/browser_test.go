@@ -178,6 +178,10 @@ func TestStatusPageInChromium(t *testing.T) {
 		if word := b.text("h1"); !strings.Contains(word, "Down") {
 			return fmt.Errorf("the heading says %q", word)
 		}
+		// Where a login fails before the next read does, PostgresLoginFailing is there for a moment.
+		if said := b.text(".problems"); !strings.Contains(said, "PostgresDown") {
+			return fmt.Errorf("the problems say %q", said)
+		}
 		return nil
 	})
 	if !evaluate[bool](b, `window.same === true && scrollY === 500 && document.activeElement === document.querySelector('footer a')`) {
@@ -186,8 +190,8 @@ func TestStatusPageInChromium(t *testing.T) {
 	if said := b.text("#announce"); !strings.Contains(said, "Down") {
 		t.Errorf("screen readers are told %q, want that it is down", said)
 	}
-	if title := ask(b, chromedp.Title()); !strings.HasPrefix(title, "Down") || !strings.Contains(b.text(".problems"), "PostgresDown") {
-		t.Errorf("title %q, problems %q", title, b.text(".problems"))
+	if title := ask(b, chromedp.Title()); !strings.HasPrefix(title, "Down") {
+		t.Errorf("title %q", title)
 	}
 	everyWay("down")
 

@@ -37,7 +37,7 @@ func (r *running) status(t *testing.T) status.Status {
 	if err != nil || code != http.StatusOK {
 		t.Fatalf("/api/status: %d, %v\n%s", code, err, body)
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 4*time.Second { // less than a collection of a server that hangs
 		t.Errorf("/api/status took %s", took)
 	}
 	var answer any
@@ -94,11 +94,19 @@ func strictSchema(t *testing.T) *jsonschema.Resolved {
 func (r *running) until(t *testing.T, check func(status.Status) error) status.Status {
 	t.Helper()
 	var s status.Status
-	pgtest.Eventually(t, 40*time.Second, func() error {
+	pgtest.Eventually(t, 90*time.Second, func() error {
 		s = r.status(t)
 		return check(s)
 	})
 	return s
+}
+
+// is tells whether a value is known and as wanted.
+func is[T comparable](p *T, want T) bool { return p != nil && *p == want }
+
+// measured tells whether all is known of a volume that is known at once.
+func measured(v status.Volume) bool {
+	return v.OK && v.SizeBytes != nil && v.UsedRatio != nil && v.ReadOnly != nil
 }
 
 func alertsOf(s status.Status) []string {
@@ -141,29 +149,33 @@ func TestStatusThroughAnOutageARestartAndABackup(t *testing.T) {
 	r := launch(t, pg.MonitorDSN(), args...)
 
 	s := r.until(t, func(s status.Status) error {
-		if s.State.Status != status.Up || s.Connections == nil || s.Backups == nil || len(s.Volumes) != 2 || !s.Volumes[0].OK {
+		switch {
+		case s.State.Status != status.Up || s.Server == nil || s.Server.StartedAt == nil || s.Backups == nil || s.Availability.Hour.P50Seconds == nil:
 			return fmt.Errorf("%+v", s)
+		case s.Connections == nil || s.Connections.ByState["idle"] == 0: // each of ours may be busy for a moment
+			return fmt.Errorf("connections = %+v", s.Connections)
+		case s.Replication == nil || s.Replication.ClientCount == nil:
+			return fmt.Errorf("replication = %+v", s.Replication)
+		case len(s.Volumes) != 2 || !measured(s.Volumes[0]):
+			return fmt.Errorf("volumes = %+v", s.Volumes)
+		case !slices.Contains(alertsOf(s), "PostgresBackupMissing") || !slices.Contains(alertsOf(s), "PostgresVolumeUnreadable"):
+			return fmt.Errorf("problems = %v, want a backup and a volume missed", alertsOf(s))
 		}
 		return nil
 	})
-	if s.Server == nil || s.Server.Role != "primary" || s.Server.VersionNumber/10000 != pg.Install.Major || s.Server.StartedAt == nil {
+	if s.Server.Role != "primary" || s.Server.VersionNumber/10000 != pg.Install.Major {
 		t.Errorf("server = %+v", s.Server)
 	}
-	if c := s.Connections; c.Max <= 0 || c.Used <= 0 || c.Free <= 0 || c.ByState["idle"] == 0 {
+	if c := s.Connections; c.Max <= 0 || c.Used <= 0 || c.Free <= 0 {
 		t.Errorf("connections = %+v", c)
 	}
-	if s.Replication == nil || s.Replication.ClientCount == nil || *s.Replication.ClientCount != 0 || s.Replication.LagSeconds != nil {
+	if *s.Replication.ClientCount != 0 || s.Replication.LagSeconds != nil {
 		t.Errorf("replication = %+v, want no clients, and no lag of a primary", s.Replication)
 	}
 	if v := s.Volumes[0]; *v.SizeBytes <= 0 || *v.UsedRatio <= 0 || *v.ReadOnly || v.TimeToFullSeconds != nil {
 		t.Errorf("volume = %+v, want its size and, so early, no forecast", v)
 	}
-	for _, want := range []string{"PostgresBackupMissing", "PostgresVolumeUnreadable"} {
-		if !slices.Contains(alertsOf(s), want) {
-			t.Errorf("problems = %v, want %s", alertsOf(s), want)
-		}
-	}
-	if s.Container != nil || s.Availability.Hour.P50Seconds == nil || s.Links.Grafana != "https://grafana.example/d/pgr" {
+	if s.Container != nil || s.Links.Grafana != "https://grafana.example/d/pgr" {
 		t.Errorf("status = %+v", s)
 	}
 
@@ -174,13 +186,17 @@ func TestStatusThroughAnOutageARestartAndABackup(t *testing.T) {
 		if s.State.Status != status.Down || s.State.Reason != "refused" || s.Connections != nil {
 			return fmt.Errorf("%+v, connections %+v", s.State, s.Connections)
 		}
+		// Where a login fails before the next read does, PostgresLoginFailing is first.
+		if len(s.Problems) == 0 || s.Problems[0].Alert != "PostgresDown" {
+			return fmt.Errorf("problems = %v", alertsOf(s))
+		}
 		return nil
 	})
 	if !strings.Contains(s.State.Cause, "connection refused") || s.State.Since == nil {
 		t.Errorf("state = %+v, want since when and the cause", s.State)
 	}
-	if p := s.Problems[0]; p.Alert != "PostgresDown" || p.Runbook != runbookURL+"PostgresDown.md" {
-		t.Errorf("the first problem is %+v, want PostgresDown with its runbook", p)
+	if p := s.Problems[0]; p.Runbook != runbookURL+"PostgresDown.md" {
+		t.Errorf("the first problem is %+v, want it with its runbook", p)
 	}
 	if o := s.Outages.Recent; len(o) != 1 || o[0].End != nil || o[0].Seconds <= 0 {
 		t.Errorf("outages = %+v, want the one in progress", o)
@@ -193,7 +209,8 @@ func TestStatusThroughAnOutageARestartAndABackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = r.until(t, func(s status.Status) error {
-		if s.State.Status != status.Up || len(s.Outages.Recent) != 1 || s.Outages.Recent[0].End == nil || *s.Restarts[0].Count != 1 {
+		ended := len(s.Outages.Recent) == 1 && s.Outages.Recent[0].End != nil
+		if s.State.Status != status.Up || !ended || len(s.Restarts) == 0 || !is(s.Restarts[0].Count, 1) {
 			return fmt.Errorf("%+v, outages %+v, restarts %+v", s.State, s.Outages, s.Restarts)
 		}
 		return nil
@@ -219,7 +236,7 @@ func TestStatusThroughAnOutageARestartAndABackup(t *testing.T) {
 		t.Errorf("problems = %v although there is a backup", alertsOf(s))
 	}
 	b := s.Backups
-	if n := b.Newest; n.State != "verified" || *n.SizeBytes <= 0 || n.RestoreSeconds == nil || *b.GoodCount != 1 || len(b.Recent) != 1 || b.NewestAgeSeconds == nil {
+	if n := b.Newest; n.State != "verified" || n.SizeBytes == nil || *n.SizeBytes <= 0 || n.RestoreSeconds == nil || !is(b.GoodCount, 1) || len(b.Recent) != 1 || b.NewestAgeSeconds == nil {
 		t.Errorf("backups = %+v, newest %+v", b, n)
 	}
 }
@@ -237,38 +254,49 @@ func TestStatusOfReplication(t *testing.T) {
 	}
 	of, to := launch(t, primary.MonitorDSN()), launch(t, standby.MonitorDSN())
 	s := of.until(t, func(s status.Status) error {
-		if s.Replication == nil || len(s.Replication.Clients) != 1 || s.Replication.Clients[0].State != "streaming" {
-			return fmt.Errorf("replication = %+v", s.Replication)
+		// Several collectors make this part, and one of them may be late.
+		r := s.Replication
+		switch {
+		case r == nil || !is(r.ClientCount, 1) || !is(r.SlotCount, 1) || len(r.Clients) != 1 || len(r.Slots) != 1:
+			return fmt.Errorf("replication = %+v", r)
+		case r.Clients[0].State != "streaming" || r.Clients[0].ReplayLagBytes == nil:
+			return fmt.Errorf("client = %+v", r.Clients[0])
+		case r.Slots[0].RetainedBytes == nil || r.Slots[0].WALStatus == "" || r.Slots[0].Invalidated == nil:
+			return fmt.Errorf("slot = %+v", r.Slots[0])
 		}
 		return nil
 	})
-	if c := s.Replication.Clients[0]; c.ApplicationName != "standby" || c.Address != "127.0.0.1" || c.ReplayLagBytes == nil {
+	if c := s.Replication.Clients[0]; c.ApplicationName != "standby" || c.Address != "127.0.0.1" {
 		t.Errorf("client = %+v", c)
 	}
-	if r := s.Replication; r.Streaming != nil || *r.ClientCount != 1 || *r.SlotCount != 1 {
-		t.Errorf("replication of the primary = %+v", r)
+	if s.Replication.Streaming != nil {
+		t.Errorf("replication of the primary = %+v, want no word of what a standby does", s.Replication)
 	}
-	if slot := s.Replication.Slots[0]; slot.Name != "forgotten" || slot.Type != "physical" || slot.Active || slot.RetainedBytes == nil || slot.WALStatus != "reserved" || *slot.Invalidated {
+	if slot := s.Replication.Slots[0]; slot.Name != "forgotten" || slot.Type != "physical" || slot.Active || slot.WALStatus != "reserved" || *slot.Invalidated {
 		t.Errorf("slot = %+v", slot)
 	}
 	s = to.until(t, func(s status.Status) error {
-		if s.Replication == nil || s.Replication.Streaming == nil || !*s.Replication.Streaming || s.Server.Role != "standby" {
-			return fmt.Errorf("replication = %+v", s.Replication)
+		if r := s.Replication; r == nil || !is(r.Streaming, true) || r.LagSeconds == nil {
+			return fmt.Errorf("replication = %+v", r)
+		}
+		if s.Server == nil || s.Server.Role != "standby" || s.Server.ReplayLagSeconds == nil {
+			return fmt.Errorf("server = %+v", s.Server)
 		}
 		return nil
 	})
-	if s.Replication.LagSeconds == nil || s.Server.ReplayLagSeconds == nil {
-		t.Errorf("the standby's lag is unknown: %+v", s.Replication)
-	}
-	if _, body, _ := to.get(t, "/"); !strings.Contains(body, "Receives WAL from its primary") {
-		t.Error("the standby's page does not say that it receives WAL")
-	}
+	pgtest.Eventually(t, 40*time.Second, func() error {
+		if _, body, err := to.get(t, "/"); !strings.Contains(body, "Receives WAL from its primary") {
+			return fmt.Errorf("the standby's page does not say that it receives WAL: %v", err)
+		}
+		return nil
+	})
 }
 
 func TestStatusAnswersAtOnceWhileTheServerIsFrozen(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.New(t, pgtest.Options{})
-	r := launch(t, pg.MonitorDSN(), "--probe.interval=200ms")
+	// The prober is patient, so that a collection is due and begins before the freezing is seen.
+	r := launch(t, pg.MonitorDSN(), "--probe.interval=200ms", "--probe.timeout=8s")
 	r.until(t, func(s status.Status) error {
 		if s.Connections == nil {
 			return fmt.Errorf("%+v", s)
@@ -281,11 +309,11 @@ func TestStatusAnswersAtOnceWhileTheServerIsFrozen(t *testing.T) {
 	for down := false; !down; {
 		start := time.Now()
 		s := r.status(t)
-		if took := time.Since(start); took > 1500*time.Millisecond {
+		if took := time.Since(start); took > 4*time.Second { // less than a collection of a server that hangs
 			t.Fatalf("an answer took %s while the server was frozen", took)
 		}
 		down = s.State.Status == status.Down
-		if time.Since(frozen) > 30*time.Second {
+		if time.Since(frozen) > 60*time.Second {
 			t.Fatal("the server's freezing was not seen")
 		}
 	}
