@@ -63,7 +63,7 @@ func start(t *testing.T, c *pgtest.Cluster, yaml string, sources ...collector.Sc
 	done := make(chan struct{})
 	go func() { b.engine.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		if idle, _ := b.pool.Open(); idle == 0 {
 			return errors.New("the pool has no connection")
 		}
@@ -194,7 +194,7 @@ func TestAllLiveQueriesAreOneRoundTrip(t *testing.T) {
 	b := start(t, c, defs)
 	b.scrape(t, time.Second) // the first one on a connection prepares
 	b.proxy.Delay(50 * time.Millisecond)
-	pgtest.Eventually(t, 5*time.Second, func() error { // past the time in which scrapes share a collection
+	pgtest.Eventually(t, 20*time.Second, func() error { // past the time in which scrapes share a collection
 		before := time.Now()
 		page := b.scrape(t, time.Second)
 		took := time.Since(before)
@@ -232,7 +232,7 @@ func TestCachedRowsAreRefreshedInTheBackground(t *testing.T) {
 func TestAServerThatIsKnownToBeDownIsNotAsked(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	b := start(t, c, one("live", "live", "SELECT 1 AS v")+one("kept", "1s", "SELECT 2 AS v"))
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		return check(b.scrape(t, time.Second), map[string]float64{"test_live": 1, "test_kept": 2})
 	})
 
@@ -245,7 +245,7 @@ func TestAServerThatIsKnownToBeDownIsNotAsked(t *testing.T) {
 		}
 		b.prober.says(postgres.Timeout, probe.Primary)
 	}()
-	pgtest.Eventually(t, 5*time.Second, func() error { // the first may still share the collection before
+	pgtest.Eventually(t, 20*time.Second, func() error { // the first may still share the collection before
 		started := time.Now()
 		page := b.scrape(t, 10*time.Second)
 		if took := time.Since(started); took > time.Second {
@@ -351,7 +351,7 @@ func TestALiveCollectorThatStaysSlowMovesToTheBackground(t *testing.T) {
 	pgtest.Eventually(t, 10*time.Second, func() error {
 		return check(b.scrape(t, 5*time.Second), map[string]float64{`pg_reliability_collector_demoted{collector="lame"}`: 1})
 	})
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		return check(b.scrape(t, 200*time.Millisecond), map[string]float64{"test_lame": 3, "test_quick": 1})
 	})
 }
@@ -430,10 +430,10 @@ func TestSelection(t *testing.T) {
 func TestOtherDefinitionsKeepWhatDidNotChange(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	b := start(t, c, one("stays", "1h", "SELECT 1 AS v")+one("goes", "live", "SELECT 2 AS v"))
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		return check(b.scrape(t, time.Second), map[string]float64{"test_stays": 1, "test_goes": 2})
 	})
 	b.engine.SetDefinitions(define(t, one("new", "1h", "SELECT 3 AS v")+one("stays", "1h", "SELECT 1 AS v")))
 	want(t, b.scrape(t, time.Second), map[string]float64{"test_stays": 1, "test_goes": -1})
-	pgtest.Eventually(t, 5*time.Second, func() error { return check(b.scrape(t, time.Second), map[string]float64{"test_new": 3}) })
+	pgtest.Eventually(t, 20*time.Second, func() error { return check(b.scrape(t, time.Second), map[string]float64{"test_new": 3}) })
 }

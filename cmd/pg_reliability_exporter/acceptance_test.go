@@ -86,7 +86,7 @@ func launch(t *testing.T, dsn string, args ...string) *running {
 			t.Errorf("a password is in the log:\n%s", r.logs)
 		}
 	})
-	pgtest.Eventually(t, 10*time.Second, func() error {
+	pgtest.Eventually(t, 60*time.Second, func() error {
 		if len(code) > 0 {
 			t.Fatalf("the exporter ended at its start:\n%s", r.logs)
 		}
@@ -394,7 +394,7 @@ func TestUsersLocksCostNothing(t *testing.T) {
 	go func() {
 		_, _ = waiter.Exec(ctx, "BEGIN; LOCK TABLE busy IN ACCESS EXCLUSIVE MODE", pgx.QueryExecModeSimpleProtocol)
 	}()
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		return r.scrape(t).is("pg_reliability_blocked_sessions", 1)
 	})
 	for range alwaysN {

@@ -247,7 +247,7 @@ func TestDemo(t *testing.T) {
 		}
 		_ = r.end()
 		r.wantNoProcesses()
-		pgtest.Eventually(t, 5*time.Second, func() error {
+		pgtest.Eventually(t, 20*time.Second, func() error {
 			next, err := openRoom()
 			if err != nil {
 				return err

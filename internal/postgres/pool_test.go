@@ -45,7 +45,7 @@ func TestPoolStartsBeforeItsServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPool(t, c.MonitorDSN(), 1, 4)
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		if r := postgres.ReasonOf(idleWorks(t, p)); r != postgres.Refused {
 			return fmt.Errorf("reason = %s, want refused", r)
 		}
@@ -85,7 +85,7 @@ func TestAcquireIdleNeverDials(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	proxy := pgtest.NewProxy(t, c)
 	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
-	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
 	before := proxy.Accepted()
 	for range 50 {
 		if err := idleWorks(t, p); err != nil {
@@ -98,7 +98,7 @@ func TestAcquireIdleNeverDials(t *testing.T) {
 
 	p.Suspend(postgres.Refused)
 	p.Reset()
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		start := time.Now()
 		err := idleWorks(t, p)
 		if took := time.Since(start); took > 100*time.Millisecond {
@@ -114,17 +114,17 @@ func TestAcquireIdleNeverDials(t *testing.T) {
 func TestPoolReplacesConnectionsThatTheServerCut(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	p := newPool(t, c.MonitorDSN(), 1, 4)
-	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
 	if err := c.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
 }
 
 func TestPoolKeepsItsBoundAndWaitsForABusyConnection(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	p := newPool(t, c.MonitorDSN(), 1, 3) // one connection besides the prober's two
-	pgtest.Eventually(t, 5*time.Second, func() error { return idleWorks(t, p) })
+	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
 	busy, err := p.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)

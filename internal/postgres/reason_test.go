@@ -146,7 +146,7 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 		if err := c.Reload(); err != nil {
 			t.Fatal(err)
 		}
-		pgtest.Eventually(t, 5*time.Second, func() error {
+		pgtest.Eventually(t, 20*time.Second, func() error {
 			if r := login(t, monitor); r != postgres.Auth {
 				return fmt.Errorf("reason = %s, want auth", r)
 			}
@@ -165,7 +165,7 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 		}
 		smart := make(chan error, 1)
 		go func() { smart <- c.StopWith(15) }() // waits for the client, and takes no others
-		pgtest.Eventually(t, 5*time.Second, func() error {
+		pgtest.Eventually(t, 20*time.Second, func() error {
 			if r := login(t, c.DSN(pgtest.Superuser, "postgres")); r != postgres.ShuttingDown {
 				return fmt.Errorf("reason = %s", r)
 			}

@@ -182,7 +182,7 @@ func TestWritesOnAPrimaryAndNotOnAStandby(t *testing.T) {
 		runScript(t, c, "../../deploy/sql/heartbeat.sql")
 		runScript(t, c, "../../deploy/sql/heartbeat.sql") // may be run again
 		p.wait(t, "written", func(s Snapshot) bool { return s.Probes[Write].Reason == postgres.OK })
-		pgtest.Eventually(t, 5*time.Second, func() error {
+		pgtest.Eventually(t, 20*time.Second, func() error {
 			got, err := c.Query(t.Context(), "postgres", "SELECT instance || ' ' || count(*) OVER () || ' ' || (beats > 2) FROM reliability.heartbeat")
 			must(t, err)
 			if want := `it's a \ name 1 true`; got != want {
@@ -210,7 +210,7 @@ func TestWritesOnAPrimaryAndNotOnAStandby(t *testing.T) {
 		p = start(t, o)
 		p.waitFor(t, postgres.OK)
 		reads := samples(t, p)[`pg_reliability_probe_total{probe="read",result="ok"}`]
-		pgtest.Eventually(t, 5*time.Second, func() error { // longer than a write interval
+		pgtest.Eventually(t, 20*time.Second, func() error { // longer than a write interval
 			if n := samples(t, p)[`pg_reliability_probe_total{probe="read",result="ok"}`]; n < reads+5 {
 				return fmt.Errorf("%v reads", n)
 			}

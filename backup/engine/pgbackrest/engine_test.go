@@ -62,7 +62,7 @@ func TestRestoreToAMomentBetweenTwoInserts(t *testing.T) {
 		}
 	}
 	// pgBackRest's times are whole seconds: wait until the backup's end lies before.
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		if !time.Now().After(backup.Manifest.RecoveryPoint.Add(time.Second)) {
 			return fmt.Errorf("still within the second of %s", backup.Manifest.RecoveryPoint)
 		}
@@ -170,7 +170,7 @@ func TestRecoveryPointFollowsArchivedWAL(t *testing.T) {
 	}
 	// Idle: nothing was committed since the backup, so nothing would be lost.
 	began := time.Now()
-	pgtest.Eventually(t, 5*time.Second, func() error {
+	pgtest.Eventually(t, 20*time.Second, func() error {
 		if got := archivedTo(); got.Before(began) {
 			return fmt.Errorf("archived to %s while idle, want now", got)
 		}
