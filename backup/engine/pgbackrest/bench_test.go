@@ -21,6 +21,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/atomicfile"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
@@ -179,7 +180,8 @@ func (b *bench) configure(t *testing.T, from, to string) {
 	if !strings.Contains(string(text), from) {
 		t.Fatalf("%s has no %q", b.conf, from)
 	}
-	if err := os.WriteFile(b.conf, []byte(strings.Replace(string(text), from, to, 1)), 0o644); err != nil {
+	// Whole at any time: the server archives meanwhile.
+	if err := atomicfile.Write(b.conf, []byte(strings.Replace(string(text), from, to, 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

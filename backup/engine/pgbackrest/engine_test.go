@@ -120,7 +120,7 @@ func startRestored(t *testing.T, b *bench, dir, sql string) string {
 	defer mustRun(t, b.pg.Install.Bin("pg_ctl"), "-D", dir, "-m", "immediate", "stop")
 	restored := &pgtest.Cluster{Port: port}
 	var got string
-	pgtest.Eventually(t, 20*time.Second, func() error {
+	pgtest.Eventually(t, time.Minute, func() error {
 		recovering, err := restored.Query(context.Background(), "shop", "pg_is_in_recovery()")
 		if err == nil && recovering != "false" {
 			err = fmt.Errorf("it is in recovery")

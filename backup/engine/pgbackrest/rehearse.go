@@ -50,6 +50,7 @@ func (e *Engine) intoRoom(ctx context.Context, label string, room *scratch.Room,
 	options := append([]string{
 		"--set=" + label, "--pg1-path=" + room.DataDir(), "--archive-mode=off",
 		"--tablespace-map-all=" + filepath.Join(room.Dir, "tablespaces"), "--lock-path=" + filepath.Join(room.Dir, "lock"),
+		"--spool-path=" + filepath.Join(room.Dir, "spool"), // a restore empties it
 	}, target...)
 	if _, err := e.run(ctx, "restore", append(options, e.Options...)...); err != nil {
 		if damaged(err) && ctx.Err() == nil {

@@ -1,9 +1,11 @@
 package pgbackrest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -66,7 +68,7 @@ func (e *Engine) RestoreCluster(ctx context.Context, o RestoreOptions) (Report, 
 	}
 	options = append(options, "--set="+s.Label, "--pg1-path="+dir)
 	if !o.KeepArchiving {
-		options = append(options, "--archive-mode=off")
+		options = append(options, "--archive-mode=off", spoolOfCopies)
 	}
 	if o.TablespaceDir != "" {
 		tablespaces, err := filepath.Abs(o.TablespaceDir)
@@ -87,10 +89,44 @@ func (e *Engine) RestoreCluster(ctx context.Context, o RestoreOptions) (Report, 
 		}
 		return Report{}, err
 	}
+	if !o.KeepArchiving {
+		if err := fetchWithoutSpool(dir); err != nil {
+			return Report{}, err
+		}
+	}
 	return Report{
 		Backup: o.Backup.ID, Label: s.Label, DataDir: dir, Target: target, At: o.At, Archiving: o.KeepArchiving,
 		Seconds: e.now().Sub(began).Seconds(),
 	}, nil
+}
+
+// spoolOfCopies is nowhere: a restore empties the spool of its stanza, also the one through which a live server
+// archives, or in which a standby's next WAL lies.
+const spoolOfCopies = "--spool-path=/nonexistent/pg_reliability"
+
+// fetchWithoutSpool makes the server in a directory fetch its WAL segment by segment, whatever archive-async
+// says: it would share spool and lock with a live server, and a recovery that waits too long for them ends early.
+func fetchWithoutSpool(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, "postgresql.auto.conf"), os.O_RDWR, 0) // it keeps its owner
+	if err != nil {
+		return fmt.Errorf("configure the restored server: %w", err)
+	}
+	text, err := io.ReadAll(f)
+	if err == nil {
+		// pgBackRest handed the option on to restore_command, where it is refused without archive-async.
+		text = bytes.ReplaceAll(text, []byte(spoolOfCopies), []byte("--no-archive-async"))
+		_, err = f.WriteAt(text, 0)
+	}
+	if err == nil {
+		err = f.Truncate(int64(len(text)))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("configure the restored server: %w", err)
+	}
+	return nil
 }
 
 // target translates the target of recovery.
