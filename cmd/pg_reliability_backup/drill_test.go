@@ -229,9 +229,10 @@ func TestCostBesidePlainPgDump(t *testing.T) {
 	w, c := wall[1].Seconds()/wall[0].Seconds(), cpu[1].Seconds()/cpu[0].Seconds()
 	limit := 1.10
 	if !long() {
-		// Half a second's dump: the fixed cost of a run (roles, the database postgres, syncs) dominates.
-		if extra := wall[1] - wall[0]; extra > 3*time.Second {
-			t.Errorf("a run costs %s more than pg_dump", extra)
+		// Half a second's dump: the fixed cost of a run (roles, the database postgres, syncs) dominates, and
+		// its time is the disk's, which others use, too.
+		if extra := cpu[1] - cpu[0]; extra > time.Second {
+			t.Errorf("a run costs %s of CPU more than pg_dump", extra)
 		}
 		return
 	}
