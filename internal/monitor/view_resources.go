@@ -158,8 +158,10 @@ func (s *Screen) backups() []string {
 	if b.RestoreSeconds != nil {
 		parts = append(parts, "restores in "+span(seconds(*b.RestoreSeconds)))
 	}
-	if b.NextRunAt != nil {
-		parts = append(parts, "next "+ago(s.now(), *b.NextRunAt))
+	if next := b.NextRunAt; next != nil && next.After(s.now()) {
+		parts = append(parts, "next "+ago(s.now(), *next))
+	} else if next != nil && b.RunningSince == nil {
+		parts = append(parts, "next was due "+ago(s.now(), *next))
 	}
 	if b.Newest.SizeBytes != nil && s.room("") >= 100 {
 		parts = append(parts, size(*b.Newest.SizeBytes))
