@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -285,10 +286,11 @@ func TestStatusOfReplication(t *testing.T) {
 		return nil
 	})
 	pgtest.Eventually(t, 40*time.Second, func() error {
-		if _, body, err := to.get(t, "/"); !strings.Contains(body, "Receives WAL from its primary") {
-			return fmt.Errorf("the standby's page does not say that it receives WAL: %v", err)
+		_, body, err := to.get(t, "/")
+		if err == nil && !strings.Contains(body, "Receives WAL from its primary") {
+			err = errors.New("the standby's page does not say that it receives WAL")
 		}
-		return nil
+		return err
 	})
 }
 
