@@ -42,15 +42,15 @@ func example(t *testing.T) (c cnpgCluster, services []corev1.Service, stores []s
 			t.Fatal(err)
 		}
 		for _, document := range releaseutil.SplitManifests(string(text)) {
-			var any cnpgCluster
-			if err := yaml.Unmarshal([]byte(document), &any); err != nil {
+			var object cnpgCluster
+			if err := yaml.Unmarshal([]byte(document), &object); err != nil {
 				t.Fatal(err)
 			}
-			switch any.Kind {
+			switch object.Kind {
 			case "Cluster":
-				c = any
+				c = object
 			case "ObjectStore":
-				stores = append(stores, any.Metadata.Name)
+				stores = append(stores, object.Metadata.Name)
 			case "Service":
 				var s corev1.Service
 				if err := yaml.UnmarshalStrict([]byte(document), &s); err != nil {

@@ -63,7 +63,8 @@ func TestFlagsAreTheProgramsOwn(t *testing.T) {
 	eachValues(t, func(t *testing.T, found objects) {
 		for id, pod := range found.pods() {
 			for _, c := range pod.Spec.Containers {
-				args, have := c.Args, map[string]bool{}
+				args := c.Args
+				var have map[string]bool
 				if c.Name == "backup" {
 					have, args = flags("pg_reliability_backup", c.Args[0]), c.Args[1:]
 				} else {
