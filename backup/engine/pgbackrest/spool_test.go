@@ -25,6 +25,11 @@ func TestAsynchronousArchivingIsNotDisturbed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pgtest.Options{InitArgs: smallSegments})
 	b.configure(t, "archive-timeout=10", "archive-timeout=10\narchive-async=y")
+	t.Cleanup(func() {
+		b.exec(t, "ALTER SYSTEM SET archive_command = 'true'", "SELECT pg_reload_conf()", "SELECT pg_switch_wal()")
+		awaitArchived(t, b)
+		awaitUnlocked(t, filepath.Join(b.pg.Dir, "lock"))
+	})
 	backup := b.run(t, pgbackrest.Full)
 
 	// Quiet: what lies in the spool lies there afterwards.
@@ -66,7 +71,10 @@ func TestAStandbysQueueIsNotDisturbed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = standby.Close() })
+	t.Cleanup(func() {
+		_ = standby.Close()
+		awaitUnlocked(t, filepath.Join(b.pg.Dir, "lock-standby"))
+	})
 	text, err := os.ReadFile(b.conf)
 	if err != nil {
 		t.Fatal(err)
@@ -204,6 +212,17 @@ func (b *bench) copy(t *testing.T, backup catalog.Backup, name string, immediate
 	if got := startRestored(t, b, dir, "SELECT count(*) >= 1000 FROM customer"); got != "true" {
 		t.Errorf("%s has all rows: %s", dir, got)
 	}
+}
+
+// awaitUnlocked waits for pgBackRest's asynchronous processes, which outlive their servers and write on.
+func awaitUnlocked(t *testing.T, dir string) {
+	t.Helper()
+	pgtest.Eventually(t, time.Minute, func() error {
+		if locks, _ := filepath.Glob(filepath.Join(dir, "*.lock")); len(locks) > 0 {
+			return fmt.Errorf("%q are there", locks)
+		}
+		return nil
+	})
 }
 
 // spooled lists a queue of the stanza's spool.
