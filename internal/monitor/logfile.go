@@ -45,6 +45,7 @@ func (l LogFile) Follow(ctx context.Context, lines int) (io.ReadCloser, error) {
 	return &follower{ctx: ctx, log: l, file: f, path: path}, nil
 }
 
+// newest is the file written last; of several, the last by name, as log_filename has the time in it.
 func (l LogFile) newest() (string, error) {
 	matches, err := filepath.Glob(string(l))
 	if err != nil {
@@ -52,7 +53,7 @@ func (l LogFile) newest() (string, error) {
 	}
 	newest, at := "", time.Time{}
 	for _, m := range matches {
-		if info, err := os.Stat(m); err == nil && info.Mode().IsRegular() && (newest == "" || info.ModTime().After(at)) {
+		if info, err := os.Stat(m); err == nil && info.Mode().IsRegular() && !info.ModTime().Before(at) {
 			newest, at = m, info.ModTime()
 		}
 	}

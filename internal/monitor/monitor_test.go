@@ -129,6 +129,20 @@ func TestLogFileIsFollowedAcrossRotation(t *testing.T) {
 	}
 }
 
+// The server writes its last line into one file and its first into the next in the same instant of the file system's clock.
+func TestOfLogFilesOfTheSameInstantTheLaterNameIsNewer(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	for _, name := range []string{"postgresql-1.log", "postgresql-2.log"} {
+		write(t, filepath.Join(dir, name), os.O_TRUNC, name+"\n")
+		if err := os.Chtimes(filepath.Join(dir, name), now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := LogFile(filepath.Join(dir, "*.log")).newest(); err != nil || filepath.Base(got) != "postgresql-2.log" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
 // A line without an end must not fill the memory.
 func TestALineWithoutEndIsCut(t *testing.T) {
 	lines := make(chan string, 2)
