@@ -136,7 +136,7 @@ func (s *Screen) replication() []string {
 func (s *Screen) backups() []string {
 	b := s.status.Backups
 	if b == nil {
-		return []string{s.style.named("Backups", s.style.paint(faint, "unknown: the exporter has no --backup.catalog"))}
+		return []string{s.style.named("Backups", s.style.paint(faint, "unknown: the exporter has no --backup.catalog, or has not read it yet"))}
 	}
 	if !b.Readable {
 		return []string{s.style.named("Backups", s.style.paint(critical, "the repository can't be read: "+b.CatalogError))}
