@@ -25,8 +25,8 @@ type container struct {
 	guides *guides
 }
 
-// boot starts a container with the packages of a directory in /opt/packages.
-func boot(t *testing.T, packages string) *container {
+// boot starts a container with the packages of a directory in /opt/packages, and with the directories given.
+func boot(t *testing.T, packages string, directories ...string) *container {
 	t.Helper()
 	work, err := os.MkdirTemp("", "pgr-")
 	if err != nil {
@@ -34,7 +34,8 @@ func boot(t *testing.T, packages string) *container {
 	}
 	name := "pgr-" + strconv.Itoa(os.Getpid())
 	var log bytes.Buffer
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "testdata/boot.sh", work, packages, name)
+	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "testdata/boot.sh", work, packages, name},
+		directories...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

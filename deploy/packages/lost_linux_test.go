@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"filippo.io/age"
 
@@ -99,23 +100,29 @@ func rpm(c *container) {
 	c.run("test ! -e /usr/bin/pg_reliability_exporter && test -s /etc/pg_reliability/exporter.password")
 }
 
-// fromSources builds with this machine's Go, from a clone of this very commit, and without a network.
-func fromSources(c *container) {
-	c.run("dpkg --purge pg-reliability; rm -r /etc/pg_reliability /var/lib/pg_reliability_*")
+// sources are the directories of this repository, of Go, of its modules and of its cache.
+func sources(t *testing.T) []string {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	env, err := exec.Command("go", "env", "GOROOT", "GOMODCACHE", "GOCACHE").Output()
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	v := strings.Fields(string(env))
+	return append([]string{root}, strings.Fields(string(env))...)
+}
+
+// fromSources builds with this machine's Go, from a clone of this very commit, and without a network.
+func fromSources(c *container) {
+	c.run("dpkg --purge pg-reliability; rm -r /etc/pg_reliability /var/lib/pg_reliability_*")
+	at := sources(c.t)
 	c.follow("install.md", "git clone", fmt.Sprintf(`
 		export PATH=$PATH:%s/bin GOMODCACHE=%s GOCACHE=%s GOPROXY=off GOTOOLCHAIN=local
 		git config --global safe.directory '*'
 		git config --global url.file://%s.insteadOf https://github.com/pg-reliability/pg_reliability_exporter
-		cd /root`, v[0], v[1], v[2], root))
+		cd /root`, at[1], at[2], at[3], at[0]))
 	c.follow("install.md", "install -m 644 deploy/systemd/*.service", "cd /root/pg_reliability_exporter")
 	c.mustPrint("root:pg_reliability 750\nroot:pg_reliability 640\npg_reliability:pg_reliability 700",
 		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/backup.env /var/lib/pg_reliability_backup")

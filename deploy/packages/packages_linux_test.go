@@ -36,7 +36,7 @@ func machine(t *testing.T) *container {
 			t.Skipf("installs a deb beside Debian's PostgreSQL, and here is no %s", program)
 		}
 	}
-	return boot(t, dir)
+	return boot(t, dir, sources(t)...)
 }
 
 func TestPackageLivesOnAMachineWithSystemd(t *testing.T) {
