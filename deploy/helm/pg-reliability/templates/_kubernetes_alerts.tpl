@@ -17,8 +17,15 @@ groups:
           label_join(
             max by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{ {{- $container -}} }[15m])),
             "instance", "", "pod")
+      # An operator ends and starts the primary that it makes a standby. That is a PostgresFailover; whoever was killed is news.
+      # The exporter knows of the demotion only when the server is back: hence the minute.
       - alert: PostgresContainerRestarted
-        expr: pgr:kubernetes_container_restarts:increase15m > 0
+        expr: |-
+          pgr:kubernetes_container_restarts:increase15m > 0
+            unless on (namespace, pod, container) (
+              max by (namespace, pod, container) (kube_pod_container_status_last_terminated_reason{ {{- $container }}, reason="Completed"}) == 1
+                and on (pod) label_replace(increase(pg_reliability_restarts_total{kind="demotion"}[15m]), "pod", "$1", "instance", "(.*)") > 0)
+        for: 1m
         labels: {{- include "pgr.alerts.labels" (list . "warning" "availability") | nindent 10 }}
         annotations:
           summary: Kubernetes restarted the database's container.
