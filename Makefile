@@ -183,6 +183,11 @@ test-helm: ## Render the Helm chart and check it against Kubernetes' types and o
 	@$(install) prometheus
 	cd deploy/helm/test && $(GO) vet . && $(GO) test . -count=1 -timeout 9m $(TESTFLAGS)
 
+.PHONY: test-kubernetes
+test-kubernetes: ## Install the Helm chart into a Kubernetes node of its own and follow docs/kubernetes.md there; as root, on Linux
+	@$(install) kubernetes
+	PG_RELIABILITY_KUBERNETES=1 $(GO) test ./deploy/helm/cluster -count=1 -timeout 30m -v $(TESTFLAGS)
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin dist

