@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 const (
@@ -44,9 +47,10 @@ type child struct {
 func (c *child) launch(ctx context.Context, r *room) error {
 	var err error
 	for _, port := range []int{c.port, 0} {
-		if c.address, c.claim, err = claim(ctx, port); err != nil {
+		if port, c.claim, err = pgtest.ClaimPort(port); err != nil {
 			return err
 		}
+		c.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		c.cmd = c.command(c.address)
 		if err = c.start(r); err != nil {
 			return errors.Join(err, c.claim.Close())

@@ -116,34 +116,6 @@ func (r *running) wantNothingLeft() {
 	}
 }
 
-// Demos that begin at the same moment each find their port free; the later one would take the earlier one's exporter for
-// its own, and end when its own can't listen.
-func TestDemosAtOnceNeverShareAPort(t *testing.T) {
-	first, held, err := claim(t.Context(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, number, _ := strings.Cut(first, ":")
-	port, _ := strconv.Atoi(number)
-	second, other, err := claim(t.Context(), port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if second == first {
-		t.Errorf("both demos have %s", first)
-	}
-	_ = held.Close()
-	third, again, err := claim(t.Context(), port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	if third != first {
-		t.Errorf("%s is free again, but the next demo has %s", first, third)
-	}
-}
-
 func TestDemo(t *testing.T) {
 	bin := t.TempDir()
 	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", "../../cmd/pg_reliability_exporter", "../../cmd/pg_reliability_backup", ".").CombinedOutput(); err != nil {
