@@ -20,6 +20,10 @@ import (
 // patience for what takes a pod some seconds, on a busy machine.
 const patience = 4 * time.Minute
 
+// reload is how long Prometheus may take to know what was installed: of some changes the operator's config reloader only learns
+// when it looks at all files, every three minutes.
+const reload = 6 * time.Minute
+
 // cluster is a node and what is asked of it.
 type cluster struct {
 	t         *testing.T // the step that runs

@@ -18,7 +18,7 @@ const (
 
 // scraped waits until the operator has led Prometheus to both targets and given it all rules, and each rule has been evaluated.
 func (c *cluster) scraped() {
-	c.eventually(patience, func() error {
+	c.eventually(reload, func() error {
 		var found struct {
 			ActiveTargets []struct {
 				Labels            map[string]string
@@ -62,7 +62,7 @@ func (c *cluster) scraped() {
 	if len(want) == 0 {
 		c.t.Fatal("the release has no groups of rules")
 	}
-	c.eventually(patience, func() error {
+	c.eventually(reload, func() error {
 		var found struct {
 			Groups []struct {
 				Name     string

@@ -16,7 +16,7 @@ func (c *cluster) exporterReads() {
 	c.shell(c.upgrade + " --set backup.exporterReadsRepository=true")
 	c.kubectl.ready(exporter, daemon)
 	c.want(lastVerified, want)
-	c.eventually(patience, func() error {
+	c.eventually(reload, func() error {
 		got, err := c.query(lastVerified)
 		if instances := slices.Collect(maps.Keys(got)); err == nil && !slices.Equal(instances, []string{"db/db1-pg-reliability"}) {
 			err = fmt.Errorf("%s is of %q, want it of the exporter alone", lastVerified, instances)
@@ -68,7 +68,7 @@ func (c *cluster) fleet() {
 	c.write("reader/fleet.yaml", c.values("fleet.yaml"))
 	c.shell(c.block("helm install fleet "))
 	c.kubectl.ready("deployment/fleet-pg-reliability")
-	c.eventually(patience, func() error {
+	c.eventually(reload, func() error {
 		got, err := c.query(`pg_up{cluster="shop"}`)
 		if err == nil && (got["shop-1"] != "1" || got["db/db1-pg-reliability"] != "1") {
 			err = fmt.Errorf("pg_up is %v", got)
