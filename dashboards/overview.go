@@ -159,13 +159,17 @@ func alertList(s *sources) *panel {
 }
 
 func outageList(s *sources) *panel {
-	start, end := `pg_reliability_last_outage_start_timestamp_seconds{$here}`, `pg_reliability_last_outage_end_timestamp_seconds{$here}`
-	return table("Outages", "Each outage that ended in the time shown. Of outages closer together than the graphs' steps the last one is listed; the counters have all. "+
-		"Red: longer than the recovery objective of "+s.say("recovery_objective_seconds")+".").eachOf().
+	const start, end = `pg_reliability_last_outage_start_timestamp_seconds{$here}`, `pg_reliability_last_outage_end_timestamp_seconds{$here}`
+	// One row, and not one for each step: what goes on is looked at from the end of the time shown.
+	const going = `pg_reliability_outage_in_progress_seconds{$here} @ end() > 0`
+	const newest = start + ` == ` + start + ` @ end()`
+	return table("Outages", "Each outage that ended in the time shown, and the one that goes on. Of outages closer together than the graphs' steps "+
+		"the last one is listed; the counters have all. Red: longer than the recovery objective of "+s.say("recovery_objective_seconds")+".").eachOf().
 		label("instance", "Instance").
-		column("Began", fmt.Sprintf("1000 * (%s <= %s)", start, end), unit("dateTimeAsIso"), width(165)).
-		column("Ended", fmt.Sprintf("1000 * (%s >= %s)", end, start), unit("dateTimeAsIso"), width(165)).
-		column("Lasted", fmt.Sprintf("%s - %s >= 0", end, start), unit("s"), filled(), judged(s.above("", "recovery_objective_seconds"))).
+		column("Began", fmt.Sprintf("1000 * (%s <= %s or %s and %s)", start, end, newest, going), unit("dateTimeAsIso"), width(165)).
+		column("Ended", fmt.Sprintf("1000 * (%s >= %s)", end, start), unit("dateTimeAsIso"), width(165),
+			property{"mappings", []object{wordForNone("goes on")}}).
+		column("Lasted", fmt.Sprintf("%s - %s >= 0 or %s and %s", end, start, going, newest), unit("s"), filled(), judged(s.above("", "recovery_objective_seconds"))).
 		sorted("Began").none("no outage").runbooks(s, "PostgresDown", "PostgresRecoverySlow")
 }
 
@@ -185,7 +189,7 @@ func recoveryTimes(s *sources) *panel {
 func restartList(s *sources) *panel {
 	return table("Restarts by kind", "The newest of each kind, and how many in the time shown. container: by the container engine, for want of memory perhaps.").
 		label("instance", "Instance").label("kind", "Kind").
-		column("Count", `round(increase(pg_reliability_restarts_total{$here}[$__range])) > 0`, unit("short"), width(80)).
+		column("Count", `round(increase(pg_reliability_restarts_total{$here}[$__range])) and pg_reliability_last_restart_timestamp_seconds{$here}`, unit("short"), width(80)).
 		column("Newest", `1000 * pg_reliability_last_restart_timestamp_seconds{$here}`, unit("dateTimeFromNow")).
 		sorted("Newest").none("no restarts").runbooks(s, "PostgresCrashRecovery", "PostgresRestarted", "PostgresRestartLoop", "PostgresFailover", "PostgresContainerRestarted", "PostgresContainerOOMKilled")
 }

@@ -130,8 +130,7 @@ func prometheusHealth() *panel {
 func delivery(s *sources) *panel {
 	return table("Configuration and delivery", "Whether Prometheus and Alertmanager run the newest configuration, how many Alertmanagers Prometheus has found, and how many notifications it has dropped in the time shown.").
 		label("instance", "Instance").
-		column("Prometheus", `prometheus_config_last_reload_successful`, filled(), mapped(mapping(1, "loaded", fine, 0), mapping(0, "OLD", page, 1))).
-		column("Alertmanager", `alertmanager_config_last_reload_successful`, filled(), mapped(mapping(1, "loaded", fine, 0), mapping(0, "OLD", page, 1))).
+		column("Configuration", `prometheus_config_last_reload_successful or alertmanager_config_last_reload_successful`, filled(), mapped(mapping(1, "loaded", fine, 0), mapping(0, "OLD", page, 1))).
 		column("Found", `prometheus_notifications_alertmanagers_discovered`, filled(), judged(steps{{nil, page}, {1, fine}})).
 		column("Dropped", fmt.Sprintf(`round(increase(%s[$__range]))`, "prometheus_notifications_dropped_total"), filled(), judged(from(1, page))).
 		sorted("Instance").none("not scraped").runbooks(s, "PostgresNotificationsFailing")

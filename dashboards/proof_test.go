@@ -37,6 +37,12 @@ func TestEveryPanelHasData(t *testing.T) {
 	for _, complaint := range complaints(names, failed, emptyByDesign) {
 		t.Error(complaint)
 	}
+	for _, b := range boards {
+		b.columns(t, h.prometheus)
+		if b.UID == "pgr-overview" {
+			b.listed(t, h.prometheus, "db4")
+		}
+	}
 	t.Logf("%d queries of %d boards, %d of them empty by design", len(all), len(boards), len(emptyByDesign))
 }
 

@@ -61,6 +61,11 @@ func wordFor(value, text, color string, index int) object {
 	return object{"type": "value", "options": object{value: object{"text": text, "color": color, "index": index}}}
 }
 
+// wordForNone is what a table shows where there is no value.
+func wordForNone(text string) object {
+	return object{"type": "special", "options": object{"match": "null", "result": object{"text": text, "index": 0}}}
+}
+
 // sortedUp puts the lowest values, or the first in the alphabet, first.
 func (p *panel) sortedUp(title string) *panel { p.table.sortBy, p.table.up = title, true; return p }
 
