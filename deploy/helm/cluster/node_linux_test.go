@@ -68,7 +68,7 @@ current-context: test
 	c.eventually(3*time.Minute, func() error { _, err := c.kubectl.try("get", "--raw", "/readyz"); return err })
 
 	c.start("kube-controller-manager", kubeconfig, "--service-account-private-key-file=accounts.key", "--root-ca-file=ca.crt",
-		"--use-service-account-credentials", "--allocate-node-cidrs", "--cluster-cidr="+pods)
+		"--use-service-account-credentials", "--allocate-node-cidrs", "--cluster-cidr="+pods, "--flex-volume-plugin-dir="+c.file("plugins"))
 	c.start("kube-scheduler", kubeconfig)
 	c.startContainers()
 	c.write("resolv.conf", "nameserver "+nodeAddress+"\n")
@@ -88,6 +88,7 @@ authorization: {mode: Webhook}
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%} # the machine's disk is not ours to judge
 imageGCHighThresholdPercent: 100
 syncFrequency: 10s
+volumePluginDir: %[4]s/plugins # instead of one below /usr
 `, filepath.Base(c.dir), c.containerd(), nodeAddress, c.dir))
 	c.start("kubelet", "--config=kubelet.yaml", kubeconfig, "--hostname-override=node", "--node-ip="+nodeAddress)
 	c.start("kube-proxy", kubeconfig, "--hostname-override=node", "--proxy-mode=iptables", "--cluster-cidr="+pods,
