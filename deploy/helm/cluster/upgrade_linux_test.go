@@ -66,7 +66,9 @@ func (c *cluster) claim() string {
 // fleet installs a second release that Prometheus reaches by the targets it tells.
 func (c *cluster) fleet() {
 	c.write("reader/fleet.yaml", c.values("fleet.yaml"))
-	c.shell(c.block("helm install fleet "))
+	if notes := c.shell(c.block("helm install fleet ")); strings.Contains(notes, "`cluster` is empty") {
+		c.t.Errorf("the clusters of a fleet are labels of its targets, and the notes ask for another: %s", notes)
+	}
 	c.kubectl.ready("deployment/fleet-pg-reliability")
 	c.eventually(reload, func() error {
 		got, err := c.query(`pg_up{cluster="shop"}`)
