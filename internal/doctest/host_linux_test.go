@@ -272,11 +272,10 @@ until curl -s localhost:9187/api/health/ready | grep refused; do sleep 0.1; done
 func (h *host) blocks(t *testing.T, blocks []Block, functions string) {
 	t.Helper()
 	for _, b := range blocks {
-		switch b.Place {
-		case NotRun:
+		if b.Place == NotRun {
 			t.Logf("%s is not run: %s", b.Name(), b.Reason)
-			continue
-		case Compose, Packages:
+		}
+		if b.Place != Host {
 			continue
 		}
 		script := b.Setup + functions + b.Script
