@@ -22,7 +22,7 @@ func activity(s *sources) board {
 				across(8, waits(), sessionsEnded()),
 			),
 			section("Statements",
-				across(9, statementList().wide(14), statementTime()),
+				across(9, statementList().wide(16), statementTime()),
 			),
 			section("Work",
 				across(8, probeLatency(s), transactions()),
@@ -83,8 +83,8 @@ func whoBlocksWhom() *panel {
 
 func locksWaiting() *panel {
 	return series("Locks waited for", "By mode. AccessExclusiveLock: DDL waits, and everybody who comes later queues behind it; set lock_timeout for it.").
-		query(`sum by (instance, mode) (pg_reliability_locks_waiting{$here})`, "{{instance}} {{mode}}").
-		query(`sum by (instance) (pg_reliability_access_exclusive_relations_held{$here})`, "{{instance}}: relations under ACCESS EXCLUSIVE").of("B", lineStyle(4, 4)).
+		query(`sum by (job, cluster, instance, mode) (pg_reliability_locks_waiting{$here})`, "{{instance}} {{mode}}").
+		query(`sum by (job, cluster, instance) (pg_reliability_access_exclusive_relations_held{$here})`, "{{instance}}: relations under ACCESS EXCLUSIVE").of("B", lineStyle(4, 4)).
 		unit("short").none("unknown")
 }
 
@@ -106,13 +106,13 @@ func snapshotAge() *panel {
 	return series("What holds vacuum up", "Transactions begun since the oldest snapshot of a session, a prepared transaction, or a slot: vacuum keeps every row deleted since.").
 		query(`pg_reliability_oldest_snapshot_age_transactions{$here}`, "session {{instance}}").
 		query(`pg_reliability_prepared_transactions_oldest_age_transactions{$here}`, "prepared transaction {{instance}}").
-		query(`max by (instance, slot_name) (pg_reliability_slot_xmin_age_transactions{$here})`, "slot {{slot_name}} {{instance}}").
+		query(`max by (job, cluster, instance, slot_name) (pg_reliability_slot_xmin_age_transactions{$here})`, "slot {{slot_name}} {{instance}}").
 		unit("short").none("nothing")
 }
 
 func deadlocks(s *sources) *panel {
 	return series("Deadlocks", "More than "+s.say("deadlocks_count")+" in 5 minutes in a database are a ticket.").
-		query(`sum by (instance, datname) (increase(pg_stat_database_deadlocks{$here, datname!~"|template[01]"}[$__rate_interval]))`, "{{instance}} {{datname}}").
+		query(`sum by (job, cluster, instance, datname) (increase(pg_stat_database_deadlocks{$here, datname!~"|template[01]"}[$__rate_interval]))`, "{{instance}} {{datname}}").
 		unit("short").thresholds(s.above("deadlocks_count", "")).none("unknown").runbooks(s, "PostgresDeadlocks")
 }
 
@@ -139,29 +139,29 @@ func waits() *panel {
 
 func sessionsEnded() *panel {
 	return series("Sessions that ended badly", "abandoned: the client vanished. fatal: an error ended it. killed: an operator did. PostgreSQL 14 and newer count them.").
-		query(`sum by (instance) (increase(pg_reliability_database_sessions_abandoned_total{$here}[$__rate_interval]))`, "abandoned {{instance}}").
-		query(`sum by (instance) (increase(pg_reliability_database_sessions_fatal_total{$here}[$__rate_interval]))`, "fatal {{instance}}").
-		query(`sum by (instance) (increase(pg_reliability_database_sessions_killed_total{$here}[$__rate_interval]))`, "killed {{instance}}").
+		query(`sum by (job, cluster, instance) (increase(pg_reliability_database_sessions_abandoned_total{$here}[$__rate_interval]))`, "abandoned {{instance}}").
+		query(`sum by (job, cluster, instance) (increase(pg_reliability_database_sessions_fatal_total{$here}[$__rate_interval]))`, "fatal {{instance}}").
+		query(`sum by (job, cluster, instance) (increase(pg_reliability_database_sessions_killed_total{$here}[$__rate_interval]))`, "killed {{instance}}").
 		unit("short").none("not counted")
 }
 
 func transactions() *panel {
 	return series("Transactions", "Committed and rolled back. A drop to zero while the server is up means that nobody reaches it; many rollbacks are an application's errors.").
-		query(`sum by (instance) (rate(pg_stat_database_xact_commit{$here}[$__rate_interval]))`, "commits {{instance}}").
-		query(`sum by (instance) (rate(pg_stat_database_xact_rollback{$here}[$__rate_interval]))`, "rollbacks {{instance}}").of("B", colored(ticket)).
+		query(`sum by (job, cluster, instance) (rate(pg_stat_database_xact_commit{$here}[$__rate_interval]))`, "commits {{instance}}").
+		query(`sum by (job, cluster, instance) (rate(pg_stat_database_xact_rollback{$here}[$__rate_interval]))`, "rollbacks {{instance}}").of("B", colored(ticket)).
 		unit("ops").none("unknown")
 }
 
 func cacheHits() *panel {
 	return series("Cache hits", "Blocks found in shared buffers, of all that were asked for. A drop: something reads what is not usually read, or shared_buffers is too small.").
-		query(`sum by (instance) (rate(pg_stat_database_blks_hit{$here}[$__rate_interval]))
-  / (sum by (instance) (rate(pg_stat_database_blks_hit{$here}[$__rate_interval])) + sum by (instance) (rate(pg_stat_database_blks_read{$here}[$__rate_interval])))`, "{{instance}}").
+		query(`sum by (job, cluster, instance) (rate(pg_stat_database_blks_hit{$here}[$__rate_interval]))
+  / (sum by (job, cluster, instance) (rate(pg_stat_database_blks_hit{$here}[$__rate_interval])) + sum by (job, cluster, instance) (rate(pg_stat_database_blks_read{$here}[$__rate_interval])))`, "{{instance}}").
 		unit("percentunit").max(1).noMin().none("unknown")
 }
 
 func rowsChanged() *panel {
 	return series("Rows", "Returned, and changed.").
-		query(`sum by (instance) (rate(pg_stat_database_tup_returned{$here}[$__rate_interval]))`, "read {{instance}}").
-		query(`sum by (instance) (rate(pg_stat_database_tup_inserted{$here}[$__rate_interval]) + rate(pg_stat_database_tup_updated{$here}[$__rate_interval]) + rate(pg_stat_database_tup_deleted{$here}[$__rate_interval]))`, "changed {{instance}}").
+		query(`sum by (job, cluster, instance) (rate(pg_stat_database_tup_returned{$here}[$__rate_interval]))`, "read {{instance}}").
+		query(`sum by (job, cluster, instance) (rate(pg_stat_database_tup_inserted{$here}[$__rate_interval]) + rate(pg_stat_database_tup_updated{$here}[$__rate_interval]) + rate(pg_stat_database_tup_deleted{$here}[$__rate_interval]))`, "changed {{instance}}").
 		of("B", property{"custom.axisPlacement", "right"}).unit("ops").none("unknown")
 }

@@ -36,28 +36,33 @@ func repositoryState(s *sources) *panel {
 
 // oldest shows the greatest age of the metric: of those beyond their own limit if there are any, and then as a page.
 func oldest(p *panel, metric string) *panel {
-	beyond := metric + "{$here} > on (job, instance) pgr:backup_age:limit_seconds{$here}"
-	return p.query("max("+metric+"{$here}) unless count("+beyond+")", "newest backup").query("max("+beyond+")", "newest backup").
-		unit("s").decimals(1).thresholds(steps{{nil, fine}}).of("B", judged(steps{{nil, page}}))
+	beyond := metric + "{$here} > on (job, cluster, instance) pgr:backup_age:limit_seconds{$here}"
+	return p.query(lacking(metric)+" or max("+metric+"{$here}) unless count("+beyond+")", "newest backup").query("max("+beyond+")", "newest backup").
+		unit("s").decimals(1).thresholds(steps{{nil, fine}}).of("B", judged(steps{{nil, page}})).word(-1, "NONE", ticket)
+}
+
+// lacking is -1 when a repository has no value of the metric: none is worse than any age, whatever other repositories have.
+func lacking(metric string) string {
+	return "0 * max(pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) " + metric + "{$here}) - 1"
 }
 
 func couldBeLost(s *sources) *panel {
-	return oldest(stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included. Red: more than the schedule explains."),
+	return oldest(stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included. Red: more than the schedule explains. NONE: a repository holds no good backup."),
 		"pg_reliability_rpo_seconds").
 		none("no good backup").runbooks(s, "PostgresBackupMissing")
 }
 
 func newestGood(s *sources) *panel {
 	return oldest(stat("Newest good backup", "How long ago it was completed. The alert waits for the schedule's interval and "+s.say("backup_slack_seconds")+
-		", or, where no schedule is known, for "+s.say("backup_age_seconds")+"."), "pg_reliability_backup_age_seconds").
+		", or, where no schedule is known, for "+s.say("backup_age_seconds")+". NONE: a repository holds none."), "pg_reliability_backup_age_seconds").
 		none("no good backup").runbooks(s, "PostgresBackupTooOld", "PostgresBackupMissing")
 }
 
 func lastProved(s *sources) *panel {
 	return stat("Last proved by a restore", "How long ago a backup was restored into a throwaway server and found equal to its manifest. "+
 		"An unproved backup is a hope: run verify.").
-		query(`max(pg_reliability_backup_verified_age_seconds{$here})`, "").unit("s").decimals(1).
-		thresholds(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds")).
+		query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})", "").unit("s").decimals(1).
+		word(-1, "NEVER", ticket).thresholds(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds")).
 		none("never proved").runbooks(s, "PostgresBackupUnverified")
 }
 
@@ -69,16 +74,16 @@ func restoreTakes(s *sources) *panel {
 
 func goodBackups(s *sources) *panel {
 	return stat("Good backups of those kept", "Good ones against what retention keeps. Fewer in a repository that once had enough: runs fail, or somebody deletes.").
-		query(`min(pgr:backup_good:count{$here} / on (job, instance) pg_reliability_backup_retention_target{$here})`, "").unit("percentunit").decimals(0).
+		query(`min(pgr:backup_good:count{$here} / on (job, cluster, instance) pg_reliability_backup_retention_target{$here})`, "").unit("percentunit").decimals(0).
 		thresholds(steps{{nil, page}, {0.01, ticket}, {1, fine}}).none("no retention known").runbooks(s, "PostgresBackupTooFew")
 }
 
 func lastRun(s *sources) *panel {
 	return stat("Last run", "RUNNING: one is under way. Otherwise whether the newest one was good; why it failed is in the table below.").
 		query(`max(2 * (pg_reliability_backup_running_since_timestamp_seconds{$here} > bool 0)
-  or on (job, instance) pg_reliability_backup_last_failure_timestamp_seconds{$here} > bool pg_reliability_backup_last_success_timestamp_seconds{$here}
-  or on (job, instance) 0 * pg_reliability_backup_last_failure_timestamp_seconds{$here} + 1
-  or on (job, instance) 0 * pg_reliability_backup_last_success_timestamp_seconds{$here})`, "").
+  or on (job, cluster, instance) pg_reliability_backup_last_failure_timestamp_seconds{$here} > bool pg_reliability_backup_last_success_timestamp_seconds{$here}
+  or on (job, cluster, instance) 0 * pg_reliability_backup_last_failure_timestamp_seconds{$here} + 1
+  or on (job, cluster, instance) 0 * pg_reliability_backup_last_success_timestamp_seconds{$here})`, "").
 		word(0, "GOOD", fine).word(1, "FAILED", ticket).word(2, "RUNNING", neutral).none("no run yet").runbooks(s, "PostgresBackupFailed")
 }
 
@@ -91,8 +96,7 @@ func nextRun(s *sources) *panel {
 
 func offsiteAge() *panel {
 	return stat("Newest off-site copy", "How old the newest backup is that has a complete copy elsewhere; what is left when this place burns. FAILING: the last attempt to copy failed.").
-		query(`max(pg_reliability_backup_offsite_age_seconds{$here} unless on (job, instance) pg_reliability_backup_offsite_failing{$here} == 1)
-  or 0 * max(pg_reliability_backup_offsite_failing{$here} == 1) - 1`, "").
+		query(`0 * max(pg_reliability_backup_offsite_failing{$here} == 1) - 1 or max(pg_reliability_backup_offsite_age_seconds{$here})`, "").
 		unit("s").decimals(1).word(-1, "FAILING", ticket).thresholds(plain(fine)).none("no off-site copy")
 }
 
@@ -118,31 +122,31 @@ func autoRestore(s *sources) *panel {
 func backupAges(s *sources) *panel {
 	return series("Age of the newest backup", "Each backup is a drop to zero. The dotted line is what the alert waits for: the schedule's interval and "+s.say("backup_slack_seconds")+
 		", or "+s.say("backup_age_seconds")+".").
-		query(`max by (instance) (pg_reliability_backup_age_seconds{$here})`, "good {{instance}}").
-		query(`max by (instance) (pg_reliability_backup_verified_age_seconds{$here})`, "proved {{instance}}").of("B", lineStyle(4, 4)).
-		query(`max by (instance) (pgr:backup_age:limit_seconds{$here})`, "limit {{instance}}").of("C", lineStyle(1, 6), colored(page)).
+		query(`max by (job, cluster, instance) (pg_reliability_backup_age_seconds{$here})`, "good {{instance}}").
+		query(`max by (job, cluster, instance) (pg_reliability_backup_verified_age_seconds{$here})`, "proved {{instance}}").of("B", lineStyle(4, 4)).
+		query(`max by (job, cluster, instance) (pgr:backup_age:limit_seconds{$here})`, "limit {{instance}}").of("C", lineStyle(1, 6), colored(page)).
 		unit("s").none("no good backup").runbooks(s, "PostgresBackupTooOld")
 }
 
 func backupDurations(s *sources) *panel {
 	return series("How long backup and restore take", "The line is the restore's objective, "+s.say("restore_objective_seconds")+". Growing towards it: a restore from files "+
 		"(pgBackRest) or with more jobs is faster.").
-		query(`max by (instance) (pg_reliability_backup_restore_duration_seconds{$here})`, "restore {{instance}}").
-		query(`max by (instance) (pg_reliability_backup_last_duration_seconds{$here})`, "backup {{instance}}").
+		query(`max by (job, cluster, instance) (pg_reliability_backup_restore_duration_seconds{$here})`, "restore {{instance}}").
+		query(`max by (job, cluster, instance) (pg_reliability_backup_last_duration_seconds{$here})`, "backup {{instance}}").
 		unit("s").steppy().thresholds(s.above("", "restore_objective_seconds")).none("no backup measured").runbooks(s, "PostgresRestoreSlow")
 }
 
 func backupSizes(s *sources) *panel {
 	return series("Size of the newest backup", "A backup of less than "+s.say("backup_size_ratio")+" of the one before is a ticket: something may be missing. The other line is all backups together.").
-		query(`max by (instance) (pg_reliability_backup_last_size_bytes{$here})`, "newest {{instance}}").
-		query(`max by (instance) (pg_reliability_backup_repository_size_bytes{$here})`, "all {{instance}}").of("B", lineStyle(4, 4)).
+		query(`max by (job, cluster, instance) (pg_reliability_backup_last_size_bytes{$here})`, "newest {{instance}}").
+		query(`max by (job, cluster, instance) (pg_reliability_backup_repository_size_bytes{$here})`, "all {{instance}}").of("B", lineStyle(4, 4)).
 		unit("bytes").steppy().none("no backup").runbooks(s, "PostgresBackupTooSmall")
 }
 
 func backupCounts(s *sources) *panel {
 	return series("Backups in the repository", "By state, against what retention keeps. suspect: its last check failed for a reason that may pass. damaged: a file is missing or wrong.").
-		query(`sum by (state) (max by (instance, state) (pg_reliability_backup_count{$here}))`, "{{state}}").
-		query(`sum(max by (instance) (pg_reliability_backup_retention_target{$here}))`, "kept").
+		query(`sum by (state) (max by (job, cluster, instance, state) (pg_reliability_backup_count{$here}))`, "{{state}}").
+		query(`sum(max by (job, cluster, instance) (pg_reliability_backup_retention_target{$here}))`, "kept").
 		unit("short").steppy().stacked().
 		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).
 		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}}, property{"custom.fillOpacity", 0}).
@@ -152,7 +156,7 @@ func backupCounts(s *sources) *panel {
 func lastFailures(s *sources) *panel {
 	return table("Last failure", "When a run failed last, and why. Red is not news: the state above says whether one succeeded since.").
 		label("instance", "Instance").label("reason", "Reason").
-		column("Failed", `1000 * (pg_reliability_backup_last_failure_info{$here} * on (job, instance) group_left () pg_reliability_backup_last_failure_timestamp_seconds{$here})`,
+		column("Failed", `1000 * (pg_reliability_backup_last_failure_info{$here} * on (job, cluster, instance) group_left () pg_reliability_backup_last_failure_timestamp_seconds{$here})`,
 			unit("dateTimeAsIso")).
 		none("no run has failed").runbooks(s, "PostgresBackupFailed")
 }
@@ -160,7 +164,7 @@ func lastFailures(s *sources) *panel {
 func failures(s *sources) *panel {
 	// The exporter and the daemon may both tell of one repository: the higher count is taken.
 	count := func(kind, metric string) string {
-		return fmt.Sprintf(`label_replace(sum by (reason) (max by (instance, reason) (increase(%s{$here, result="failure"}[$__range]))), "kind", %q, "", "")`, metric, kind)
+		return fmt.Sprintf(`label_replace(sum by (reason) (max by (job, cluster, instance, reason) (increase(%s{$here, result="failure"}[$__range]))), "kind", %q, "", "")`, metric, kind)
 	}
 	return bars("Failures by reason", "In the time shown. A verification fails when a backup can't be restored or differs from its manifest: look at the older ones at once.").
 		query("round("+count("run", "pg_reliability_backup_runs_total")+" or "+count("verification", "pg_reliability_backup_verifications_total")+") > 0", "{{kind}}: {{reason}}").
@@ -182,6 +186,6 @@ func archiveQueue(s *sources) *panel {
 
 func offsiteHistory() *panel {
 	return series("Off-site copies", "How many backups have a complete copy elsewhere.").
-		query(`max by (instance) (pg_reliability_backup_offsite_copies{$here})`, "{{instance}}").
+		query(`max by (job, cluster, instance) (pg_reliability_backup_offsite_copies{$here})`, "{{instance}}").
 		unit("short").steppy().none("no off-site copies")
 }

@@ -83,8 +83,8 @@ func databasesSize() *panel {
 
 func checksumFailures(s *sources) *panel {
 	return stat("Checksum failures", "Blocks that were read and were not what was written, since statistics were reset. Any: the disk or memory lies; save what can be read.").
-		query(`sum(pg_stat_database_checksum_failures{$here})`, "").unit("short").decimals(0).thresholds(from(1, page)).
-		none("checksums are off").runbooks(s, "PostgresChecksumFailure")
+		query(`sum(pg_stat_database_checksum_failures{$here}) or 0 * max(pg_settings_data_checksums{$here} == 0) - 1`, "").unit("short").decimals(0).
+		word(-1, "checksums are off", unknown).thresholds(from(1, page)).none("unknown").runbooks(s, "PostgresChecksumFailure")
 }
 
 func pendingRestart(s *sources) *panel {
@@ -119,22 +119,22 @@ func databaseSizes() *panel {
 
 func largestTables() *panel {
 	return bars("Largest tables", "With their indexes, of the database the exporter is connected to.").
-		query(`topk(10, sum by (instance, datname, schemaname, relname) (pg_stat_user_tables_table_size_bytes{$here} + pg_stat_user_tables_index_size_bytes{$here}))`, "{{relname}} ({{instance}})").
+		query(`topk(10, sum by (job, cluster, instance, datname, schemaname, relname) (pg_stat_user_tables_table_size_bytes{$here} + pg_stat_user_tables_index_size_bytes{$here}))`, "{{relname}} ({{instance}})").
 		unit("bytes").none("no tables")
 }
 
 func idsHistory(s *sources) *panel {
 	return series("Ids used", "Transaction and multixact ids of the worst database. It falls when vacuum has frozen old rows.").
-		query(`max by (instance) (pg_reliability_wraparound_xid_ratio{$here})`, "transactions {{instance}}").
-		query(`max by (instance) (pg_reliability_wraparound_mxid_ratio{$here})`, "multixacts {{instance}}").of("B", lineStyle(4, 4)).
+		query(`max by (job, cluster, instance) (pg_reliability_wraparound_xid_ratio{$here})`, "transactions {{instance}}").
+		query(`max by (job, cluster, instance) (pg_reliability_wraparound_mxid_ratio{$here})`, "multixacts {{instance}}").of("B", lineStyle(4, 4)).
 		unit("percentunit").max(1).thresholds(s.above("wraparound_ticket_ratio", "wraparound_page_ratio")).none("unknown").
 		runbooks(s, "PostgresWraparoundXID", "PostgresWraparoundMXID")
 }
 
 func freezeDue(s *sources) *panel {
 	return series("Freezing overdue", "Age of the oldest id against what autovacuum lets it become. Above 1 a forced vacuum is due; above "+s.say("freeze_overdue_factor")+" something holds it up.").
-		query(`max by (instance, datname) (pg_reliability_wraparound_xid_autovacuum_ratio{$here})`, "{{instance}} {{datname}}").
-		query(`max by (instance, datname) (pg_reliability_wraparound_mxid_autovacuum_ratio{$here})`, "multixacts {{instance}} {{datname}}").of("B", lineStyle(4, 4)).
+		query(`max by (job, cluster, instance, datname) (pg_reliability_wraparound_xid_autovacuum_ratio{$here})`, "{{instance}} {{datname}}").
+		query(`max by (job, cluster, instance, datname) (pg_reliability_wraparound_mxid_autovacuum_ratio{$here})`, "multixacts {{instance}} {{datname}}").of("B", lineStyle(4, 4)).
 		unit("percentunit").thresholds(s.above("freeze_overdue_factor", "")).none("unknown").runbooks(s, "PostgresFreezeOverdue")
 }
 

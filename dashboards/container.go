@@ -22,7 +22,7 @@ func containerHealth() *panel {
 
 func containerRestarts(s *sources) *panel {
 	return stat("Restarts by its engine", "By its restart policy, in the time shown. Restarts somebody ordered are not among them.").
-		query(`round(sum(increase(pg_reliability_restarts_total{$here, kind="container"}[$__range]) and on (job, instance) pg_reliability_container_running{$here}))`, "").
+		query(`round(sum(increase(pg_reliability_restarts_total{$here, kind="container"}[$__range]) and on (job, cluster, instance) pg_reliability_container_running{$here}))`, "").
 		decimals(0).thresholds(from(1, ticket)).none(noContainer).runbooks(s, "PostgresContainerRestarted")
 }
 

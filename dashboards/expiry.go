@@ -7,7 +7,7 @@ import "fmt"
 func certificateEnds(s *sources) *panel {
 	return stat("Certificate ends in", "Of all TLS certificates the server shows, the one that ends first: clients that check it turn it down then.").
 		query(`min(pg_reliability_tls_chain_expiry_timestamp_seconds{$here} - time())`, "").unit("s").decimals(1).
-		thresholds(s.below("certificate_ticket_seconds", "certificate_page_seconds")).none("no TLS").runbooks(s, "PostgresCertificateExpires")
+		thresholds(s.below("certificate_ticket_seconds", "certificate_page_seconds")).none("no TLS seen").runbooks(s, "PostgresCertificateExpires")
 }
 
 func passwordEnds(s *sources) *panel {

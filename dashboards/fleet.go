@@ -32,13 +32,13 @@ func serversDown(s *sources) *panel {
 
 func serversUnknown(s *sources) *panel {
 	return stat("Unknown", "Servers whose exporter can't be scraped: nothing is known of them.").
-		query(`count(up{$here} == 0 and on (job, instance) pgr:target:known{$here}) or 0 * max(up{$here})`, "").decimals(0).thresholds(from(1, page)).
+		query(`count(up{$here} == 0 and on (job, cluster, instance) pgr:target:known{$here}) or 0 * max(up{$here})`, "").decimals(0).thresholds(from(1, page)).
 		none("unknown").runbooks(s, "PostgresExporterDown")
 }
 
 func backupsMissing(s *sources) *panel {
 	return stat("Without a proved backup", "Repositories in which no backup was restored and compared for more than "+s.say("backup_verified_ticket_seconds")+", or ever.").
-		query(fmt.Sprintf(`count(pg_reliability_backup_catalog_up{$here} unless on (job, instance) pg_reliability_backup_verified_age_seconds{$here} <= %.0f) or 0 * max(pg_reliability_backup_catalog_up{$here})`,
+		query(fmt.Sprintf(`count(pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) pg_reliability_backup_verified_age_seconds{$here} <= %.0f) or 0 * max(pg_reliability_backup_catalog_up{$here})`,
 			s.value("backup_verified_ticket_seconds")), "").decimals(0).thresholds(from(1, ticket)).none("no backup catalogue").leads("Backups", "pgr-backups").
 		runbooks(s, "PostgresBackupUnverified", "PostgresBackupMissing")
 }
@@ -50,17 +50,17 @@ func versions() *panel {
 
 func fleetList(s *sources) *panel {
 	alerts := func(severity string) string {
-		return fmt.Sprintf(`sum by (job, cluster, instance) (ALERTS{$here, alertstate="firing", severity=%q} or 0 * up{$here} and on (job, instance) pgr:target:known{$here})`, severity)
+		return fmt.Sprintf(`sum by (job, cluster, instance) (ALERTS{$here, alertstate="firing", severity=%q} or 0 * up{$here} and on (job, cluster, instance) pgr:target:known{$here})`, severity)
 	}
 	const state = `2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0
-  or (up{$here} == 0) - 1 and on (job, instance) pgr:target:known{$here}`
-	const away = `(1 - (max by (job, cluster, instance) (pg_up{$here}) or 0 * max by (job, cluster, instance) (up{$here} and on (job, instance) pgr:target:known{$here})))`
+  or (up{$here} == 0) - 1 and on (job, cluster, instance) pgr:target:known{$here}`
+	const away = `(1 - (max by (job, cluster, instance) (pg_up{$here}) or 0 * max by (job, cluster, instance) (up{$here} and on (job, cluster, instance) pgr:target:known{$here})))`
 	// A backup job that is scraped by itself is no server.
-	const ofServer = ` and on (job, instance) pgr:target:known{$here}`
+	const ofServer = ` and on (job, cluster, instance) pgr:target:known{$here}`
 	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
 	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. "+
-		"Backup: the age of the newest good one, of what the alert allows. Click an instance for its Overview.").
-		label("instance", "Instance", links(overview)).label("cluster", "Cluster").
+		"Backup: the age of the newest good one, of what the alert allows; NONE: its repository holds none. Click an instance for its Overview.").
+		label("instance", "Instance", links(overview), width(210)).label("cluster", "Cluster").
 		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning")+" + 1000 * "+away,
 			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
 		column("State", state, filled(), width(110), mapped(mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3))).
@@ -68,9 +68,10 @@ func fleetList(s *sources) *panel {
 		column("Restarts", `round(sum without (kind) (increase(pg_reliability_restarts_total{$here, kind=~"crash|restart"}[$__range])))`, filled(), judged(from(1, ticket)), width(90)).
 		column("Connections", `pgr:connections:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(append(s.above("connections_high_ratio", ""), step{1, page}))).
 		column("Disk", `pgr:disk:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("disk_used_ticket_ratio", "disk_used_page_ratio"))).
-		column("Lag", `pg_replication_lag_seconds{$here} and on (job, instance) pg_replication_is_replica{$here} == 1`, unit("s"), property{"decimals", 0}, filled(),
+		column("Lag", `pg_replication_lag_seconds{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1`, unit("s"), property{"decimals", 0}, filled(),
 			judged(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds"))).
-		column("Backup", `pg_reliability_backup_age_seconds{$here} / pgr:backup_age:limit_seconds{$here}`+ofServer, unit("percentunit"), property{"decimals", 0}, filled(), judged(steps{{nil, fine}, {1, page}})).
+		column("Backup", `(pg_reliability_backup_age_seconds{$here} / pgr:backup_age:limit_seconds{$here} or 0 * pg_reliability_backup_catalog_up{$here} - 1)`+ofServer,
+			unit("percentunit"), property{"decimals", 0}, filled(), judged(steps{{nil, fine}, {1, page}}), mapped(mapping(-1, "NONE", ticket, 0))).
 		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
 		column("Restore", `pg_reliability_rto_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "restore_objective_seconds"))).
 		column("Ids", `pg_reliability_wraparound_xid_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("wraparound_ticket_ratio", "wraparound_page_ratio"))).
@@ -79,7 +80,7 @@ func fleetList(s *sources) *panel {
 
 func fleetAlerts() *panel {
 	return series("Firing alerts", "How many at each moment, by severity.").
-		query(`count by (severity) (ALERTS{$around, alertstate="firing", severity=~"critical|warning"})`, "{{severity}}").
+		query("count by (severity) ("+onceAServer+ofAlerts("ALERTS", `alertstate="firing", severity=~"critical|warning"`)+")", "{{severity}}").
 		called("critical", colored(page)).called("warning", colored(ticket)).unit("short").stacked().steppy().none("no alert fires")
 }
 
@@ -91,6 +92,6 @@ func fleetBudget(s *sources) *panel {
 
 func fleetLatency(s *sources) *panel {
 	return series("Probe latency, slowest", "Of a trivial query, 99 % of them. The line is the objective, "+s.say("probe_p99_seconds")+".").
-		query(`topk(10, histogram_quantile(0.99, sum by (le, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe="read", phase="query"}[$__rate_interval]))))`, "{{instance}}").
+		query(`topk(10, histogram_quantile(0.99, sum by (le, job, cluster, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe="read", phase="query"}[$__rate_interval]))))`, "{{instance}}").
 		unit("s").thresholds(s.above("", "probe_p99_seconds")).none("no probes").runbooks(s, "PostgresProbeSlow")
 }

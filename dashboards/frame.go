@@ -46,7 +46,7 @@ func annotations() []object {
 		{"Backup", fine, `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, "{{instance}}: backup", "", true},
 		{"Backup failed", ticket, `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`, "{{instance}}: backup failed", "", true},
 		// When it began, as a line: a region for as long as it fires would cover the graph that explains it.
-		{"Alert", "dark-red", `1000 * (ALERTS_FOR_STATE{$around, severity=~"critical|warning"} and ignoring (alertstate) ALERTS{$around, alertstate="firing"})`, "{{alertname}} {{instance}}", "{{severity}}", true},
+		{"Alert", "dark-red", "1000 * (" + ofAlerts("ALERTS_FOR_STATE", `severity=~"critical|warning"`) + " and ignoring (alertstate) " + ofAlerts("ALERTS", `alertstate="firing"`) + ")", "{{alertname}} {{instance}}", "{{severity}}", true},
 	} {
 		all = append(all, object{
 			"name": a.name, "enable": true, "hide": false, "iconColor": a.color, "datasource": prometheus(),

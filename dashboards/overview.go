@@ -35,10 +35,13 @@ func overview(s *sources) board {
 	}
 }
 
+// onceAServer counts an alert once for each server, as the list of alerts does: two full volumes lead to one runbook.
+const onceAServer = "group by (alertname, severity, job, cluster, instance) "
+
 func alertsFiring() *panel {
 	// 0 only where the rules are known to run: the watchdog always fires.
 	count := func(severity string) string {
-		return fmt.Sprintf(`count(ALERTS{$around, alertstate="firing", severity=%q, alertname!="Watchdog"}) or 0 * max(ALERTS{alertname="Watchdog"})`, severity)
+		return "count(" + onceAServer + ofAlerts("ALERTS", fmt.Sprintf(`alertstate="firing", severity=%q, alertname!="Watchdog"`, severity)) + `) or 0 * max(ALERTS{alertname="Watchdog"})`
 	}
 	return stat("Firing alerts", "Alerts that page somebody, and those that are a ticket. The list is below: begin with the runbook of the topmost.").
 		query(count("critical"), "pages").query(count("warning"), "tickets").
@@ -50,7 +53,7 @@ func serverState(s *sources) *panel {
 	return stat("State", "UP: reads and logins work. LOGINS FAIL: open connections work, new ones don't. DOWN: nothing works. "+
 		"UNKNOWN: the exporter can't be scraped or has not probed yet. The reason is in the graph of failed probes.").
 		query(`min(2 * pg_up{$here} - (pg_reliability_outage_in_progress_seconds{$here} > bool 0)
-  or on (job, instance) (up{$here} == 0 and on (job, instance) pgr:target:known{$here}))`, "").
+  or on (job, cluster, instance) (up{$here} == 0 and on (job, cluster, instance) pgr:target:known{$here}))`, "").
 		word(2, "UP", fine).word(1, "LOGINS FAIL", page).word(0, "UNKNOWN", unknown).word(-1, "DOWN", page).
 		none("no such server").runbooks(s, "PostgresDown", "PostgresExporterDown", "PostgresLoginFailing")
 }
@@ -87,8 +90,8 @@ func connectionsUsed(s *sources) *panel {
 
 func recoveryPoint(s *sources) *panel {
 	p := oldest(stat("RPO: could be lost", "How much the newest good backup lacks, archived WAL included, and when a backup was last proved by restoring it. "+
-		"Red: see the board Backups for why the job stands still."), "pg_reliability_rpo_seconds")
-	return p.query(`max(pg_reliability_backup_verified_age_seconds{$here})`, "last proved").
+		"Red: see the board Backups for why the job stands still. NONE: a repository holds no such backup."), "pg_reliability_rpo_seconds")
+	return p.query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})", "last proved").
 		of("C", judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
 		none("no good backup known").leads("Backups", "pgr-backups").runbooks(s, "PostgresBackupTooOld", "PostgresBackupUnverified")
 }
@@ -110,12 +113,12 @@ func diskFullIn(s *sources) *panel {
 
 func roles() *panel {
 	return states("Roles", "Which server was primary, standby or down, and when. A gap: the exporter could not be scraped.").
-		query(`max by (instance) (2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0)`, "{{instance}}").
+		query(`max by (job, cluster, instance) (2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0)`, "{{instance}}").shortNames().
 		word(2, "PRIMARY", fine).word(1, "STANDBY", neutral).word(0, "DOWN", page).none("no such server")
 }
 
 func probeLatency(s *sources) *panel {
-	quantile := `histogram_quantile(%s, sum by (le, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe=%q, phase=%q}[$__rate_interval])))`
+	quantile := `histogram_quantile(%s, sum by (le, job, cluster, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe=%q, phase=%q}[$__rate_interval])))`
 	return series("Probe latency", "Time of a trivial query on an open connection, and of a login's authentication. The line is the objective for 99 % of queries, "+
 		s.say("probe_p99_seconds")+". Above it: look for a busy disk or CPU, then at the board Activity.").
 		query(fmt.Sprintf(quantile, "0.99", "read", "query"), "query p99 {{instance}}").
@@ -126,9 +129,9 @@ func probeLatency(s *sources) *panel {
 
 func probesFailed(s *sources) *panel {
 	return series("Failed probes", "Share of probes that failed, by kind and reason. refused: no postmaster. timeout: it hangs. starting_up: recovery is under way.").
-		query(`sum by (instance, probe, result) (rate(pg_reliability_probe_total{$here, result!="ok"}[$__rate_interval]))
-  / on (instance, probe) group_left () sum by (instance, probe) (rate(pg_reliability_probe_total{$here}[$__rate_interval])) > 0`, "{{instance}} {{probe}}: {{result}}").
-		query(`0 * sum by (instance) (rate(pg_reliability_probe_total{$here, result="ok"}[$__rate_interval]))`, "{{instance}}").of("B", colored(fine)).
+		query(`sum by (job, cluster, instance, probe, result) (rate(pg_reliability_probe_total{$here, result!="ok"}[$__rate_interval]))
+  / on (job, cluster, instance, probe) group_left () sum by (job, cluster, instance, probe) (rate(pg_reliability_probe_total{$here}[$__rate_interval])) > 0`, "{{instance}} {{probe}}: {{result}}").
+		query(`0 * sum by (job, cluster, instance) (rate(pg_reliability_probe_total{$here, result="ok"}[$__rate_interval]))`, "{{instance}}").of("B", colored(fine)).
 		unit("percentunit").max(1).none("no probes").runbooks(s, "PostgresDown", "PostgresLoginFailing")
 }
 
@@ -137,7 +140,7 @@ func burnRate(s *sources) *panel {
 	p := series("Error budget burn", fmt.Sprintf("How many times faster than the objective of %s allows the budget is used up, over each window. A page above %s over 1 h or %s over 6 h, a ticket above %s over 1 d or %s over 3 d.",
 		s.say("slo_availability_ratio"), s.say("burn_1h_factor"), s.say("burn_6h_factor"), s.say("burn_1d_factor"), s.say("burn_3d_factor")))
 	for _, window := range []string{"1h", "6h", "1d", "3d"} {
-		p.query(fmt.Sprintf(`max by (instance) (pgr:downtime:ratio_rate%s{$here}) / %s`, window, budget), window+" {{instance}}")
+		p.query(fmt.Sprintf(`max by (job, cluster, instance) (pgr:downtime:ratio_rate%s{$here}) / %s`, window, budget), window+" {{instance}}")
 	}
 	return p.unit("short").none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn").thresholds(steps{
 		{nil, fine}, {s.value("burn_3d_factor"), "yellow"}, {s.value("burn_1d_factor"), ticket}, {s.value("burn_6h_factor"), page}, {s.value("burn_1h_factor"), "dark-red"}})
@@ -153,8 +156,9 @@ func alertList(s *sources) *panel {
 		label("alertname", "Alert", links(object{"title": "Runbook", "url": s.config.Links.Runbook + "${__value.raw}.md", "targetBlank": true})).
 		label("severity", "Severity", filled(), width(100), mapped(
 			wordFor("critical", "page", page, 0), wordFor("warning", "ticket", ticket, 1), wordFor("info", "info", neutral, 2))).
-		label("instance", "Instance").
-		column("Since", `1000 * (ALERTS_FOR_STATE{$around, alertname!="Watchdog"} and ignoring (alertstate) ALERTS{$around, alertstate="firing"})`, unit("dateTimeFromNow")).
+		label("cluster", "Cluster", width(110)).label("instance", "Instance").
+		column("Since", "1000 * ("+ofAlerts("ALERTS_FOR_STATE", `alertname!="Watchdog"`)+" and ignoring (alertstate) "+ofAlerts("ALERTS", `alertstate="firing"`)+")",
+			unit("dateTimeFromNow"), width(130)).
 		sortedUp("Severity").none("no alert fires")
 }
 

@@ -178,11 +178,15 @@ func (p *panel) stacked() *panel {
 // steppy draws what holds until it changes.
 func (p *panel) steppy() *panel { p.custom["lineInterpolation"] = "stepAfter"; return p }
 
-// renamed takes what a regular expression matches out of the series' names, or replaces it.
+// renamed takes what a regular expression matches out of the series' names, or replaces it. Without slashes around it
+// Grafana looks for names that match as a whole.
 func (p *panel) renamed(pattern, by string) *panel {
 	p.transformations = append(p.transformations, object{"id": "renameByRegex", "options": object{"regex": pattern, "renamePattern": by}})
 	return p
 }
+
+// shortNames keeps both ends of long names: state timelines cut them where they differ, in front.
+func (p *panel) shortNames() *panel { return p.renamed("/^(.{14}).{4,}(.{12})$/", "$1…$2") }
 
 // option sets one of the kind's own.
 func (p *panel) option(name string, value any) *panel { p.options[name] = value; return p }

@@ -32,21 +32,21 @@ func watchdog(s *sources) *panel {
 
 func exporterState(s *sources) *panel {
 	return stat("Exporters", "Targets that showed a database and can't be scraped now, and those that vanished from Prometheus' targets.").
-		query(`count(up{$here} == 0 and on (job, instance) pgr:target:known{$here}) or 0 * max(up{$here})`, "down").
-		query(`count(last_over_time(pgr:target:known{$here}[$__range]) unless on (job, instance) up{$here}) or 0 * max(up{$here})`, "absent").
+		query(`count(up{$here} == 0 and on (job, cluster, instance) pgr:target:known{$here}) or 0 * max(up{$here})`, "down").
+		query(`count(last_over_time(pgr:target:known{$here}[$__range]) unless on (job, cluster, instance) up{$here}) or 0 * max(up{$here})`, "absent").
 		decimals(0).thresholds(from(1, page)).of("B", judged(from(1, ticket))).none("no such target").
 		runbooks(s, "PostgresExporterDown", "PostgresTargetAbsent", "PostgresNoTargets")
 }
 
 func slowestScrape(s *sources) *panel {
 	return stat("Slowest scrape", "Of the chosen exporters, now. Above "+s.say("scrape_duration_seconds")+" it comes near Prometheus' timeout.").
-		query(`max(scrape_duration_seconds{$here} and on (job, instance) pgr:target:known{$here})`, "").unit("s").
+		query(`max(scrape_duration_seconds{$here} and on (job, cluster, instance) pgr:target:known{$here})`, "").unit("s").
 		thresholds(s.above("scrape_duration_seconds", "")).none("unknown").runbooks(s, "PostgresScrapeSlow")
 }
 
 func collectorsFailing(s *sources) *panel {
 	return stat("Failing collectors", "Of servers that are up. Their numbers on the other boards are missing or old.").
-		query(`sum((pg_reliability_collector_success{$here} == bool 0) unless on (job, instance) pg_up{$here} == 0)`, "").unit("short").decimals(0).
+		query(`sum((pg_reliability_collector_success{$here} == bool 0) unless on (job, cluster, instance) pg_up{$here} == 0)`, "").unit("short").decimals(0).
 		thresholds(from(1, ticket)).none("server is down").runbooks(s, "PostgresCollectorFailing")
 }
 
@@ -65,13 +65,13 @@ func notificationsFailing(s *sources) *panel {
 
 func scrapeTimes(s *sources) *panel {
 	return series("Scrape time", "The line is the alert's, "+s.say("scrape_duration_seconds")+". Slow: find the collector below, and give it an interval of its own.").
-		query(`scrape_duration_seconds{$here} and on (job, instance) pgr:target:known{$here}`, "{{instance}}").unit("s").
+		query(`scrape_duration_seconds{$here} and on (job, cluster, instance) pgr:target:known{$here}`, "{{instance}}").unit("s").
 		thresholds(s.above("scrape_duration_seconds", "")).none("unknown").runbooks(s, "PostgresScrapeSlow")
 }
 
 func scrapeSamples() *panel {
 	return series("Samples per scrape", "A sudden fall: a collector fails. Steady growth: something makes new series, such as databases or tables.").
-		query(`scrape_samples_scraped{$here} and on (job, instance) pgr:target:known{$here}`, "{{instance}}").unit("short").none("unknown")
+		query(`scrape_samples_scraped{$here} and on (job, cluster, instance) pgr:target:known{$here}`, "{{instance}}").unit("short").none("unknown")
 }
 
 func collectorList(s *sources) *panel {
@@ -93,7 +93,7 @@ func collectorTime() *panel {
 
 func collectorErrors() *panel {
 	return series("Collectors' errors", "By reason. refused, timeout and the like: the server's state. permission: the exporter's role lacks a grant.").
-		query(`sum by (instance, collector, reason) (increase(pg_reliability_collector_errors_total{$here}[$__rate_interval])) > 0`, "{{instance}} {{collector}}: {{reason}}").
+		query(`sum by (job, cluster, instance, collector, reason) (increase(pg_reliability_collector_errors_total{$here}[$__rate_interval])) > 0`, "{{instance}} {{collector}}: {{reason}}").
 		unit("short").none("no errors")
 }
 
@@ -103,13 +103,13 @@ func exporterList() *panel {
 		column("State kept", `pg_reliability_state_persistence{$here, status="ok"}`, filled(), mapped(mapping(1, "yes", fine, 0), mapping(0, "NO", ticket, 1))).
 		column("pg_monitor", `pg_reliability_monitor_privileges{$here}`, filled(), mapped(mapping(1, "yes", fine, 0), mapping(0, "NO", ticket, 1))).
 		column("Configuration", `pg_reliability_config_last_reload_successful{$here}`, filled(), mapped(mapping(1, "loaded", fine, 0), mapping(0, "OLD", ticket, 1))).
-		column("Memory", `process_resident_memory_bytes{$here} and on (job, instance) pgr:target:known{$here}`, unit("bytes")).
+		column("Memory", `process_resident_memory_bytes{$here} and on (job, cluster, instance) pgr:target:known{$here}`, unit("bytes")).
 		sorted("Memory").none("unknown")
 }
 
 func ruleTime() *panel {
 	return series("Rule evaluation", "Share of each group's interval that its evaluation takes. At 100 % evaluations are left out, and alerts come late.").
-		query(`topk(8, prometheus_rule_group_last_duration_seconds / prometheus_rule_group_interval_seconds)`, "{{rule_group}}").renamed(".*;", "").
+		query(`topk(8, prometheus_rule_group_last_duration_seconds / prometheus_rule_group_interval_seconds)`, "{{rule_group}}").renamed("/.*;/", "").
 		unit("percentunit").thresholds(from(1, page)).none("Prometheus not scraped")
 }
 

@@ -1,13 +1,20 @@
 package dashboards
 
-import "strings"
-
-// In expressions $here stands for the chosen instances' matchers, and $around for the same or nothing: alerts about a
-// whole cluster have no instance. The label cluster may be missing everywhere: All is ".*" for it.
-var matchers = strings.NewReplacer(
-	"$here", `job=~"$job", cluster=~"$cluster", instance=~"$instance"`,
-	"$around", `job=~"$job|", cluster=~"$cluster|", instance=~"$instance|"`,
+import (
+	"fmt"
+	"strings"
 )
+
+// In expressions $here stands for the chosen instances' matchers. The label cluster may be missing everywhere: All is
+// ".*" for it.
+var matchers = strings.NewReplacer("$here", `job=~"$job", cluster=~"$cluster", instance=~"$instance"`)
+
+// ofAlerts are Prometheus' series of the alerts about the chosen instances, and of those about a whole cluster or about
+// everything: these have no instance. (With "or nothing" in one matcher for each label, the alerts of servers without a
+// cluster would be among those of every cluster.)
+func ofAlerts(metric, more string) string {
+	return fmt.Sprintf(`(%[1]s{$here, %[2]s} or %[1]s{cluster=~"$cluster|", instance="", %[2]s})`, metric, more)
+}
 
 type query struct {
 	expr, legend string

@@ -38,14 +38,15 @@ func primaries(s *sources) *panel {
 }
 
 func standbysStreaming(s *sources) *panel {
-	return stat("Standbys", "STREAMING: all of them hear their primary. CUT: one does not, and falls behind.").
-		query(`min(pg_reliability_replication_streaming{$here})`, "").word(1, "STREAMING", fine).word(0, "CUT", page).
+	return stat("Standbys", "STREAMING: all of them hear their primary. CUT: one does not, or is down, and falls behind.").
+		query(`min(pg_reliability_replication_streaming{$here}
+  or 0 * (pg_up{$here} == 0 and on (job, cluster, instance) last_over_time(pg_reliability_role{$here, role="standby"}[$__range]) == 1))`, "").word(1, "STREAMING", fine).word(0, "CUT", page).
 		none("no standby here").runbooks(s, "PostgresReplicaNotStreaming")
 }
 
 func worstLag(s *sources) *panel {
 	return stat("Lag", "Of the standby that is furthest behind, in time: what a failover to it would lose or make wait. With the link cut it is an upper bound.").
-		query(`max(pg_replication_lag_seconds{$here} and on (job, instance) pg_replication_is_replica{$here} == 1)`, "").unit("s").decimals(1).
+		query(`max(pg_replication_lag_seconds{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1)`, "").unit("s").decimals(1).
 		thresholds(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds")).none("no standby here").runbooks(s, "PostgresReplicationLag")
 }
 
@@ -57,7 +58,7 @@ func worstBehind(s *sources) *panel {
 
 func slotRoom(s *sources) *panel {
 	return stat("Slots: room left", "Of the slot nearest to losing its WAL, the share of max_slot_wal_keep_size that is left. LOST: one is of no use any more.").
-		query(`min(pgr:slot_safe_wal:ratio{$here} unless on (job, instance, slot_name) pg_reliability_slot_invalidated{$here} == 1) or -1 * max(pg_reliability_slot_invalidated{$here} == 1)`, "").
+		query(`-1 * max(pg_reliability_slot_invalidated{$here} == 1) or min(pgr:slot_safe_wal:ratio{$here})`, "").
 		unit("percentunit").decimals(0).word(-1, "LOST", page).thresholds(s.below("slot_safe_ticket_ratio", "slot_safe_page_ratio")).
 		none("no slot with a limit").runbooks(s, "PostgresSlotRetention", "PostgresSlotLost")
 }
@@ -70,7 +71,7 @@ func commitsWait() *panel {
 
 func streaming(s *sources) *panel {
 	return states("Streaming", "Which standby heard its primary, and when. PAUSED: an operator paused replay; the standby falls behind on purpose.").
-		query(`max by (instance) (pg_reliability_replication_streaming{$here} + 2 * pg_reliability_replication_replay_paused{$here})`, "{{instance}}").
+		query(`max by (job, cluster, instance) (pg_reliability_replication_streaming{$here} + 2 * pg_reliability_replication_replay_paused{$here})`, "{{instance}}").shortNames().
 		word(0, "CUT", page).word(1, "STREAMING", fine).word(2, "PAUSED, CUT", page).word(3, "PAUSED", ticket).
 		none("no standby here").runbooks(s, "PostgresReplicaNotStreaming")
 }
@@ -78,14 +79,14 @@ func streaming(s *sources) *panel {
 func lagSeconds(s *sources) *panel {
 	return series("Lag in time", fmt.Sprintf("Lines: a ticket at %s, a page at %s. Growing steadily: the link is cut, or a query on the standby holds replay up.",
 		s.say("replication_lag_ticket_seconds"), s.say("replication_lag_page_seconds"))).
-		query(`pg_replication_lag_seconds{$here} and on (job, instance) pg_replication_is_replica{$here} == 1`, "{{instance}}").unit("s").
+		query(`pg_replication_lag_seconds{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1`, "{{instance}}").unit("s").
 		thresholds(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds")).none("no standby here").runbooks(s, "PostgresReplicationLag")
 }
 
 func lagBytes(s *sources) *panel {
 	return series("WAL to replay", "What each standby has not replayed of what its primary reported, and of what it has itself. Both alike: replay is slow. Only the first: the network is.").
 		query(`pg_reliability_replication_behind_bytes{$here}`, "behind {{instance}}").
-		query(`pg_reliability_replication_replay_backlog_bytes{$here} and on (job, instance) pg_replication_is_replica{$here} == 1`, "received {{instance}}").of("B", lineStyle(4, 4)).
+		query(`pg_reliability_replication_replay_backlog_bytes{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1`, "received {{instance}}").of("B", lineStyle(4, 4)).
 		unit("bytes").thresholds(s.above("replication_behind_bytes", "")).none("no standby here").runbooks(s, "PostgresReplicationBehind")
 }
 
@@ -128,11 +129,11 @@ func slotRetention(s *sources) *panel {
 
 func archiveStates(s *sources) *panel {
 	return states("WAL archive", "Whether the last attempt to archive WAL succeeded. FAILING: point-in-time recovery ends there, and the disk fills.").
-		query(`max by (instance) (2 + pg_reliability_archiver_failing{$here} and pg_reliability_archiver_enabled{$here} == 1 or pg_reliability_archiver_enabled{$here})`, "{{instance}}").
+		query(`max by (job, cluster, instance) (2 + pg_reliability_archiver_failing{$here} and pg_reliability_archiver_enabled{$here} == 1 or pg_reliability_archiver_enabled{$here})`, "{{instance}}").shortNames().
 		word(0, "OFF", neutral).word(1, "UNTRIED", unknown).word(2, "ARCHIVING", fine).word(3, "FAILING", page).none("unknown").runbooks(s, "PostgresArchiveFailing")
 }
 
 func conflicts() *panel {
 	return series("Queries cancelled by replay", "On standbys: queries that stood in the way of replay. hot_standby_feedback or a longer max_standby_streaming_delay lets them finish, at a price.").
-		query(`sum by (instance) (increase(pg_stat_database_conflicts{$here}[$__rate_interval]))`, "{{instance}}").unit("short").none("no standby here")
+		query(`sum by (job, cluster, instance) (increase(pg_stat_database_conflicts{$here}[$__rate_interval]))`, "{{instance}}").unit("short").none("no standby here")
 }

@@ -16,7 +16,7 @@ func statementList() *panel {
 	of := func(metric string) string { return "increase(" + metric + "{$here}[$__range]) and " + topStatements }
 	return table("Statements", "Those that took the most time in the time shown. The text: SELECT query FROM pg_stat_statements WHERE queryid = ...; "+
 		"it is no label here, because texts may hold secrets.").
-		label("instance", "Instance").label("datname", "Database").label("user", "Role").label("queryid", "Query id").
+		label("instance", "Instance").label("datname", "Database").label("user", "Role").label("queryid", "Query id", width(175)). // it is to be copied
 		column("Time", topStatements, unit("s")).
 		column("Calls", of("pg_stat_statements_calls_total"), unit("short")).
 		column("Each", `increase(pg_stat_statements_seconds_total{$here}[$__range]) / (increase(pg_stat_statements_calls_total{$here}[$__range]) > 0) and `+topStatements, unit("s")).

@@ -1,0 +1,172 @@
+package dashboards_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
+)
+
+// With several servers chosen a panel shows the worst of them, and mixes none with another: what one lacks is not
+// covered by what another has. Each case is a query of a board on series as the exporter has them.
+var several = []struct {
+	name                string
+	board, panel, refID string
+	cluster             string // chosen; none: All
+	series              []series
+	want                []sample
+}{
+	{
+		name: "a repository without a good backup is worse than any age", board: "pgr-overview", panel: "RPO: could be lost", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_catalog_up{job="pg", instance="db2"}`, "1x10"},
+			{`pg_reliability_rpo_seconds{job="pg", instance="db1"}`, "60x10"}, {`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "93600x10"},
+		},
+		want: []sample{{Value: -1}},
+	},
+	{
+		name: "an age where each repository has one", board: "pgr-backups", panel: "Newest good backup", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "60x10"},
+			{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "93600x10"},
+		},
+		want: []sample{{Value: 60}},
+	},
+	{
+		name: "a repository that was never proved", board: "pgr-backups", panel: "Last proved by a restore", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_catalog_up{job="pg", instance="db2"}`, "1x10"},
+			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "60x10"},
+		},
+		want: []sample{{Value: -1}},
+	},
+	{
+		name: "an off-site copy that fails beside one that does not", board: "pgr-backups", panel: "Newest off-site copy", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_offsite_age_seconds{job="pg", instance="db1"}`, "60x10"}, {`pg_reliability_backup_offsite_failing{job="pg", instance="db1"}`, "0x10"},
+			{`pg_reliability_backup_offsite_failing{job="pg", instance="db2"}`, "1x10"},
+		},
+		want: []sample{{Value: -1}},
+	},
+	{
+		name: "a lost slot beside one with room", board: "pgr-replication", panel: "Slots: room left", refID: "A",
+		series: []series{
+			{`pgr:slot_safe_wal:ratio{job="pg", instance="db1", slot_name="a"}`, "0.9x10"},
+			{`pg_reliability_slot_invalidated{job="pg", instance="db1", slot_name="a"}`, "0x10"},
+			{`pg_reliability_slot_invalidated{job="pg", instance="db1", slot_name="b"}`, "1x10"},
+		},
+		want: []sample{{Value: -1}},
+	},
+	{
+		name: "a standby that is down beside one that streams", board: "pgr-replication", panel: "Standbys", refID: "A",
+		series: []series{
+			{`pg_up{job="pg", instance="db2"}`, "1 1 1 1 0x6"}, {`pg_up{job="pg", instance="db3"}`, "1x10"}, {`pg_up{job="pg", instance="db1"}`, "1 1 1 1 0x6"},
+			{`pg_reliability_role{job="pg", instance="db1", role="standby"}`, "0x3"},
+			{`pg_reliability_role{job="pg", instance="db2", role="standby"}`, "1x3"}, {`pg_reliability_role{job="pg", instance="db3", role="standby"}`, "1x10"},
+			{`pg_reliability_replication_streaming{job="pg", instance="db2"}`, "1 1 1 1 stale"}, {`pg_reliability_replication_streaming{job="pg", instance="db3"}`, "1x10"},
+		},
+		want: []sample{{Value: 0}},
+	},
+	{
+		name: "servers of two clusters that are called the same", board: "pgr-overview", panel: "Roles", refID: "A",
+		series: []series{
+			{`pg_reliability_role{job="pg", cluster="eu", instance="db1", role="primary"}`, "1x10"}, {`pg_up{job="pg", cluster="us", instance="db1"}`, "0x10"},
+		},
+		want: []sample{{`{job="pg", cluster="eu", instance="db1"}`, 2}, {`{job="pg", cluster="us", instance="db1"}`, 0}},
+	},
+	{
+		name: "joins of servers that are called the same", board: "pgr-backups", panel: "Good backups of those kept", refID: "A",
+		series: []series{
+			{`pgr:backup_good:count{job="pg", cluster="eu", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", cluster="eu", instance="db1"}`, "7x10"},
+			{`pgr:backup_good:count{job="pg", cluster="us", instance="db1"}`, "3x10"}, {`pg_reliability_backup_retention_target{job="pg", cluster="us", instance="db1"}`, "6x10"},
+		},
+		want: []sample{{Value: 0.5}},
+	},
+	{
+		name: "a server that is down has not switched checksums off", board: "pgr-overview", panel: "Checksum failures", refID: "A",
+		series: []series{{`pg_up{job="pg", instance="db1"}`, "0x10"}},
+	},
+	{
+		name: "checksums are off", board: "pgr-overview", panel: "Checksum failures", refID: "A",
+		series: []series{{`pg_settings_data_checksums{job="pg", instance="db1"}`, "0x10"}},
+		want:   []sample{{Value: -1}},
+	},
+	{
+		name: "one alert of one server is one, on the list as well", board: "pgr-overview", panel: "Firing alerts", refID: "A",
+		series: []series{
+			{`ALERTS{alertname="PostgresErrorBudgetBurn", alertstate="firing", severity="critical", window="1h", job="pg", instance="db1"}`, "1x10"},
+			{`ALERTS{alertname="PostgresErrorBudgetBurn", alertstate="firing", severity="critical", window="6h", job="pg", instance="db1"}`, "1x10"},
+			{`ALERTS{alertname="PostgresDown", alertstate="firing", severity="critical", job="pg", instance="db1"}`, "1x10"},
+		},
+		want: []sample{{Value: 2}},
+	},
+	{
+		name: "alerts of servers without a cluster are of no other", board: "pgr-overview", panel: "Firing alerts", refID: "B", cluster: "eu",
+		series: []series{
+			{`ALERTS{alertname="PostgresDiskFull", alertstate="firing", severity="warning", job="pg", instance="db1"}`, "1x10"},
+			{`ALERTS{alertname="PostgresDiskFull", alertstate="firing", severity="warning", job="pg", cluster="eu", instance="db2"}`, "1x10"},
+			{`ALERTS{alertname="PostgresNoPrimary", alertstate="firing", severity="warning", cluster="eu"}`, "1x10"},
+			{`ALERTS{alertname="PostgresNoPrimary", alertstate="firing", severity="warning", cluster="us"}`, "1x10"},
+			{`ALERTS{alertname="PostgresNoTargets", alertstate="firing", severity="warning"}`, "1x10"},
+		},
+		want: []sample{{Value: 3}},
+	},
+}
+
+type series struct {
+	Series string `json:"series"`
+	Values string `json:"values"`
+}
+
+type sample struct {
+	Labels string  `json:"labels,omitempty"`
+	Value  float64 `json:"value"`
+}
+
+func TestSeveralServersAreNotMixed(t *testing.T) {
+	all := uids(t)
+	type check struct {
+		Expr     string   `json:"expr"`
+		EvalTime string   `json:"eval_time"`
+		Want     []sample `json:"exp_samples"`
+	}
+	type test struct {
+		Name     string   `json:"name"`
+		Interval string   `json:"interval"`
+		Series   []series `json:"input_series"`
+		Checks   []check  `json:"promql_expr_test"`
+	}
+	var tests []test
+	for _, tc := range several {
+		found := false
+		for _, p := range all[tc.board].Panels {
+			for _, q := range p.Targets {
+				if p.Title == tc.panel && p.Type != "table" && q.RefID == tc.refID {
+					found = true
+					expr := q.Expr
+					if tc.cluster != "" {
+						expr = strings.ReplaceAll(expr, "$cluster", tc.cluster)
+					}
+					tests = append(tests, test{tc.name, "15s", tc.series, []check{{asked(expr), "2m", tc.want}}})
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s has no query %s of a panel %q", tc.board, tc.refID, tc.panel)
+		}
+	}
+	text, err := json.Marshal(map[string]any{"tests": tests})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "tests.yml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := output(stack.Tool(t, "promtool"), "test", "rules", file); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
