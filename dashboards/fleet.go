@@ -60,7 +60,7 @@ func fleetList(s *sources) *panel {
 	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
 	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. "+
 		"Backup: the age of the newest good one, of what the alert allows; NONE: its repository holds none. Click an instance for its Overview.").
-		label("instance", "Instance", links(overview), width(210)).label("cluster", "Cluster").
+		label("instance", "Instance", links(overview), width(160)).label("cluster", "Cluster").
 		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning")+" + 1000 * "+away,
 			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
 		column("State", state, filled(), width(110), mapped(mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3))).

@@ -57,9 +57,9 @@ type field struct {
 }
 
 type target struct {
-	RefID, Expr, LegendFormat, Format string
-	Instant, Range                    bool
-	Datasource                        datasource
+	RefID, Expr, LegendFormat, Format, Interval string
+	Instant, Range                              bool
+	Datasource                                  datasource
 }
 
 type link struct {

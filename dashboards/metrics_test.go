@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/collector"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/pages"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
@@ -65,6 +67,39 @@ func TestEveryMetricAndLabelIsOnARealPage(t *testing.T) {
 		}
 		counters(t, l)
 	})
+}
+
+// A counter that is read in the background stands still between two readings: a rate over less sees none or one of them.
+func TestRatesSpanTheReadingsInTheBackground(t *testing.T) {
+	definitions, err := collector.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	refresh := map[string]time.Duration{}
+	for _, d := range definitions {
+		for _, m := range d.Metrics {
+			refresh[m.Name] = d.Refresh
+		}
+	}
+	rated := 0
+	for name, b := range shipped(t) {
+		for _, p := range b.Panels {
+			for _, q := range p.Targets {
+				for _, s := range pages.Selectors(q.Expr) {
+					if s.Range != "$__rate_interval" || refresh[s.Metric] == 0 {
+						continue
+					}
+					rated++
+					if step, err := time.ParseDuration(q.Interval); err != nil || step < refresh[s.Metric] {
+						t.Errorf("%s: %q %s has the step %q, and %s is read every %s", name, p.Title, q.RefID, q.Interval, s.Metric, refresh[s.Metric])
+					}
+				}
+			}
+		}
+	}
+	if rated == 0 {
+		t.Error("no rate is of a counter that is read in the background")
+	}
 }
 
 // counters fails where a rate is taken of what is no counter.

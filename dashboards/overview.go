@@ -151,13 +151,17 @@ func sessionsByState() *panel {
 		query(`sum by (state) (pg_stat_activity_count{$here, state!=""}) > 0`, "{{state}}").stacked().unit("short").none("unknown")
 }
 
+// infoLast is what the severity info is called in the list of alerts: after critical and warning in the alphabet.
+const infoLast = "x-info"
+
 func alertList(s *sources) *panel {
 	return table("Firing alerts", "Each leads to its runbook.").
 		label("alertname", "Alert", links(object{"title": "Runbook", "url": s.config.Links.Runbook + "${__value.raw}.md", "targetBlank": true})).
 		label("severity", "Severity", filled(), width(100), mapped(
-			wordFor("critical", "page", page, 0), wordFor("warning", "ticket", ticket, 1), wordFor("info", "info", neutral, 2))).
+			wordFor("critical", "page", page, 0), wordFor("warning", "ticket", ticket, 1), wordFor(infoLast, "info", neutral, 2))).
 		label("cluster", "Cluster", width(110)).label("instance", "Instance").
-		column("Since", "1000 * ("+ofAlerts("ALERTS_FOR_STATE", `alertname!="Watchdog"`)+" and ignoring (alertstate) "+ofAlerts("ALERTS", `alertstate="firing"`)+")",
+		column("Since", "1000 * label_replace("+ofAlerts("ALERTS_FOR_STATE", `alertname!="Watchdog"`)+" and ignoring (alertstate) "+ofAlerts("ALERTS", `alertstate="firing"`)+
+			`, "severity", "`+infoLast+`", "severity", "info")`,
 			unit("dateTimeFromNow"), width(130)).
 		sortedUp("Severity").none("no alert fires")
 }

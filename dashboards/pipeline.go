@@ -102,7 +102,7 @@ func exporterList() *panel {
 		label("instance", "Instance").
 		column("State kept", `pg_reliability_state_persistence{$here, status="ok"}`, filled(), mapped(mapping(1, "yes", fine, 0), mapping(0, "NO", ticket, 1))).
 		column("pg_monitor", `pg_reliability_monitor_privileges{$here}`, filled(), mapped(mapping(1, "yes", fine, 0), mapping(0, "NO", ticket, 1))).
-		column("Configuration", `pg_reliability_config_last_reload_successful{$here}`, filled(), mapped(mapping(1, "loaded", fine, 0), mapping(0, "OLD", ticket, 1))).
+		column("Config", `pg_reliability_config_last_reload_successful{$here}`, filled(), mapped(mapping(1, "loaded", fine, 0), mapping(0, "OLD", ticket, 1))).
 		column("Memory", `process_resident_memory_bytes{$here} and on (job, cluster, instance) pgr:target:known{$here}`, unit("bytes")).
 		sorted("Memory").none("unknown")
 }

@@ -19,15 +19,21 @@ func ofAlerts(metric, more string) string {
 type query struct {
 	expr, legend string
 	format       string // time_series, table or heatmap
-	instant      bool
+	instant      bool   // at the end of the time shown
+	span         bool   // and all of it
+	every        string // the shortest step
 }
 
 func (q query) object(refID string) object {
-	return object{
+	o := object{
 		"refId": refID, "datasource": prometheus(), "editorMode": "code",
 		"expr": matchers.Replace(q.expr), "legendFormat": q.legend,
-		"format": q.format, "instant": q.instant, "range": !q.instant,
+		"format": q.format, "instant": q.instant, "range": q.span || !q.instant,
 	}
+	if q.every != "" {
+		o["interval"] = q.every
+	}
+	return o
 }
 
 func prometheus() object { return object{"type": "prometheus", "uid": "${datasource}"} }

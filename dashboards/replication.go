@@ -47,7 +47,7 @@ func standbysStreaming(s *sources) *panel {
 func worstLag(s *sources) *panel {
 	return stat("Lag", "Of the standby that is furthest behind, in time: what a failover to it would lose or make wait. With the link cut it is an upper bound.").
 		query(`max(pg_replication_lag_seconds{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1)`, "").unit("s").decimals(1).
-		thresholds(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds")).none("no standby here").runbooks(s, "PostgresReplicationLag")
+		thresholds(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds")).none("no standby is up").runbooks(s, "PostgresReplicationLag")
 }
 
 func worstBehind(s *sources) *panel {

@@ -1,14 +1,14 @@
 package dashboards
 
 // noStatements is what the absence of statements means.
-const noStatements = "pg_stat_statements is not installed"
+const noStatements = "no statements: is pg_stat_statements installed?"
 
 // topStatements took the most time in the time shown.
 const topStatements = `topk(15, increase(pg_stat_statements_seconds_total{$here}[$__range]))`
 
 func statementTime() *panel {
 	return series("Statements that take the most time", "Seconds of execution in each second: 1 is one session busy with it all the time. The number is the statement's queryid.").
-		query(`topk(8, rate(pg_stat_statements_seconds_total{$here}[$__rate_interval]))`, "{{queryid}} {{datname}} {{instance}}").
+		query(`topk(8, rate(pg_stat_statements_seconds_total{$here}[$__rate_interval]))`, "{{queryid}} {{datname}} {{instance}}").every("1m").
 		unit("short").stacked().none(noStatements)
 }
 

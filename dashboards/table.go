@@ -9,7 +9,7 @@ import (
 type columns struct {
 	labels, names []string // label columns and their titles
 	values        []string // titles of the value columns
-	each          bool     // a row for each distinct set of values in the time shown, not for now
+	each          bool     // a row for each distinct first value in the time shown, not for now
 	sortBy        string
 	up            bool // lowest first
 }
@@ -24,7 +24,8 @@ func table(title, about string) *panel {
 	return p
 }
 
-// eachOf makes a table of the distinct rows seen in the time shown: a list of what happened.
+// eachOf makes a table of what happened in the time shown: a row for each distinct first value, with the highest of the
+// others. It asks for the end of the time as well: with steps of hours that is after the last one.
 func (p *panel) eachOf() *panel { p.table.each = true; return p }
 
 // label adds a label as a column.
@@ -40,7 +41,7 @@ func (p *panel) label(label, title string, properties ...property) *panel {
 // column adds a query's values as a column. Label columns come first.
 func (p *panel) column(title, expr string, properties ...property) *panel {
 	expr = fmt.Sprintf("max by (%s) (%s)", strings.Join(p.table.labels, ", "), expr)
-	p.queries = append(p.queries, query{expr: expr, format: "table", instant: !p.table.each})
+	p.queries = append(p.queries, query{expr: expr, format: "table", instant: true, span: p.table.each})
 	p.table.values = append(p.table.values, title)
 	if len(properties) > 0 {
 		p.called(title, properties...)
@@ -86,8 +87,12 @@ func (c *columns) complete(p *panel) {
 			names = append(names, "Value")
 		}
 		for _, field := range names {
-			rename[field], order[field] = title, len(c.labels)+i
 			fields[field] = object{"aggregations": []string{}, "operation": "groupby"}
+			if c.each && i > 0 {
+				fields[field] = object{"aggregations": []string{"max"}, "operation": "aggregate"}
+				field += " (max)"
+			}
+			rename[field], order[field] = title, len(c.labels)+i
 		}
 	}
 	p.transformations = append(p.transformations, object{"id": "merge", "options": object{}})
