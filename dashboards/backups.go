@@ -49,13 +49,13 @@ func lacking(metric string) string {
 func couldBeLost(s *sources) *panel {
 	return oldest(stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included. Red: more than the schedule explains. NONE: a repository holds no good backup."),
 		"pg_reliability_rpo_seconds").
-		none("no good backup").runbooks(s, "PostgresBackupMissing")
+		none(noCatalogue).runbooks(s, "PostgresBackupMissing")
 }
 
 func newestGood(s *sources) *panel {
 	return oldest(stat("Newest good backup", "How long ago it was completed. The alert waits for the schedule's interval and "+s.say("backup_slack_seconds")+
 		", or, where no schedule is known, for "+s.say("backup_age_seconds")+". NONE: a repository holds none."), "pg_reliability_backup_age_seconds").
-		none("no good backup").runbooks(s, "PostgresBackupTooOld", "PostgresBackupMissing")
+		none(noCatalogue).runbooks(s, "PostgresBackupTooOld", "PostgresBackupMissing")
 }
 
 func lastProved(s *sources) *panel {
@@ -63,7 +63,7 @@ func lastProved(s *sources) *panel {
 		"An unproved backup is a hope: run verify.").
 		query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})", "").unit("s").decimals(1).
 		word(-1, "NEVER", ticket).thresholds(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds")).
-		none("never proved").runbooks(s, "PostgresBackupUnverified")
+		none(noCatalogue).runbooks(s, "PostgresBackupUnverified")
 }
 
 func restoreTakes(s *sources) *panel {

@@ -93,7 +93,7 @@ func recoveryPoint(s *sources) *panel {
 		"Red: see the board Backups for why the job stands still. NONE: a repository holds no such backup."), "pg_reliability_rpo_seconds")
 	return p.query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})", "last proved").
 		of("C", judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
-		none("no good backup known").leads("Backups", "pgr-backups").runbooks(s, "PostgresBackupTooOld", "PostgresBackupUnverified")
+		none(noCatalogue).leads("Backups", "pgr-backups").runbooks(s, "PostgresBackupTooOld", "PostgresBackupUnverified")
 }
 
 func recoveryTime(s *sources) *panel {
