@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 )
 
 //go:generate go run ./generate
@@ -64,10 +66,25 @@ func Load() (Config, error) {
 	return c, nil
 }
 
+// countable: outages within the recovery objective are told from longer ones by a bucket of the exporter's histogram.
+// At any other bound there is no series, and what compares with it would be silent for ever.
+func (c Config) countable() error {
+	const name = "recovery_objective_seconds"
+	bounds := probe.RecoveryBuckets()
+	if objective := c.Thresholds[name]; !slices.Contains(bounds, objective.Value) {
+		return fmt.Errorf("alerts/thresholds.yml: %s is %s, and the exporter does not count outages up to that. HINT: Choose one of %v",
+			name, number(objective.Value), bounds)
+	}
+	return nil
+}
+
 // Rules are the rule files by name, as Prometheus reads them. compress divides how long a state must last before it
 // is an alert, and the windows that look back; 1 is what is shipped, tests of real faults take more. The windows of
 // the availability objective and the recovery objective stay as they are.
 func (c Config) Rules(compress float64) (map[string]string, error) {
+	if err := c.countable(); err != nil {
+		return nil, err
+	}
 	used := map[string][]string{}
 	out, err := c.render(compress, used)
 	if err != nil {

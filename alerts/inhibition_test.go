@@ -27,7 +27,7 @@ func TestInhibition(t *testing.T) {
 	// Each story has clusters of its own.
 	alarms := map[string]string{
 		// Down mutes its own symptoms and its cluster's; backups, disks and the objective stay.
-		"down/db1/PostgresDown critical":                 loud,
+		"down/db1/PostgresDown critical primary":         loud,
 		"down/db1/PostgresLongTransaction warning":       muted,
 		"down/db1/PostgresConnectionsExhausted critical": muted,
 		"down/db1/PostgresArchiveFailing critical":       muted,
@@ -39,18 +39,26 @@ func TestInhibition(t *testing.T) {
 		"down/db2/PostgresLongTransaction warning":       loud,
 		"down//PostgresNoPrimary critical":               muted,
 		"other/db3/PostgresReplicaNotStreaming critical": loud,
+		// A standby that is down, or not seen, hides nothing of its cluster.
+		"standby/db1/PostgresDown critical standby":        loud,
+		"standby/db1/PostgresLongTransaction warning":      muted,
+		"standby/db2/PostgresReplicaNotStreaming critical": loud,
+		"standby//PostgresNoPrimary critical":              loud,
+		"unseen/db1/PostgresExporterDown critical standby": loud,
+		"unseen/db2/PostgresReplicaNotStreaming critical":  loud,
+		"unseen//PostgresNoPrimary critical":               loud,
 		// Without a cluster's name a server speaks for itself alone.
-		"/db4/PostgresDown critical":                loud,
+		"/db4/PostgresDown critical primary":        loud,
 		"/db4/PostgresIdleInTransaction warning":    muted,
 		"/db5/PostgresReplicaNotStreaming critical": loud,
 		// The exporter's death says nothing about backups and disks.
-		"blind/db6/PostgresExporterDown critical":  loud,
-		"blind/db6/PostgresCrashRecovery warning":  muted,
-		"blind/db6/PostgresReplicationLag warning": muted,
-		"blind/db6/PostgresBackupFailed warning":   loud,
-		"blind/db6/PostgresDiskFull warning":       loud,
-		"blind//PostgresNoPrimary critical":        muted,
-		"blind//PostgresSplitBrain critical":       loud,
+		"blind/db6/PostgresExporterDown critical primary": loud,
+		"blind/db6/PostgresCrashRecovery warning":         muted,
+		"blind/db6/PostgresReplicationLag warning":        muted,
+		"blind/db6/PostgresBackupFailed warning":          loud,
+		"blind/db6/PostgresDiskFull warning":              loud,
+		"blind//PostgresNoPrimary critical":               muted,
+		"blind//PostgresSplitBrain critical":              loud,
 		// The same thing, worse.
 		"worse/db7/PostgresDiskFull critical volume":          loud,
 		"worse/db7/PostgresDiskFull warning volume":           muted,
@@ -115,8 +123,11 @@ func TestInhibition(t *testing.T) {
 		}
 		if len(words) > 1 {
 			label := "volume"
-			if where[2] == "PostgresSequenceNearEnd" {
+			switch where[2] {
+			case "PostgresSequenceNearEnd":
 				label = "sequencename"
+			case "PostgresDown", "PostgresExporterDown":
+				label = "role"
 			}
 			labels[label] = words[1]
 		}

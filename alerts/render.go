@@ -29,7 +29,7 @@ type renderer struct {
 func (r *renderer) funcs() template.FuncMap {
 	return template.FuncMap{
 		"v": r.value, "h": r.human, "say": r.say, "d": r.duration, "r": r.window, "i": r.interval,
-		"alert": r.begin, "record": r.begin, "links": r.links, "windows": windows, "burns": burns, "kinds": kinds,
+		"alert": r.begin, "record": r.begin, "links": r.links, "board": r.board, "windows": windows, "burns": burns, "kinds": kinds,
 	}
 }
 
@@ -101,10 +101,18 @@ func (r *renderer) begin(name string) string {
 	return name
 }
 
+// ofServer chooses on a board what an alert is about. A variable that is there without a value would choose nothing.
+const ofServer = "?{{ with $labels.cluster }}var-cluster={{ . }}{{ end }}{{ with $labels.instance }}&var-instance={{ . }}{{ end }}"
+
 // links are the last annotations of an alert: where to read on, and where to look.
-func (r *renderer) links(board string) string {
-	return fmt.Sprintf("runbook_url: %s%s.md\n          dashboard_url: '%spgr-%s?var-instance={{ $labels.instance }}'",
-		r.config.Links.Runbook, r.rule, r.config.Links.Dashboard, board)
+func (r *renderer) links(board string) string { return r.lead(board, ofServer) }
+
+// board are the links of an alert that is about no server of ours.
+func (r *renderer) board(board string) string { return r.lead(board, "") }
+
+func (r *renderer) lead(board, query string) string {
+	return fmt.Sprintf("runbook_url: %s%s.md\n          dashboard_url: '%spgr-%s%s'",
+		r.config.Links.Runbook, r.rule, r.config.Links.Dashboard, board, query)
 }
 
 // burn is one pair of windows after the SRE workbook.

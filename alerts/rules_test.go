@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -253,5 +254,39 @@ func TestDriftOfUsersIsAnError(t *testing.T) {
 	config.Thresholds["deadlocks_count"] = wrong
 	if _, err := config.Rules(1); err == nil || !strings.Contains(err.Error(), "deadlocks_count says used_by") {
 		t.Errorf("wrong users: %v", err)
+	}
+}
+
+// An objective between the bounds of the exporter's histogram has no series: what compares with it could never fire.
+func TestRecoveryObjectiveThatNobodyCountsIsAnError(t *testing.T) {
+	config, _, _ := shipped(t)
+	objective := config.Thresholds["recovery_objective_seconds"]
+	objective.Value = 45
+	config.Thresholds["recovery_objective_seconds"] = objective
+	if _, err := config.Rules(1); err != nil {
+		t.Errorf("45 s, which is a bound: %v", err)
+	}
+	objective.Value = 40
+	config.Thresholds["recovery_objective_seconds"] = objective
+	if _, err := config.Rules(1); err == nil || !strings.Contains(err.Error(), "recovery_objective_seconds is 40") || !strings.Contains(err.Error(), "HINT") {
+		t.Errorf("40 s, which is none: %v", err)
+	}
+}
+
+// Prometheus reads a sample for 5 minutes. What is written less often than twice in that time is missing while its group
+// is evaluated, and after each restart: alerts that read it would end and begin again.
+func TestRecordingsDoNotRunOut(t *testing.T) {
+	_, files, _ := shipped(t)
+	intervals := regexp.MustCompile(`(?m)^    interval: (\S+)$`)
+	for name, text := range files {
+		found := intervals.FindAllStringSubmatch(text, -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no interval", name)
+		}
+		for _, f := range found {
+			if d, err := time.ParseDuration(f[1]); err != nil || d > 150*time.Second {
+				t.Errorf("%s: a group is evaluated every %s (%v)", name, f[1], err)
+			}
+		}
 	}
 }

@@ -55,6 +55,7 @@ func TestEveryCollectorOnEveryVersion(t *testing.T) {
 		t.Run("every metric has a value somewhere", func(t *testing.T) { checkSeen(t, connectMonitor(t, c, "postgres"), defs, seen) })
 		t.Run("without pg_monitor", func(t *testing.T) { checkWithoutPrivileges(t, c, defs) })
 		t.Run("standby without its primary", func(t *testing.T) { checkCutOff(t, c, standby, defs) })
+		t.Run("standby of an archive", func(t *testing.T) { checkWithoutLink(t, standby, defs) })
 		t.Run("promoted standby", func(t *testing.T) { checkPromoted(t, standby, defs) })
 	})
 }
@@ -236,6 +237,22 @@ func checkCutOff(t *testing.T, primary, standby *pgtest.Cluster, defs []Definiti
 			return fmt.Errorf("does the lag grow?")
 		case lag <= before:
 			return fmt.Errorf("the lag does not grow: %v, %v", before, lag)
+		}
+		return nil
+	})
+}
+
+// A standby that is told of no primary has no link that could be cut; how old it is, it says.
+func checkWithoutLink(t *testing.T, standby *pgtest.Cluster, defs []Definition) {
+	must(t, standby.Configure(map[string]string{"primary_conninfo": "''"}))
+	must(t, standby.Reload())
+	pgtest.Eventually(t, 20*time.Second, func() error {
+		got := runAll(t, standby, "postgres", only(defs, "replication"), RoleStandby, map[string]bool{})
+		if v, ok := got["pg_reliability_replication_streaming"]; ok {
+			return fmt.Errorf("streaming is %v", v)
+		}
+		if lag := got["pg_replication_lag_seconds"]; lag <= 0 {
+			return fmt.Errorf("lag %v", lag)
 		}
 		return nil
 	})

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// recoveryBuckets are seconds, close together around the objective of recovering within 30 s.
-func recoveryBuckets() []float64 {
+// RecoveryBuckets are the bounds of pg_reliability_recovery_duration_seconds in seconds, close together around the objective of recovering within 30 s.
+func RecoveryBuckets() []float64 {
 	return []float64{1, 2, 5, 10, 15, 20, 30, 45, 60, 120, 300, 900, 3600}
 }
 
@@ -23,7 +23,7 @@ func newHistogram() histogram { return histogram{Cumulative: map[string]uint64{}
 func (h *histogram) observe(v float64) {
 	h.Count++
 	h.Sum += v
-	for _, bound := range recoveryBuckets() {
+	for _, bound := range RecoveryBuckets() {
 		if v <= bound {
 			h.Cumulative[bucketName(bound)]++
 		}
@@ -34,7 +34,7 @@ func (h *histogram) observe(v float64) {
 func (h *histogram) buckets() map[float64]uint64 {
 	b := map[float64]uint64{}
 	var least uint64
-	for _, bound := range recoveryBuckets() {
+	for _, bound := range RecoveryBuckets() {
 		least = min(h.Count, max(least, h.Cumulative[bucketName(bound)]))
 		b[bound] = least
 	}

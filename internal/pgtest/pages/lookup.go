@@ -21,7 +21,7 @@ import (
 var (
 	targetLabels = []string{"job", "instance", "cluster", "alertname"}
 	alertLabels  = []string{"alertstate", "severity", "area"}
-	recordLabels = []string{"slot_name", "slot_type", "volume", "system_identifier", "datname"}
+	recordLabels = []string{"slot_name", "slot_type", "volume", "system_identifier", "datname", "role"}
 )
 
 // Lookup finds what expressions ask for: on real pages, among the recordings of rules, and, where Exotic says so, in
