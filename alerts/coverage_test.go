@@ -27,6 +27,8 @@ var injected = map[string][]string{
 	"volume-filled":           {"PostgresDiskFull"},
 	"volume-read-only":        {"PostgresVolumeReadOnly"},
 	"archive-broken":          {"PostgresArchiveFailing"},
+	"archive-hangs":           {"PostgresArchiveFailing"},
+	"transaction-prepared":    {"PostgresLongTransaction"},
 	"slot-retains-wal":        {"PostgresSlotRetention"},
 	"replica-cut-off":         {"PostgresReplicaNotStreaming"},
 	"two-primaries":           {"PostgresSplitBrain"},
@@ -56,7 +58,7 @@ var unitOnly = map[string][]string{
 		"PostgresNoPrimary", "PostgresSlotLost",
 	},
 	"its way is that of an alert of the list: one metric, one threshold": {
-		"PostgresLoginFailing", "PostgresLongTransaction", "PostgresDeadlocks", "PostgresInodesLow", "PostgresVolumeUnreadable",
+		"PostgresLoginFailing", "PostgresDeadlocks", "PostgresInodesLow", "PostgresVolumeUnreadable",
 		"PostgresChecksumFailure", "PostgresPendingRestart", "PostgresBackupRepositoryUnreadable", "PostgresBackupMissing",
 		"PostgresBackupFailed", "PostgresBackupTooSmall", "PostgresCollectorFailing", "PostgresInvalidIndex", "PostgresSequenceNearEnd",
 		"PostgresCertificateExpires", "PostgresPasswordExpires",

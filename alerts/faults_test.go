@@ -90,6 +90,15 @@ func serverFaults() []fault {
 			want:   []alarm{{name: "PostgresIdleInTransaction", severity: "warning"}},
 		},
 		{
+			name: "transaction-prepared", about: "a client prepares a transaction, and nobody ends it",
+			settings: map[string]string{"max_prepared_transactions": "1"},
+			inject: func(s *scene) {
+				s.must(s.pg.Exec(context.Background(), "BEGIN; CREATE TABLE orders (id int); PREPARE TRANSACTION 'forgotten'"))
+			},
+			heal: func(s *scene) { s.must(s.pg.Exec(context.Background(), "ROLLBACK PREPARED 'forgotten'")) },
+			want: []alarm{{name: "PostgresLongTransaction", severity: "warning"}},
+		},
+		{
 			name: "volume-fills", about: "a volume fills by 1 % every 45 s, from 70 % to 97 %",
 			build: smallVolume, inject: fill, heal: empty,
 			want: []alarm{{name: "PostgresDiskFillsSoon", severity: "critical"}, {name: "PostgresDiskFull", severity: "warning"},
@@ -116,6 +125,16 @@ func serverFaults() []fault {
 			inject:   func(s *scene) { s.archive("/bin/false") },
 			heal:     func(s *scene) { s.archive("/bin/true") },
 			want:     []alarm{{name: "PostgresArchiveFailing", severity: "warning"}, {name: "PostgresArchiveFailing", severity: "critical"}},
+		},
+		{
+			name: "archive-hangs", about: "archive_command neither ends nor fails",
+			settings: map[string]string{"archive_mode": "on", "archive_command": "'/bin/true'"},
+			inject: func(s *scene) {
+				s.must(os.WriteFile(stuck(s), nil, 0o600))
+				s.archive("while test -e " + stuck(s) + "; do sleep 0.2; done")
+			},
+			heal: func(s *scene) { s.must(os.Remove(stuck(s))) },
+			want: []alarm{{name: "PostgresArchiveFailing", severity: "warning"}, {name: "PostgresArchiveFailing", severity: "critical"}},
 		},
 		{
 			name: "slot-retains-wal", about: "a replication slot that nobody reads, and 64 MB of WAL",
@@ -291,6 +310,9 @@ func (s *scene) archive(command string) {
 	})
 	s.must(s.pg.Exec(context.Background(), "SELECT pg_logical_emit_message(false, 'x', 'x')", "SELECT pg_switch_wal()"))
 }
+
+// stuck is a file for as long as which archiving hangs.
+func stuck(s *scene) string { return filepath.Join(s.pg.Dir, "stuck") }
 
 func retain(s *scene) {
 	ctx := context.Background()
