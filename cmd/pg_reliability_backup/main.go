@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v. HINT: See %s --help\n", appName, err, appName)
+		fmt.Fprintf(stderr, "%s: %v\n", appName, manual.Mistake(app, joinAt(args), env, err))
 		return exitConfig
 	}
 	p := &program{flags: f, env: env, out: stdout, err: stderr, log: logging.New(stderr, f.logLevel, f.logFormat)}

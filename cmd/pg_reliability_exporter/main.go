@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 	}
 	app, f := newApp(embedded)
 	if _, err := app.Parse(args); err != nil {
-		fmt.Fprintf(stderr, "%s: %v. HINT: See %s --help\n", appName, err, appName)
+		fmt.Fprintf(stderr, "%s: %v\n", appName, manual.Mistake(app, args, env, err))
 		return exitUsage
 	}
 	if f.healthcheck {

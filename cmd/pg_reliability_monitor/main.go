@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	width, onTerminal := terminalWidth(stdout)
 	app, f := newApp(onlyASCII(runtime.GOOS, env, onTerminal))
 	if _, err := app.Parse(args); err != nil {
-		return fail(exitUsage, fmt.Errorf("%w. HINT: See %s --help", err, appName))
+		return fail(exitUsage, manual.Mistake(app, args, env, err))
 	}
 	sources, err := newSources(f)
 	if err != nil {

@@ -1,0 +1,62 @@
+package manual
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// Mistake says what is wrong with a command line that kingpin turned down with err. kingpin itself names neither the flag
+// nor the variable whose value can't be read.
+func Mistake(app *kingpin.Application, args []string, env func(name string) (string, bool), err error) error {
+	see := fmt.Sprintf("HINT: See %s --help", app.Name)
+	context, parseErr := app.ParseContext(args)
+	if context == nil || parseErr != nil {
+		return fmt.Errorf("%w. %s", err, see) // an unknown flag, which it does name
+	}
+	turnedDown := func(v kingpin.Value, text string) bool {
+		is := v.Set(text)
+		return is != nil && is.Error() == err.Error()
+	}
+	given := map[string]bool{}
+	for _, e := range context.Elements {
+		if flag, ok := e.Clause.(*kingpin.FlagClause); ok && e.Value != nil {
+			m := flag.Model()
+			given[m.Name] = true
+			if turnedDown(m.Value, *e.Value) {
+				return unreadable("--"+m.Name, *e.Value, err, see)
+			}
+		}
+	}
+	flags := app.Model().Flags
+	if context.SelectedCommand != nil {
+		flags = append(flags, context.SelectedCommand.Model().Flags...)
+	}
+	for _, m := range flags {
+		text, _ := env(m.Envar)
+		if text == "" || given[m.Name] {
+			continue
+		}
+		for _, part := range strings.Split(text, "\n") { // of flags that can be repeated
+			if turnedDown(m.Value, part) {
+				return unreadable(m.Envar, part, err, see)
+			}
+		}
+	}
+	return fmt.Errorf("%w. %s", err, see)
+}
+
+// unreadable puts the library's words for values into ours.
+func unreadable(where, text string, err error, see string) error {
+	is, hint := err.Error(), see
+	switch {
+	case strings.HasPrefix(is, "time: "):
+		is, hint = "it is no length of time", "HINT: Write one with its unit, such as 5s, 2m or 1h30m"
+	case strings.HasPrefix(is, "strconv.ParseBool"):
+		is, hint = "it is neither true nor false", "HINT: Write true or false"
+	case strings.HasPrefix(is, "strconv.Parse"):
+		is, hint = "it is no number", "HINT: Write a number such as 7"
+	}
+	return fmt.Errorf("%s=%.80s: %s. %s", where, text, is, hint)
+}

@@ -1,0 +1,49 @@
+package manual
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// A mistake in a value names the flag or the variable that holds it.
+func TestMistakeNamesItsPlace(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args string
+		env  [2]string
+		want string
+	}{
+		"no unit":               {"--interval=5", [2]string{}, "--interval=5: it is no length of time. HINT: Write one with its unit, such as 5s, 2m or 1h30m"},
+		"no number, of command": {"run --keep=many", [2]string{}, "--keep=many: it is no number. HINT: Write a number such as 7"},
+		"an enum":               {"--level=loud", [2]string{}, "--level=loud: enum value must be one of info,warn, got 'loud'. HINT: See prog --help"},
+		"the second is wrong":   {"--other=5s --interval=x", [2]string{}, "--interval=x: it is no length of time"},
+		"variable":              {"run", [2]string{"PROG_INTERVAL", "soon"}, "PROG_INTERVAL=soon: it is no length of time"},
+		"variable of a command": {"run", [2]string{"PROG_RUN_KEEP", "lots"}, "PROG_RUN_KEEP=lots: it is no number"},
+		"variable, a switch":    {"run", [2]string{"PROG_WRITE", "maybe"}, "PROG_WRITE=maybe: it is neither true nor false"},
+		"the flag wins":         {"run --interval=x", [2]string{"PROG_INTERVAL", "y"}, "--interval=x: "},
+		"unknown flag":          {"--nonsense", [2]string{}, "unknown long flag '--nonsense'. HINT: See prog --help"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tc.env[0] != "" {
+				t.Setenv(tc.env[0], tc.env[1])
+			}
+			app := kingpin.New("prog", "").DefaultEnvars()
+			app.Flag("interval", "").Default("1s").DurationVar(new(time.Duration))
+			app.Flag("other", "").Default("1s").DurationVar(new(time.Duration))
+			app.Flag("level", "").Default("info").EnumVar(new(string), "info", "warn")
+			app.Flag("write", "").BoolVar(new(bool))
+			app.Command("run", "").Default().Flag("keep", "").Envar("PROG_RUN_KEEP").Default("7").IntVar(new(int))
+			args := strings.Fields(tc.args)
+			_, err := app.Parse(args)
+			if err == nil {
+				t.Fatal("nothing is wrong")
+			}
+			if got := Mistake(app, args, os.LookupEnv, err).Error(); !strings.HasPrefix(got, tc.want) {
+				t.Errorf("%s\nwant %s", got, tc.want)
+			}
+		})
+	}
+}
