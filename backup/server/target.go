@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
 // Target is a server and how to log in, as libpq's keywords. Its zero value is what the PG*
@@ -207,7 +208,7 @@ func (t Target) Connect(ctx context.Context, database string) (*pgx.Conn, error)
 		if reason == failure.Other || ctx.Err() == nil && reason == failure.Timeout {
 			reason = failure.Connection
 		}
-		return nil, &failure.Error{Reason: reason, Err: fmt.Errorf("connect to the server: %s", Mask(err.Error(), t.params["password"]))}
+		return nil, &failure.Error{Reason: reason, Err: fmt.Errorf("connect to the server: %s", Mask(postgres.ConnectText(err), t.params["password"]))}
 	}
 	return conn, nil
 }

@@ -41,6 +41,9 @@ func (v Variables) ConnectionString() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if several(name) { // the first one's database would be all the others, passwords included, in logs and on pages
+		return "", errors.New("DATA_SOURCE_NAME holds several connection strings. HINT: Keep one; pg_reliability_exporter watches several servers with --config.file")
+	}
 	uri, err := v.Value("DATA_SOURCE_URI")
 	switch {
 	case err != nil:
@@ -69,6 +72,11 @@ func (v Variables) ConnectionString() (string, error) {
 		u.User = url.User(user)
 	}
 	return u.String(), nil
+}
+
+// several is true for postgres_exporter's list of URLs.
+func several(name string) bool {
+	return strings.Contains(name, ",postgres://") || strings.Contains(name, ",postgresql://")
 }
 
 // PasswordFile names the file of DATA_SOURCE_PASS_FILE, for who reads it at each connect, so that a rotated password

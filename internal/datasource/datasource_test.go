@@ -30,6 +30,7 @@ func TestConnectionString(t *testing.T) {
 		"both":             {map[string]string{"DATA_SOURCE_NAME": "host=db1", "DATA_SOURCE_URI": "db1"}, "", "DATA_SOURCE_NAME and DATA_SOURCE_URI are both set. HINT", ""},
 		"value and file":   {map[string]string{"DATA_SOURCE_NAME": "host=db1", "DATA_SOURCE_NAME_FILE": secret}, "", "DATA_SOURCE_NAME and DATA_SOURCE_NAME_FILE are both set. HINT", ""},
 		"malformed":        {map[string]string{"DATA_SOURCE_URI": "u:hunter2@db1:port/%zz"}, "", "malformed. HINT", ""},
+		"a list":           {map[string]string{"DATA_SOURCE_NAME": "postgres://u:hunter2@db1/a,postgresql://u:hunter2@db2/b"}, "", "DATA_SOURCE_NAME holds several connection strings. HINT", ""},
 		"no such file":     {map[string]string{"DATA_SOURCE_NAME_FILE": "/nonexistent"}, "", "DATA_SOURCE_NAME_FILE: open /nonexistent", ""},
 		"empty file":       {map[string]string{"DATA_SOURCE_URI": "db1", "DATA_SOURCE_USER": "u", "DATA_SOURCE_PASS_FILE": empty}, "", "DATA_SOURCE_PASS_FILE: " + empty + " is empty", empty},
 	} {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -132,8 +133,30 @@ func connectError(err error) error {
 	if !strings.Contains(err.Error(), "\n") {
 		return err
 	}
-	text := strings.Join(strings.Fields(strings.ReplaceAll(err.Error(), "\n", "; ")), " ")
-	return &Failure{Reason: ReasonOf(err), Err: errors.New(strings.ReplaceAll(text, ":;", ":"))}
+	return &Failure{Reason: ReasonOf(err), Err: errors.New(ConnectText(err))}
+}
+
+// noTLS is the attempt of sslmode=prefer that the one without encryption follows.
+const noTLS = "tls error: server refused TLS connection"
+
+// ConnectText is a failure to connect on one line, of pgconn's list of attempts those that tell something: what was said
+// before is not said again, and that a server has no TLS is of no interest where it was asked without, too.
+func ConnectText(err error) string {
+	head, list, several := strings.Cut(err.Error(), ":\n\t")
+	if !several {
+		return strings.Join(strings.Fields(err.Error()), " ")
+	}
+	var attempts []string
+	for _, a := range strings.Split(list, "\n\t") {
+		if !slices.ContainsFunc(attempts, func(said string) bool { return strings.HasSuffix(said, a) }) {
+			attempts = append(attempts, a)
+		}
+	}
+	attempts = slices.DeleteFunc(slices.Clone(attempts), func(a string) bool {
+		address, is := strings.CutSuffix(a, noTLS)
+		return is && slices.ContainsFunc(attempts, func(b string) bool { return b != a && strings.HasPrefix(b, address) })
+	})
+	return strings.Join(strings.Fields(head+": "+strings.Join(attempts, "; ")), " ")
 }
 
 // dialTimer adds up what an attempt spends on resolving and dialling, over all addresses it tries.
