@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
 // span is a length of time in the two units that matter.
@@ -55,16 +57,11 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f %s", v, units[u])
 }
 
-// percent never rounds up to 100: an outage stays visible.
 func percent(ratio *float64) string {
 	if ratio == nil {
 		return "?"
 	}
-	p := *ratio * 100
-	if p >= 100 {
-		return "100 %"
-	}
-	return fmt.Sprintf("%.2f %%", math.Floor(p*100)/100)
+	return status.Percent(*ratio)
 }
 
 // bar of so many characters.

@@ -20,6 +20,7 @@ import (
 )
 
 const (
+	// httpTimeout is for questions that have no deadline of their own.
 	httpTimeout = 5 * time.Second
 	// maxAnswer is far above any status.
 	maxAnswer = 8 << 20
@@ -68,11 +69,24 @@ func newClient(flag string, o HTTPOptions) (*client, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	return &client{options: o, flag: flag, base: base, http: &http.Client{Timeout: httpTimeout, Transport: transport}}, nil
+	return &client{options: o, flag: flag, base: base, http: &http.Client{Transport: transport, CheckRedirect: sameHost}}, nil
+}
+
+// sameHost follows redirects to where we were going only: the token is for nobody else, and net/http would pass it on.
+func sameHost(next *http.Request, before []*http.Request) error {
+	if next.URL.Hostname() != before[0].URL.Hostname() || len(before) > 3 {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
 // ask returns the answer's status and body. The path is below the address's own.
 func (c *client) ask(ctx context.Context, method, path, query string) (int, []byte, error) {
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, httpTimeout)
+		defer cancel()
+	}
 	u := c.base.JoinPath(path)
 	u.RawQuery = query
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), http.NoBody)
@@ -141,7 +155,7 @@ func (c *client) explain(err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &nerr) && nerr.Timeout():
 		hint = ". HINT: It accepts and does not answer, or a firewall drops what is sent"
 	}
-	return fmt.Errorf("%s: %w%s", c.base, err, hint)
+	return fmt.Errorf("%s: %s%s", c.base, harmless(err.Error()), hint)
 }
 
 // refused says why an answer is of no use.
@@ -154,6 +168,7 @@ func (c *client) refused(code int, body []byte) error {
 		hint = fmt.Sprintf(". HINT: Does %s lead to pg_reliability_exporter, with its status page switched on?", c.flag)
 	}
 	text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	text = harmless(text)
 	return fmt.Errorf("%s answered with status %d: %.150s%s", c.base, code, text, hint)
 }
 
@@ -192,6 +207,7 @@ func (c *ExporterClient) Status(ctx context.Context) (*status.Status, []byte, er
 	if err := json.Unmarshal(body, s); err != nil {
 		return nil, nil, fmt.Errorf("read the status of %s: %w", c.base, err)
 	}
+	disarm(s)
 	return s, body, nil
 }
 
@@ -232,6 +248,7 @@ func (c *BackupClient) backup(ctx context.Context, method string) (int, backupAn
 	if err := json.Unmarshal(body, &a); err != nil {
 		return 0, a, c.refused(code, body)
 	}
+	disarm(&a)
 	if code >= http.StatusBadRequest && code != http.StatusConflict {
 		return 0, a, fmt.Errorf("%s: %s", c.base, a.Error)
 	}

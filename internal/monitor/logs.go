@@ -6,11 +6,9 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
-	"github.com/charmbracelet/x/ansi"
 )
 
 const (
@@ -163,7 +161,7 @@ func scan(ctx context.Context, r io.Reader, to chan<- string) error {
 		line, more, err := lines.ReadLine()
 		if len(line) > 0 || err == nil {
 			select {
-			case to <- harmless(line):
+			case to <- harmless(string(line)):
 			case <-ctx.Done():
 				return nil
 			}
@@ -175,19 +173,4 @@ func scan(ctx context.Context, r io.Reader, to chan<- string) error {
 			return err
 		}
 	}
-}
-
-// harmless takes out escape sequences and control characters: anybody who can write to the log could otherwise draw on,
-// or command, the terminal of the person on call.
-func harmless(line []byte) string {
-	text := ansi.Strip(strings.ToValidUTF8(string(line), "?"))
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
-			return -1
-		}
-		return r
-	}, text)
 }

@@ -18,7 +18,7 @@ func TestFormats(t *testing.T) {
 		span(-3 * time.Minute): "-3 min 0 s", span(seconds(1e300)): "106751 d 23 h",
 		latency(nil): "?", latency(f(0.00042)): "0.4 ms", latency(f(0.25)): "250 ms", latency(f(2)): "2.0 s",
 		size(999): "999 B", size(1000): "1.0 kB", size(123456789): "123 MB", size(-1): "-1 B",
-		percent(f(1)): "100 %", percent(f(0.99999)): "99.99 %", percent(nil): "?",
+		percent(f(1)): "100 %", percent(f(0.99999)): "99.999 %", percent(nil): "?",
 		style{ascii: true}.bar(0.5, 4): "##..", style{ascii: true}.bar(7, 4): "####", style{}.bar(-1, 2): "░░",
 	} {
 		if got != want {
@@ -34,12 +34,13 @@ func TestFormats(t *testing.T) {
 	}
 }
 
-func TestLinesOfALogAreHarmless(t *testing.T) {
+func TestTextsAreHarmless(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain":                         "plain",
 		"\x1b[31mred\x1b[0m":            "red",
 		"\x1b]0;title\x07text":          "text",
 		"a\tb\rc\bd":                    "a bcd",
+		"one\r\nline":                   "one line",
 		"right\u202eto left":            "rightto left",
 		"not \xff UTF-8":                "not ? UTF-8",
 		"\x9b31mC1":                     "?31mC1",
@@ -48,7 +49,7 @@ func TestLinesOfALogAreHarmless(t *testing.T) {
 		"Grüße, 你好":                     "Grüße, 你好",
 		"\x1b]8;;http://evil\x1b\\link": "link",
 	} {
-		if got := harmless([]byte(in)); got != want {
+		if got := harmless(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
 	}

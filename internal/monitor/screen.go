@@ -16,6 +16,8 @@ const (
 	// pollEvery is how often the exporter is asked; while the server restarts, pollRestart.
 	pollEvery   = time.Second
 	pollRestart = 200 * time.Millisecond
+	// restartNoticed is when the exporter has met a server that was restarted for sure.
+	restartNoticed = 10 * time.Second
 	// noticeFor is how long news of a finished order stay.
 	noticeFor = 30 * time.Second
 	// keptSamples is more than a screen is wide.
@@ -63,7 +65,7 @@ type sample struct {
 type restarting struct {
 	began  time.Time
 	before *time.Time // when the server was started that is restarted; nil where it was unknown
-	done   bool       // the order was carried out
+	done   time.Time  // when the order was carried out; zero before
 }
 
 // Screen is the terminal screen, a model of bubbletea.
@@ -301,8 +303,8 @@ func (s *Screen) askRestart() {
 	switch {
 	case s.sources.Server == nil:
 		s.say(warning, "No restart from here: %s", s.sources.NoServer)
-	case s.restart != nil:
-	default:
+	case s.restart != nil && s.restart.done.IsZero():
+	default: // also when the one before has not brought the server back
 		s.asksRestart, s.notice = true, notice{}
 	}
 }
@@ -326,24 +328,42 @@ func (s *Screen) restarted(msg restartedMsg) {
 		s.say(critical, "Not restarted: %v", msg.err)
 		return
 	}
-	s.restart.done = true
+	s.restart.done = s.now()
 }
 
-// watchRecovery ends a restart once the server answers that was started after it.
+// watchRecovery ends a restart once the server answers that was started after it, or when the one before goes on.
 func (s *Screen) watchRecovery() {
 	r := s.restart
-	if r == nil || !r.done || s.status.State.Status != status.Up && s.status.State.Status != status.Degraded {
+	if r == nil || r.done.IsZero() || !s.answers() {
 		return
 	}
 	var started *time.Time
 	if s.status.Server != nil {
 		started = s.status.Server.StartedAt
 	}
-	if r.before != nil && (started == nil || !started.After(*r.before)) {
-		return
+	switch {
+	case r.before == nil || started != nil && !started.Equal(*r.before):
+		s.restart = nil
+		s.say(good, "Restarted: the database answers again after %.1f s", s.now().Sub(r.began).Seconds())
+	case s.now().Sub(r.done) > restartNoticed+s.readAge():
+		s.restart = nil
+		s.say(critical, "NOT restarted: %s did as it was told, and the database that answers is the one from before", s.sources.Server.Name())
 	}
-	s.restart = nil
-	s.say(good, "Restarted: the database answers again after %.1f s", s.now().Sub(r.began).Seconds())
+}
+
+// answers: the exporter said so just now.
+func (s *Screen) answers() bool {
+	return s.err == nil && s.status != nil && (s.status.State.Status == status.Up || s.status.State.Status == status.Degraded)
+}
+
+// readAge is how long ago the read probe looked, by the exporter's clock.
+func (s *Screen) readAge() time.Duration {
+	for _, p := range s.status.Probes {
+		if p.Name == "read" && p.CheckedAt != nil {
+			return s.status.GeneratedAt.Sub(*p.CheckedAt)
+		}
+	}
+	return 0
 }
 
 // openLog opens the log after a pause.

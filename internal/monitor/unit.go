@@ -119,6 +119,7 @@ func (j journal) readable(ctx context.Context) error {
 // commandError is why a command failed, in its own first words.
 func commandError(cmd *exec.Cmd, err error, said []byte) error {
 	first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+	first = harmless(first)
 	switch {
 	case err == nil:
 		return fmt.Errorf("%s: %s", cmd.Args[0], first)

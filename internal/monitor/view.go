@@ -82,9 +82,8 @@ func (s *Screen) bottom() []string {
 }
 
 // wrapped is a text that must be read to its end, in as many lines as it takes, up to four.
-func (s *Screen) wrapped(t tone, text string) []string { return s.wrappedTo(t, text, 4) }
-
-func (s *Screen) wrappedTo(t tone, text string, most int) []string {
+func (s *Screen) wrapped(t tone, text string) []string {
+	const most = 4
 	if s.whole {
 		return []string{s.style.paint(t, text)}
 	}
@@ -99,7 +98,11 @@ func (s *Screen) wrappedTo(t tone, text string, most int) []string {
 func (s *Screen) restartLines() []string {
 	took := s.now().Sub(s.restart.began)
 	what := "is being restarted"
-	if s.restart.done {
+	switch {
+	case s.restart.done.IsZero():
+	case s.answers():
+		what = "was restarted; the database from before still answers"
+	default:
 		what = "was restarted and does not answer yet"
 	}
 	t := warning
@@ -206,7 +209,7 @@ func (s *Screen) head() []string {
 	if t == good {
 		t = plain
 	}
-	return append([]string{first, second}, s.wrappedTo(t, third, 2)...) // a failure's text ends with what matters
+	return append([]string{first, second}, s.wrapped(t, third)...) // a failure's text ends with what matters
 }
 
 func (s *Screen) server() []string {

@@ -124,8 +124,15 @@ func (s *Screen) replication() []string {
 			}
 		}
 		text := fmt.Sprintf("%d slots", *r.SlotCount)
+		if *r.SlotCount == 1 {
+			text = "1 slot"
+		}
 		if idle > 0 {
-			text += s.style.paint(warning, fmt.Sprintf(", %d without a client", idle))
+			least := ""
+			if idle == len(r.Slots) && int64(idle) < *r.SlotCount { // those that are read are listed last
+				least = "at least "
+			}
+			text += s.style.paint(warning, fmt.Sprintf(", %s%d without a client", least, idle))
 		}
 		parts = append(parts, text)
 	}
