@@ -5,10 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,4 +272,40 @@ func (b *browser) keyboard() {
 	if !slices.Equal(got, want) {
 		b.t.Errorf("the tab key goes through %q, want %q", got, want)
 	}
+}
+
+// An exporter that hangs, or a network that drops everything, refuses nothing: the page must notice all the same.
+func TestStatusPageOfAnExporterThatHangs(t *testing.T) {
+	t.Parallel()
+	b := openBrowser(t)
+	r := launch(t, "postgres://nobody@127.0.0.1:1/none")
+	exporter, err := url.Parse(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hangs atomic.Bool
+	through := httputil.NewSingleHostReverseProxy(exporter)
+	network := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hangs.Load() {
+			<-r.Context().Done()
+			return
+		}
+		through.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() { network.CloseClientConnections(); network.Close() })
+	b.do(chromedp.Navigate(network.URL + "/"))
+	says := func(want string) {
+		t.Helper()
+		pgtest.Eventually(t, 40*time.Second, func() error {
+			if said := b.text("#stale"); !strings.HasPrefix(said, want) || want == "" && said != "" {
+				return fmt.Errorf("the page says %q, want %q", said, want)
+			}
+			return nil
+		})
+	}
+	hangs.Store(true)
+	b.comeBack()
+	says("This page is old")
+	hangs.Store(false)
+	says("")
 }

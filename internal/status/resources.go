@@ -69,10 +69,11 @@ type Replication struct {
 	// SyncRequired: commits wait for a standby; without any of SyncClients they hang.
 	SyncRequired *bool  `json:"sync_required,omitempty"`
 	SyncClients  *int64 `json:"sync_clients,omitempty"`
-	// ClientCount is how many receive WAL from this server now, base backups among them. Clients are the first 50.
+	// ClientCount is how many receive WAL from this server now, base backups among them. Clients are those 50 furthest behind.
 	ClientCount *int64              `json:"client_count,omitempty"`
 	Clients     []ReplicationClient `json:"clients"`
-	// SlotCount is how many slots there are. Slots are the first 50.
+	// SlotCount is how many slots there are. Slots are the first 50: those that are lost, then those that nobody reads, then
+	// those that keep the most.
 	SlotCount *int64 `json:"slot_count,omitempty"`
 	Slots     []Slot `json:"slots"`
 }

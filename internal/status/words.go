@@ -55,15 +55,16 @@ func Size(bytes int64) string {
 	return trimmed(n, 0) + " " + units[unit]
 }
 
-// Percent is a ratio for people. It never rounds up to 100 %: what was down for a moment shows as 99.99 % or as many
-// nines as it takes.
+// Percent is a ratio for people. It is cut and not rounded, so that 99.8951 % is not taken for an objective of 99.9 %, and what
+// was down for a moment shows as 99.99 % or as many nines as it takes.
 func Percent(ratio float64) string {
 	if ratio <= 0 || ratio >= 1 {
 		return trimmed(ratio*100, 2) + " %"
 	}
 	for digits := 2; digits < 6; digits++ {
-		if text := trimmed(ratio*100, digits); text != "100" {
-			return text + " %"
+		if trimmed(ratio*100, digits) != "100" {
+			factor := math.Pow(10, float64(digits))
+			return trimmed(math.Floor(ratio*100*factor+1e-6)/factor, digits) + " %" // 0.57 * 100 is a little less than 57
 		}
 	}
 	return "99.999999 %"

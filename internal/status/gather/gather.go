@@ -116,6 +116,9 @@ func (g *Gatherer) Status(ctx context.Context, now time.Time, judged Judged, win
 	}
 	s.Collectors = collectors(g.o.Engine.Conditions(), now)
 	s.Problems = problems(&s, g.o.Thresholds)
+	if r := s.Replication; r != nil {
+		r.Slots = r.Slots[:min(len(r.Slots), listed)] // after the problems: those of the others are some, too
+	}
 	return s
 }
 

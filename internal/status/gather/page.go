@@ -180,7 +180,6 @@ func (p page) replication() *status.Replication {
 	if n := int64(len(r.Slots)); p["pg_replication_slots_slot_is_active"] != nil {
 		r.SlotCount = &n
 	}
-	r.Slots = r.Slots[:min(len(r.Slots), listed)]
 	return r
 }
 
@@ -196,10 +195,27 @@ func (p page) clients() []status.ReplicationClient {
 			ReplayLagBytes:   p.count("pg_stat_replication_pg_wal_lsn_diff", same...),
 		})
 	})
+	if len(out) > listed { // those furthest behind
+		slices.SortFunc(out, func(a, b status.ReplicationClient) int {
+			return cmp.Compare(deref(b.ReplayLagBytes), deref(a.ReplayLagBytes))
+		})
+		out = out[:listed]
+	}
 	slices.SortFunc(out, func(a, b status.ReplicationClient) int {
 		return cmp.Or(cmp.Compare(a.ApplicationName, b.ApplicationName), cmp.Compare(a.Address, b.Address))
 	})
-	return out[:min(len(out), listed)]
+	return out
+}
+
+// last sorts those for which it is true to the end.
+func last(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 func (p page) slots() []status.Slot {
@@ -219,6 +235,10 @@ func (p page) slots() []status.Slot {
 		})
 		out = append(out, s)
 	})
-	slices.SortFunc(out, func(a, b status.Slot) int { return cmp.Compare(a.Name, b.Name) })
+	// Those that somebody must look at come first: lost, read by nobody, keeping much.
+	slices.SortFunc(out, func(a, b status.Slot) int {
+		return cmp.Or(last(deref(b.Invalidated), deref(a.Invalidated)), last(a.Active, b.Active),
+			cmp.Compare(deref(b.RetainedBytes), deref(a.RetainedBytes)), cmp.Compare(a.Name, b.Name))
+	})
 	return out
 }

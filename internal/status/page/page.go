@@ -57,7 +57,7 @@ func parse() *template.Template {
 		"brief": status.Brief, "rows": func(now time.Time, list []status.Outage) rows { return rows{now, list} },
 		"restarts": splitRestarts, "observed": observed,
 		"date": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"plot": newPlot, "states": states, "title": title, "firstTen": firstTen,
+		"plot": newPlot, "states": states, "title": title, "firstTen": firstTen[status.Outage], "firstSlots": firstTen[status.Slot], "more": more,
 		"meter": meter, "kind": restartKind, "deref": func(p *bool) bool { return p != nil && *p },
 		"ratio": func(part, whole int64) float64 { return float64(part) / float64(max(whole, 1)) },
 		"whole": func(ratio float64) string { return fmt.Sprintf("%.0f %%", 100*ratio) },
@@ -167,8 +167,16 @@ func restartKind(kind string) string {
 	return kind
 }
 
-// firstTen splits a list of outages into what is shown and what is folded away.
-func firstTen(list []status.Outage) [2][]status.Outage {
+// firstTen splits a list into what is shown and what is folded away.
+func firstTen[T any](list []T) [2][]T {
 	n := min(len(list), 10)
-	return [2][]status.Outage{list[:n], list[n:]}
+	return [2][]T{list[:n], list[n:]}
+}
+
+// more is how many of all are not in a list.
+func more(all *int64, listed int) int64 {
+	if all == nil {
+		return 0
+	}
+	return max(0, *all-int64(listed))
 }

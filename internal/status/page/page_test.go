@@ -131,3 +131,16 @@ func TestAShortOutageOfALongTimeIsSeen(t *testing.T) {
 		t.Errorf("bar of nothing observed = %+v", b)
 	}
 }
+
+// What is not listed is counted.
+func TestManySlots(t *testing.T) {
+	all, clients := int64(70), int64(51)
+	document := draw(t, status.Status{Replication: &status.Replication{
+		SlotCount: &all, Slots: make([]status.Slot, 50), ClientCount: &clients, Clients: make([]status.ReplicationClient, 50),
+	}}, View{})
+	for _, want := range []string{"<summary>40 more</summary>", "20 more are not listed.", "1 more are not listed."} {
+		if !strings.Contains(document, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}

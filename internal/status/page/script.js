@@ -3,16 +3,20 @@
   const seconds = Number(document.body.dataset.refresh)
   if (!seconds) return
   const focusable = 'a[href], summary'
-  let failedSince = ''
+  // An exporter that hangs, or is behind a network that drops all, never refuses: no answer is an answer, too.
+  const patience = 5000
+  let failedSince = '', updated = Date.now()
 
   async function update() {
-    if (document.hidden || String(getSelection())) return
+    // Who is about to copy something keeps it for a minute; a wall display must not stand still for ever.
+    if (document.hidden || String(getSelection()) && Date.now() - updated < 60000) return
     const stale = document.getElementById('stale')
     try {
-      const answer = await fetch(location.href, { cache: 'no-store' })
+      const answer = await fetch(location.href, { cache: 'no-store', signal: AbortSignal.timeout(patience) })
       if (!answer.ok) throw new Error(answer.status)
       replace(new DOMParser().parseFromString(await answer.text(), 'text/html'))
       failedSince = ''
+      updated = Date.now()
       stale.textContent = ''
     } catch {
       failedSince ||= new Date().toISOString().slice(11, 19) + ' UTC'
