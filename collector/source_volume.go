@@ -87,7 +87,7 @@ func NewVolumes(specs []string) (*Volumes, error) {
 		name, path, found := strings.Cut(spec, "=")
 		switch {
 		case !found:
-			return nil, fmt.Errorf("volume %q has no name. HINT: Write name=/path, such as data=%s", spec, spec)
+			return nil, fmt.Errorf("volume %q has no name. HINT: Write name=/path, such as data=/var/lib/postgresql", spec)
 		case !volumeName.MatchString(name):
 			return nil, fmt.Errorf("volume %q: the name %q is not fit for a label. HINT: Use a-z, 0-9 and _, such as data, wal or backup", spec, name)
 		case !filepath.IsAbs(path):
