@@ -107,9 +107,10 @@ func diskUsedHistory(s *sources) *panel {
 }
 
 func diskFree() *panel {
-	return series("Disk free", "What PostgreSQL, not being root, can still use; and as the time shown predicts it for a day from each moment.").
+	return series("Disk free", "What PostgreSQL, not being root, can still use; and what a day later would be left of it at the pace of the time shown.").
 		query(`pg_reliability_volume_available_bytes{$here}`, "{{instance}} {{volume}}").
-		query(fmt.Sprintf(`clamp_min(predict_linear(pg_reliability_volume_available_bytes{$here}[$__range], %d), 0)`, day), "a day later {{instance}} {{volume}}").of("B", lineStyle(4, 4)).
+		// The pace is calculated once: at each step of a month's graph it would take minutes.
+		query(fmt.Sprintf(`clamp_min(pg_reliability_volume_available_bytes{$here} + %d * deriv(pg_reliability_volume_available_bytes{$here}[$__range] @ end()), 0)`, day), "a day later {{instance}} {{volume}}").of("B", lineStyle(4, 4)).
 		unit("bytes").none("no volume watched")
 }
 

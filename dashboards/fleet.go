@@ -86,7 +86,7 @@ func fleetAlerts() *panel {
 
 func fleetBudget(s *sources) *panel {
 	return bars("Error budget left, least first", "Minutes of downtime until the objective of "+s.say("slo_availability_ratio")+" in 30 days is missed.").
-		query(`bottomk(15, pgr:error_budget:remaining_minutes{$here})`, "{{instance}}").unit("m").decimals(1).thresholds(steps{{nil, page}, {0, fine}}).
+		query(`bottomk(10, pgr:error_budget:remaining_minutes{$here})`, "{{instance}}").unit("m").decimals(1).thresholds(steps{{nil, page}, {0, fine}}).
 		max((1-s.value("slo_availability_ratio"))*30*day/60).none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn")
 }
 

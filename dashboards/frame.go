@@ -29,7 +29,9 @@ func (b board) variable(name, label, all, matchers string) object {
 	}
 }
 
-// annotations are what happened, on every graph. The times are the servers' own, to the second, whatever the scrapes saw.
+// annotations are what happened, on every graph. Each value is a time, the servers' own to the second, whatever the
+// scrapes saw. (What lasts would be a region only where Grafana's steps are no longer than the annotation's, in views of
+// less than half an hour; in longer ones it is a line a step.)
 func annotations() []object {
 	all := []object{{
 		"name": "Annotations & Alerts", "builtIn": 1, "type": "dashboard", "enable": true, "hide": true, "iconColor": "rgba(0, 211, 255, 1)",
@@ -37,21 +39,21 @@ func annotations() []object {
 	}}
 	for _, a := range []struct {
 		name, color, expr, title, text string
-		at                             bool // the value is the time
 	}{
-		{"Outage", page, `pg_reliability_outage_in_progress_seconds{$here} > 0`, "{{instance}} down", "", false},
-		{"Restart", "blue", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"restart|container"}`, "{{instance}} restarted", "{{kind}}", true},
-		{"Crash", "purple", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind="crash"}`, "{{instance}} crashed", "{{kind}}", true},
-		{"Failover", "yellow", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"failover|promotion|demotion"}`, "{{instance}}: {{kind}}", "", true},
-		{"Backup", fine, `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, "{{instance}}: backup", "", true},
-		{"Backup failed", ticket, `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`, "{{instance}}: backup failed", "", true},
-		// When it began, as a line: a region for as long as it fires would cover the graph that explains it.
-		{"Alert", "dark-red", "1000 * (" + ofAlerts("ALERTS_FOR_STATE", `severity=~"critical|warning"`) + " and ignoring (alertstate) " + ofAlerts("ALERTS", `alertstate="firing"`) + ")", "{{alertname}} {{instance}}", "{{severity}}", true},
+		{"Outage", page, `1000 * pg_reliability_last_outage_start_timestamp_seconds{$here}`, "{{instance}} down", ""},
+		{"Recovered", "super-light-green", `1000 * pg_reliability_last_outage_end_timestamp_seconds{$here}`, "{{instance}} up again", ""},
+		{"Restart", "blue", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"restart|container"}`, "{{instance}} restarted", "{{kind}}"},
+		{"Crash", "purple", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind="crash"}`, "{{instance}} crashed", "{{kind}}"},
+		{"Failover", "yellow", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"failover|promotion|demotion"}`, "{{instance}}: {{kind}}", ""},
+		{"Backup", fine, `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, "{{instance}}: backup", ""},
+		{"Backup failed", ticket, `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`, "{{instance}}: backup failed", ""},
+		// When it began to be pending.
+		{"Alert", "dark-red", "1000 * (" + ofAlerts("ALERTS_FOR_STATE", `severity=~"critical|warning"`) + " and ignoring (alertstate) " + ofAlerts("ALERTS", `alertstate="firing"`) + ")", "{{alertname}} {{instance}}", "{{severity}}"},
 	} {
 		all = append(all, object{
 			"name": a.name, "enable": true, "hide": false, "iconColor": a.color, "datasource": prometheus(),
 			"expr": matchers.Replace(a.expr), "titleFormat": a.title, "textFormat": a.text, "tagKeys": "", "step": "15s",
-			"useValueForTime": a.at,
+			"useValueForTime": true,
 		})
 	}
 	return all

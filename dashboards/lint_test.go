@@ -80,6 +80,9 @@ func (l *linter) board(name string, b board) {
 		if a.BuiltIn == 0 && a.Datasource.UID != "${datasource}" {
 			l.Errorf("%s: the annotation %s asks the data source %q", name, a.Name, a.Datasource.UID)
 		}
+		if a.BuiltIn == 0 && !a.UseValueForTime {
+			l.Errorf("%s: the annotation %s is a line at each step of a long view", name, a.Name)
+		}
 	}
 }
 
@@ -159,13 +162,13 @@ func (l *linter) panel(name string, p panel) {
 		if q.Datasource != p.Datasource {
 			l.broken("panel-datasource-rule", where, "%s: %+v", where, q.Datasource)
 		}
-		l.target(where+" "+q.RefID, q.Expr)
+		l.target(where+" "+q.RefID, q.Expr, !q.Range)
 	}
 }
 
 var hardCoded = regexp.MustCompile(`[\[:]\d+[a-z]|offset\s+\d`)
 
-func (l *linter) target(where, expr string) {
+func (l *linter) target(where, expr string, instant bool) {
 	if hardCoded.MatchString(expr) {
 		l.Errorf("%s has a range of its own: %s", where, expr)
 	}
@@ -177,6 +180,9 @@ func (l *linter) target(where, expr string) {
 		}
 		if (s.Function == "rate" || s.Function == "irate") && s.Range != "$__rate_interval" {
 			l.broken("target-rate-interval-rule", s.Metric, "%s: %s over %s", where, s.Metric, s.Range)
+		}
+		if s.Range == "$__range" && !instant && !strings.Contains(expr, "@ end()") && s.Function != "last_over_time" {
+			l.Errorf("%s: %s over all of the time shown at each step of a graph: %s", where, s.Metric, expr)
 		}
 		if strings.HasSuffix(s.Metric, "_total") && !slices.Contains([]string{"rate", "irate", "increase"}, s.Function) {
 			l.broken("target-counter-agg-rule", s.Metric, "%s: %s%s is a counter", where, s.Metric, s.Matchers)

@@ -77,9 +77,10 @@ type variable struct {
 }
 
 type annotation struct {
-	Name, Expr string
-	BuiltIn    int
-	Datasource datasource
+	Name, Expr      string
+	BuiltIn         int
+	UseValueForTime bool
+	Datasource      datasource
 }
 
 type datasource struct{ Type, UID string }

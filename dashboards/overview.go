@@ -112,8 +112,9 @@ func diskFullIn(s *sources) *panel {
 }
 
 func roles() *panel {
-	return states("Roles", "Which server was primary, standby or down, and when. A gap: the exporter could not be scraped.").
-		query(`max by (job, cluster, instance) (2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0)`, "{{instance}}").shortNames().
+	return states("Roles", "Which server was primary, standby or down, and when; of many the 15 that were down most. A gap: the exporter could not be scraped.").
+		query(`max by (job, cluster, instance) (2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0)
+  and on (job, cluster, instance) bottomk(15, avg_over_time(pg_up{$here}[$__range] @ end()))`, "{{instance}}").shortNames().
 		word(2, "PRIMARY", fine).word(1, "STANDBY", neutral).word(0, "DOWN", page).none("no such server")
 }
 

@@ -38,10 +38,12 @@ func primaries(s *sources) *panel {
 }
 
 func standbysStreaming(s *sources) *panel {
-	return stat("Standbys", "STREAMING: all of them hear their primary. CUT: one does not, or is down, and falls behind.").
-		query(`min(pg_reliability_replication_streaming{$here}
-  or 0 * (pg_up{$here} == 0 and on (job, cluster, instance) last_over_time(pg_reliability_role{$here, role="standby"}[$__range]) == 1))`, "").word(1, "STREAMING", fine).word(0, "CUT", page).
-		none("no standby here").runbooks(s, "PostgresReplicaNotStreaming")
+	// Which role a server had that is down was only said while it was up.
+	return stat("Standbys", "STREAMING: all of them hear their primary. CUT: one does not, and falls behind. ONE IS DOWN: those that are up stream, but a server is down.").
+		query(`min(pg_reliability_replication_streaming{$here}) == 0
+  or 2 + 0 * max(pg_up{$here} == 0 and on () (pg_reliability_replication_streaming{$here} or last_over_time(pg_reliability_role{$here, role="standby"}[$__range]) == 1))
+  or min(pg_reliability_replication_streaming{$here})`, "").word(1, "STREAMING", fine).word(0, "CUT", page).word(2, "ONE IS DOWN", page).
+		none("no standby is up").runbooks(s, "PostgresReplicaNotStreaming")
 }
 
 func worstLag(s *sources) *panel {

@@ -68,12 +68,31 @@ var several = []struct {
 			{`pg_reliability_role{job="pg", instance="db2", role="standby"}`, "1x3"}, {`pg_reliability_role{job="pg", instance="db3", role="standby"}`, "1x10"},
 			{`pg_reliability_replication_streaming{job="pg", instance="db2"}`, "1 1 1 1 stale"}, {`pg_reliability_replication_streaming{job="pg", instance="db3"}`, "1x10"},
 		},
+		want: []sample{{Value: 2}},
+	},
+	{
+		name: "a server that was down in all of the time shown, beside a standby that streams", board: "pgr-replication", panel: "Standbys", refID: "A",
+		series: []series{
+			{`pg_up{job="pg", instance="db2"}`, "0x10"}, {`pg_up{job="pg", instance="db3"}`, "1x10"},
+			{`pg_reliability_role{job="pg", instance="db3", role="standby"}`, "1x10"}, {`pg_reliability_replication_streaming{job="pg", instance="db3"}`, "1x10"},
+		},
+		want: []sample{{Value: 2}},
+	},
+	{
+		name: "a standby that is cut beside a server that is down", board: "pgr-replication", panel: "Standbys", refID: "A",
+		series: []series{
+			{`pg_up{job="pg", instance="db1"}`, "0x10"}, {`pg_up{job="pg", instance="db2"}`, "1x10"}, {`pg_reliability_replication_streaming{job="pg", instance="db2"}`, "0x10"},
+		},
 		want: []sample{{Value: 0}},
+	},
+	{
+		name: "a lone primary that is down", board: "pgr-replication", panel: "Standbys", refID: "A",
+		series: []series{{`pg_up{job="pg", instance="db1"}`, "0x10"}, {`pg_reliability_role{job="pg", instance="db1", role="standby"}`, "0x3"}},
 	},
 	{
 		name: "servers of two clusters that are called the same", board: "pgr-overview", panel: "Roles", refID: "A",
 		series: []series{
-			{`pg_reliability_role{job="pg", cluster="eu", instance="db1", role="primary"}`, "1x10"}, {`pg_up{job="pg", cluster="us", instance="db1"}`, "0x10"},
+			{`pg_reliability_role{job="pg", cluster="eu", instance="db1", role="primary"}`, "1x10"}, {`pg_up{job="pg", cluster="eu", instance="db1"}`, "1x10"}, {`pg_up{job="pg", cluster="us", instance="db1"}`, "0x10"},
 		},
 		want: []sample{{`{job="pg", cluster="eu", instance="db1"}`, 2}, {`{job="pg", cluster="us", instance="db1"}`, 0}},
 	},
