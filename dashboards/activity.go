@@ -10,7 +10,7 @@ func activity(s *sources) board {
 		rows: []row{
 			section("Who is in the way?",
 				across(4, blockedNow(s), blockersNow(), oldestTransaction(s), oldestIdle(s), connectionsUsed(s), deadlocksNow(s)),
-				across(8, blockedHistory(s), whoBlocksWhom()),
+				across(9, blockedHistory(s), whoBlocksWhom()),
 				across(8, locksWaiting(), blockersHistory()),
 			),
 			section("Transactions",
@@ -73,7 +73,7 @@ func whoBlocksWhom() *panel {
 	return text("Who blocks whom?", "Process ids and queries are no metrics: there are too many, and they may hold secrets. Ask the server.",
 		"Metrics don't hold process ids and queries. Ask the server:\n\n"+
 			"```sql\nSELECT w.pid AS waits, now() - w.query_start AS waiting, left(w.query, 60) AS query,\n"+
-			"       b.pid AS blocked_by, b.state, now() - b.xact_start AS transaction, left(b.query, 60) AS last\n"+
+			"       b.pid AS blocked_by, b.state, now() - b.xact_start AS transaction,\n       left(b.query, 60) AS last\n"+
 			"  FROM pg_stat_activity AS w\n"+
 			" CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS h (pid)\n"+
 			"  JOIN pg_stat_activity AS b ON b.pid = h.pid\n"+

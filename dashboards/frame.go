@@ -7,7 +7,9 @@ func (b board) variables() []object {
 	return []object{
 		{
 			"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0, "refresh": 1,
-			"includeAll": false, "multi": false, "regex": "", "options": []object{}, "current": object{}, "skipUrlSync": false,
+			"includeAll": false, "multi": false, "regex": "", "options": []object{}, "skipUrlSync": false,
+			// Grafana's own default, and not the first in the alphabet; where that is no Prometheus, the first.
+			"current": object{"selected": true, "text": "default", "value": "default"},
 		},
 		b.variable("job", "Job", ".+", ""),
 		// Not everybody has clusters: without the label there is All alone, and it matches.
