@@ -26,7 +26,7 @@ func backups(s *sources) board {
 	}
 }
 
-const noCatalogue = "no backup catalogue"
+const noCatalogue = "no catalogue known"
 
 func repositoryState(s *sources) *panel {
 	return stat("Repository", "Whether the backups can be read at all. UNREADABLE: missing, unmounted or damaged; nothing else here is known then.").

@@ -37,7 +37,7 @@ func capacity(s *sources) board {
 func diskUsed(s *sources) *panel {
 	return stat("Disk used", "Of the fullest volume. Free space outside of pg_wal, never inside it.").
 		query(`max(pgr:disk:used_ratio{$here})`, "").unit("percentunit").decimals(0).
-		thresholds(s.above("disk_used_ticket_ratio", "disk_used_page_ratio")).none("no volume watched").runbooks(s, "PostgresDiskFull")
+		thresholds(s.above("disk_used_ticket_ratio", "disk_used_page_ratio")).none("no volume known").runbooks(s, "PostgresDiskFull")
 }
 
 func inodesFree(s *sources) *panel {
@@ -56,7 +56,7 @@ func idsUsed(s *sources, kind, name string) *panel {
 func volumeState(s *sources) *panel {
 	return stat("Volumes", "WRITABLE: all of them. READ-ONLY: the kernel switches a file system so after an error. NO ANSWER: missing, or it hangs.").
 		query(`max(2 * (pg_reliability_volume_success{$here} == bool 0) or pg_reliability_volume_read_only{$here})`, "").
-		word(0, "WRITABLE", fine).word(1, "READ-ONLY", page).word(2, "NO ANSWER", page).none("no volume watched").
+		word(0, "WRITABLE", fine).word(1, "READ-ONLY", page).word(2, "NO ANSWER", page).none("no volume known").
 		runbooks(s, "PostgresVolumeReadOnly", "PostgresVolumeUnreadable")
 }
 
@@ -103,7 +103,7 @@ func diskUsedHistory(s *sources) *panel {
 	return series("Disk used", fmt.Sprintf("Lines: a ticket at %s, a page at %s. A trend to full within %s or %s alerts as well, once less than %s is free.", s.say("disk_used_ticket_ratio"),
 		s.say("disk_used_page_ratio"), s.say("disk_fills_ticket_seconds"), s.say("disk_fills_page_seconds"), s.say("disk_fills_below_ratio"))).
 		query(`pgr:disk:used_ratio{$here}`, "{{instance}} {{volume}}").unit("percentunit").max(1).
-		thresholds(s.above("disk_used_ticket_ratio", "disk_used_page_ratio")).none("no volume watched").runbooks(s, "PostgresDiskFull", "PostgresDiskFillsSoon")
+		thresholds(s.above("disk_used_ticket_ratio", "disk_used_page_ratio")).none("no volume known").runbooks(s, "PostgresDiskFull", "PostgresDiskFillsSoon")
 }
 
 func diskFree() *panel {
@@ -111,7 +111,7 @@ func diskFree() *panel {
 		query(`pg_reliability_volume_available_bytes{$here}`, "{{instance}} {{volume}}").
 		// The pace is calculated once: at each step of a month's graph it would take minutes.
 		query(fmt.Sprintf(`clamp_min(pg_reliability_volume_available_bytes{$here} + %d * deriv(pg_reliability_volume_available_bytes{$here}[$__range] @ end()), 0)`, day), "a day later {{instance}} {{volume}}").of("B", lineStyle(4, 4)).
-		unit("bytes").none("no volume watched")
+		unit("bytes").none("no volume known")
 }
 
 func databaseSizes() *panel {

@@ -1,6 +1,6 @@
 package dashboards
 
-const noContainer = "no container watched"
+const noContainer = "no container known"
 
 // containerRow is what the engine says of the databases' containers.
 func containerRow(s *sources) row {

@@ -39,7 +39,7 @@ func serversUnknown(s *sources) *panel {
 func backupsMissing(s *sources) *panel {
 	return stat("Without a proved backup", "Repositories in which no backup was restored and compared for more than "+s.say("backup_verified_ticket_seconds")+", or ever.").
 		query(fmt.Sprintf(`count(pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) pg_reliability_backup_verified_age_seconds{$here} <= %.0f) or 0 * max(pg_reliability_backup_catalog_up{$here})`,
-			s.value("backup_verified_ticket_seconds")), "").decimals(0).thresholds(from(1, ticket)).none("no backup catalogue").leads("Backups", "pgr-backups").
+			s.value("backup_verified_ticket_seconds")), "").decimals(0).thresholds(from(1, ticket)).none(noCatalogue).leads("Backups", "pgr-backups").
 		runbooks(s, "PostgresBackupUnverified", "PostgresBackupMissing")
 }
 
@@ -49,21 +49,25 @@ func versions() *panel {
 }
 
 func fleetList(s *sources) *panel {
+	// In the time shown: a server that vanished from Prometheus' targets is listed, and not as well.
+	const known = `last_over_time(pgr:target:known{$here}[$__range])`
 	alerts := func(severity string) string {
-		return fmt.Sprintf(`sum by (job, cluster, instance) (ALERTS{$here, alertstate="firing", severity=%q} or 0 * up{$here} and on (job, cluster, instance) pgr:target:known{$here})`, severity)
+		return fmt.Sprintf(`sum by (job, cluster, instance) (ALERTS{$here, alertstate="firing", severity=%q} or 0 * `+known+`)`, severity)
 	}
 	const state = `2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0
-  or (up{$here} == 0) - 1 and on (job, cluster, instance) pgr:target:known{$here}`
-	const away = `(1 - (max by (job, cluster, instance) (pg_up{$here}) or 0 * max by (job, cluster, instance) (up{$here} and on (job, cluster, instance) pgr:target:known{$here})))`
+  or (up{$here} == 0) - 1 and on (job, cluster, instance) pgr:target:known{$here}
+  or ` + known + ` - 3 unless on (job, cluster, instance) up{$here}`
+	const away = `(1 - (max by (job, cluster, instance) (pg_up{$here}) or 0 * max by (job, cluster, instance) (up{$here} and on (job, cluster, instance) pgr:target:known{$here})
+  or max by (job, cluster, instance) (` + known + `)))`
 	// A backup job that is scraped by itself is no server.
 	const ofServer = ` and on (job, cluster, instance) pgr:target:known{$here}`
 	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
-	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. "+
+	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. ABSENT: no target of Prometheus any more. "+
 		"Backup: the age of the newest good one, of what the alert allows; NONE: its repository holds none. Click an instance for its Overview.").
 		label("instance", "Instance", links(overview), width(160)).label("cluster", "Cluster").
 		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning")+" + 1000 * "+away,
 			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
-		column("State", state, filled(), width(110), mapped(mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3))).
+		column("State", state, filled(), width(110), mapped(mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3), mapping(-2, "ABSENT", ticket, 4))).
 		column("Budget left", `pgr:error_budget:remaining_minutes{$here}`, unit("m"), property{"decimals", 1}, filled(), judged(steps{{nil, page}, {0, fine}})).
 		column("Restarts", `round(sum without (kind) (increase(pg_reliability_restarts_total{$here, kind=~"crash|restart"}[$__range])))`, filled(), judged(from(1, ticket)), width(90)).
 		column("Connections", `pgr:connections:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(append(s.above("connections_high_ratio", ""), step{1, page}))).

@@ -108,7 +108,7 @@ func diskFullIn(s *sources) *panel {
 		"What to delete, and what never, is in the runbook.", s.say("disk_fills_below_ratio"))).
 		query(fmt.Sprintf(`min(pgr:disk:time_to_full_seconds{$here} < %d) or 0 * max(pg_reliability_volume_size_bytes{$here}) - 1`, farAway), "").
 		unit("s").decimals(1).thresholds(s.below("disk_fills_ticket_seconds", "disk_fills_page_seconds")).
-		word(-1, "not soon", fine).none("no volume watched").leads("Capacity", "pgr-capacity").runbooks(s, "PostgresDiskFillsSoon", "PostgresDiskFull")
+		word(-1, "not soon", fine).none("no volume known").leads("Capacity", "pgr-capacity").runbooks(s, "PostgresDiskFillsSoon", "PostgresDiskFull")
 }
 
 func roles() *panel {
