@@ -130,3 +130,19 @@ func TestDeadlineOfTheQuestion(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Before the first good backup one reads whether one is being made, and why the last one failed.
+func TestBackupsBeforeTheFirst(t *testing.T) {
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+	for want, b := range map[string]status.Backups{
+		"NONE that is good one is being made for 30 s":                  {Readable: true, RunningSince: ago(30 * time.Second)},
+		"NONE that is good, 1 BAD the last run FAILED 5 min ago: space": {Readable: true, BadCount: new(int64(1)), LastFailureAt: ago(5 * time.Minute), LastFailureReason: "space"},
+	} {
+		s := New(t.Context(), Options{})
+		s.now, s.status = func() time.Time { return now }, &status.Status{Backups: &b}
+		if got := strings.Join(strings.Fields(strings.Join(s.backups(), "\n")), " "); got != "Backups "+want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -148,18 +148,18 @@ func (s *Screen) backups() []string {
 	if !b.Readable {
 		return []string{s.style.named("Backups", s.style.paint(critical, "the repository can't be read: "+b.CatalogError))}
 	}
-	if b.Newest == nil {
-		return []string{s.style.named("Backups", s.style.paint(critical, "NONE that is good"))}
+	parts := []string{s.style.paint(critical, "NONE that is good")}
+	if b.Newest != nil {
+		age := "of the future"
+		if b.NewestAgeSeconds != nil {
+			age = rough(seconds(*b.NewestAgeSeconds)) + " ago"
+		}
+		parts = []string{"newest " + age, b.Newest.State}
 	}
-	age := "of the future"
-	if b.NewestAgeSeconds != nil {
-		age = rough(seconds(*b.NewestAgeSeconds)) + " ago"
-	}
-	parts := []string{"newest " + age, b.Newest.State}
 	if b.BadCount != nil && *b.BadCount > 0 {
 		parts = append(parts, s.style.paint(critical, fmt.Sprintf("%d BAD", *b.BadCount)))
 	}
-	if b.GoodCount != nil {
+	if b.GoodCount != nil && *b.GoodCount > 0 {
 		parts = append(parts, fmt.Sprintf("%d good", *b.GoodCount))
 	}
 	if b.RestoreSeconds != nil {
@@ -170,14 +170,14 @@ func (s *Screen) backups() []string {
 	} else if next != nil && b.RunningSince == nil {
 		parts = append(parts, "next was due "+ago(s.now(), *next))
 	}
-	if b.Newest.SizeBytes != nil && s.room("") >= 100 {
+	if b.Newest != nil && b.Newest.SizeBytes != nil && s.room("") >= 100 {
 		parts = append(parts, size(*b.Newest.SizeBytes))
 	}
 	lines := []string{s.named("Backups", ", ", parts...)}
-	if b.LastFailureAt != nil && b.LastFailureAt.After(b.Newest.FinishedAt) {
+	if b.LastFailureAt != nil && (b.Newest == nil || b.LastFailureAt.After(b.Newest.FinishedAt)) {
 		lines = append(lines, s.style.named("", s.style.paint(critical, fmt.Sprintf("the last run FAILED %s: %s", ago(s.now(), *b.LastFailureAt), b.LastFailureReason))))
 	} else if b.RunningSince != nil && s.backupSince.IsZero() {
-		lines = append(lines, s.style.named("", "one is being made since "+span(s.now().Sub(*b.RunningSince))))
+		lines = append(lines, s.style.named("", "one is being made for "+span(s.now().Sub(*b.RunningSince))))
 	}
 	return lines
 }
