@@ -159,7 +159,7 @@ func (e *Engine) Inspect(ctx context.Context, name string) (Inspection, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxInspection+1))
 	if err != nil {
-		return Inspection{}, e.explain(err)
+		return Inspection{}, e.explain(err, http.MethodGet, "json")
 	}
 	if len(body) > MaxInspection {
 		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s is longer than %d bytes", e.host, name, MaxInspection)
@@ -187,13 +187,13 @@ func (e *Engine) ask(ctx context.Context, method, name, what string, query url.V
 	}
 	resp, err := e.client.Do(req)
 	if err != nil {
-		return nil, e.explain(err)
+		return nil, e.explain(err, method, what)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		defer resp.Body.Close()
 		body, err := io.ReadAll(io.LimitReader(resp.Body, MaxInspection))
 		if err != nil {
-			return nil, e.explain(err)
+			return nil, e.explain(err, method, what)
 		}
 		return nil, e.explainStatus(name, resp, body)
 	}
@@ -206,8 +206,8 @@ func Refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, ofWindows)
 }
 
-// explain says what a failed connection means to the user.
-func (e *Engine) explain(err error) error {
+// explain says what a failed connection means to the user who wanted that of a container.
+func (e *Engine) explain(err error, method, what string) error {
 	var uerr *url.Error
 	if errors.As(err, &uerr) {
 		err = uerr.Err // its URL is made up where the engine listens on a socket
@@ -216,7 +216,7 @@ func (e *Engine) explain(err error) error {
 	var nerr net.Error
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		hint = ". HINT: This program's user needs the group that owns the socket, or a proxy that allows GET /containers/*/json alone"
+		hint = ". HINT: This program's user needs the group that owns the socket, or a proxy that allows " + method + " /containers/*/" + what + " alone"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = ". HINT: Is the engine running? Inside a container, mount the socket"
 	case Refused(err):

@@ -100,6 +100,23 @@ func TestAnswersOfOthers(t *testing.T) {
 	if _, _, err := exporter("/wrong").Status(t.Context()); err == nil || strings.ContainsAny(err.Error(), "\x1b\x07\r\n") || !strings.Contains(err.Error(), "401: text") {
 		t.Errorf("%q", err)
 	}
+	for _, wrong := range []struct {
+		ask  func() error
+		want string
+	}{
+		{func() error { _, _, err := exporter("/nothing").Status(t.Context()); return err }, "status 404: 404 page not found. HINT: Does --exporter.url lead to pg_reliability_exporter"},
+		{func() error {
+			b, err := NewBackupClient(HTTPOptions{URL: here.URL + "/nothing"})
+			if err == nil {
+				_, err = b.Start(t.Context())
+			}
+			return err
+		}, "status 404: 404 page not found. HINT: Does --backup.url lead to `pg_reliability_backup schedule`?"},
+	} {
+		if err := wrong.ask(); err == nil || !strings.Contains(err.Error(), wrong.want) {
+			t.Errorf("%v, want %s", err, wrong.want)
+		}
+	}
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("secret-of-the-job"), 0o600); err != nil {
 		t.Fatal(err)

@@ -42,11 +42,12 @@ type HTTPOptions struct {
 type client struct {
 	options HTTPOptions
 	flag    string // that the address came from, for errors
+	wants   string // what should answer there, for errors
 	base    *url.URL
 	http    *http.Client
 }
 
-func newClient(flag string, o HTTPOptions) (*client, error) {
+func newClient(flag, wants string, o HTTPOptions) (*client, error) {
 	base, err := url.Parse(strings.TrimSuffix(o.URL, "/"))
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return nil, fmt.Errorf("%s %q is not an address. HINT: Write http://host:port or https://host:port", flag, o.URL)
@@ -69,7 +70,7 @@ func newClient(flag string, o HTTPOptions) (*client, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
-	return &client{options: o, flag: flag, base: base, http: &http.Client{Transport: transport, CheckRedirect: sameHost}}, nil
+	return &client{options: o, flag: flag, wants: wants, base: base, http: &http.Client{Transport: transport, CheckRedirect: sameHost}}, nil
 }
 
 // sameHost follows redirects to where we were going only: the token is for nobody else, and net/http would pass it on.
@@ -165,10 +166,10 @@ func (c *client) refused(code int, body []byte) error {
 	case http.StatusUnauthorized:
 		hint = ". HINT: --username and --password-file are those of its --web.config.file"
 	case http.StatusNotFound:
-		hint = fmt.Sprintf(". HINT: Does %s lead to pg_reliability_exporter, with its status page switched on?", c.flag)
+		hint = fmt.Sprintf(". HINT: Does %s lead to %s?", c.flag, c.wants)
 	}
 	text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	text = harmless(text)
+	text = strings.TrimRight(harmless(text), ". ")
 	return fmt.Errorf("%s answered with status %d: %.150s%s", c.base, code, text, hint)
 }
 
@@ -177,7 +178,7 @@ type ExporterClient struct{ *client }
 
 // NewExporterClient checks the options and asks nothing.
 func NewExporterClient(o HTTPOptions) (*ExporterClient, error) {
-	c, err := newClient("--exporter.url", o)
+	c, err := newClient("--exporter.url", "pg_reliability_exporter, with its status page switched on", o)
 	return &ExporterClient{c}, err
 }
 
@@ -216,7 +217,7 @@ type BackupClient struct{ *client }
 
 // NewBackupClient checks the options and asks nothing.
 func NewBackupClient(o HTTPOptions) (*BackupClient, error) {
-	c, err := newClient("--backup.url", o)
+	c, err := newClient("--backup.url", "`pg_reliability_backup schedule`", o)
 	return &BackupClient{c}, err
 }
 
