@@ -177,7 +177,7 @@ func TestTheHistoryOutlivesTheExporter(t *testing.T) {
 	st.stop(5 * time.Second)
 
 	again := newHistory(10 * time.Second)
-	st, _ = openStore(dir, target, again, noon, log.NewNopLogger())
+	st, _ = openStore(dir, target, again, noon.Add(10*time.Minute), log.NewNopLogger())
 	go st.run()
 	defer st.stop(5 * time.Second)
 	p, q := &Prober{history: h}, &Prober{history: again}
@@ -188,6 +188,25 @@ func TestTheHistoryOutlivesTheExporter(t *testing.T) {
 	watch(again, noon.Add(11*time.Minute), noon.Add(12*time.Minute), never)
 	hour, _, _ := windows(again, noon.Add(12*time.Minute))
 	expect(t, "hour", hour, 10*time.Minute, time.Minute, 48*time.Minute)
+}
+
+// An exporter whose clock was ahead, and that was stopped before it was set right, leaves a history of days that come again:
+// an outage in them would find no room.
+func TestAHistoryFromAFastClockIsForgotten(t *testing.T) {
+	dir := t.TempDir()
+	ahead := newHistory(10 * time.Second)
+	watch(ahead, noon.Add(48*time.Hour), noon.Add(49*time.Hour), never)
+	if err := os.WriteFile(filepath.Join(dir, historyFile), ahead.encode(target), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHistory(10 * time.Second)
+	st, _ := openStore(dir, target, h, noon, log.NewNopLogger())
+	defer st.stop(time.Second)
+	go st.run()
+	from, to := noon.Add(48*time.Hour), noon.Add(49*time.Hour)
+	watch(h, from, to, between(from.Add(time.Minute), to))
+	hour, _, _ := windows(h, to)
+	expect(t, "the hour that came again", hour, 0, 59*time.Minute, 0)
 }
 
 func TestTheHistoryIsSmallAndBounded(t *testing.T) {

@@ -166,6 +166,7 @@ func (st *store) loadHistory(h *history, now time.Time) error {
 	read := newHistory(h.maxGap)
 	why, err := read.decode(data, st.target)
 	if why == "" {
+		read.forgetAfter(now) // the clock was ahead then: that time comes again
 		h.rings = read.rings
 		return nil
 	}
