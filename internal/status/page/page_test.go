@@ -144,3 +144,15 @@ func TestManySlots(t *testing.T) {
 		}
 	}
 }
+
+// Without pg_monitor nobody knows who receives WAL: that is not nobody.
+func TestUnknownClients(t *testing.T) {
+	const none = "No standby receives WAL from here."
+	nobody := int64(0)
+	if strings.Contains(draw(t, status.Status{Replication: &status.Replication{}}, View{}), none) {
+		t.Error("the page says that no standby is there, which it can't know")
+	}
+	if !strings.Contains(draw(t, status.Status{Replication: &status.Replication{ClientCount: &nobody}}, View{}), none) {
+		t.Error("the page does not say that no standby is there")
+	}
+}
