@@ -27,6 +27,8 @@ func TestExitCodes(t *testing.T) {
 		"no retention":           {[]string{"run", "--keep", "0"}, nil, exitConfig, "--keep"},
 		"bad schedule":           {[]string{"schedule", "--cron", "61 * * * *"}, nil, exitConfig, "schedule"},
 		"bad time zone":          {[]string{"schedule", "--time-zone", "Mars/Olympus"}, nil, exitConfig, "time-zone"},
+		"no web config":          {[]string{"schedule", "--web.config.file", "/nonexistent"}, nil, exitConfig, "--web.config.file=/nonexistent: open /nonexistent"},
+		"address taken":          {[]string{"schedule", "--web.listen-address", fmt.Sprintf("127.0.0.1:%d", b.pg.Port)}, nil, exitConfig, "Is another backup job running?"},
 		"refused connection":     {[]string{"run"}, []string{"DATA_SOURCE_NAME=postgres://u:s3cret@127.0.0.1:1/x"}, exitConnection, "connect"},
 		"wrong password":         {[]string{"run"}, []string{"DATA_SOURCE_NAME=" + strings.Replace(b.pg.DSN(role, "postgres"), pgtest.Password, "s3cret", 1)}, exitConnection, "password"},
 		"no repository":          {[]string{"run", "--repository", empty}, nil, exitRepository, "init"},

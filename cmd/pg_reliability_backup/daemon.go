@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -49,6 +50,12 @@ func (p *program) schedule(ctx context.Context) error {
 		}
 		rehearsals = &r
 		p.flags.verify.after = false
+	}
+	if file := *p.flags.schedule.web.WebConfigFile; file != "" {
+		if err := toolkit.Validate(file); err != nil {
+			return failure.New(failure.Config, "--web.config.file=%s: %w", file, err).
+				WithHint("Its form is described at https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md")
+		}
 	}
 	repo, err := p.open()
 	if err != nil {
@@ -223,7 +230,11 @@ func (d *daemon) serve(ctx context.Context) error {
 		<-stopped
 		return nil
 	}
-	return failure.New(failure.Config, "serve HTTP: %w", err)
+	failed := failure.New(failure.Config, "serve HTTP: %w", err)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return failed.WithHint("Is another backup job running? Stop it, or choose another --web.listen-address")
+	}
+	return failed
 }
 
 // healthy speaks of the backups' freshness, not of this process.
