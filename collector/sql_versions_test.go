@@ -338,3 +338,33 @@ func runAll(t *testing.T, c *pgtest.Cluster, database string, defs []Definition,
 	}
 	return all
 }
+
+// A VACUUM of hours holds back nothing, and is no transaction to end; what holds back vacuum is, beside it.
+func TestVacuumIsNoLongTransaction(t *testing.T) {
+	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
+		must(t, c.Exec(context.Background(), "CREATE TABLE big AS SELECT generate_series(1, 200000) AS id"))
+		vacuum := hold(t, c, "postgres", "SET vacuum_cost_delay = '100ms'", "SET vacuum_cost_limit = 1")
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = vacuum.Exec(ctx, "VACUUM big")
+		}()
+		defer func() { cancel(); <-done }()
+		defs := only(embeddedDefinitions(t), "long_running_transactions")
+		ages := func() (ours, all float64) {
+			got := runAll(t, c, "postgres", defs, RolePrimary, map[string]bool{})
+			return got["pg_reliability_oldest_transaction_age_seconds"], got["pg_long_running_transactions_oldest_timestamp_seconds"]
+		}
+		pgtest.Eventually(t, 20*time.Second, func() error {
+			if ours, all := ages(); all == 0 || ours != 0 {
+				return fmt.Errorf("the oldest of all is %v, the oldest that holds back vacuum %v", all, ours)
+			}
+			return nil
+		})
+		hold(t, c, "postgres", "BEGIN", "SELECT 1")
+		if ours, _ := ages(); ours == 0 {
+			t.Error("a transaction beside the VACUUM is not seen")
+		}
+	})
+}
