@@ -338,6 +338,7 @@ func TestProblems(t *testing.T) {
 		"slow restore":        {fresh(func(b *status.Backups) { b.RestoreSeconds = ptr(400.0) }), "warning PostgresRestoreSlow"},
 		"out of memory":       {status.Status{Container: &status.Container{OOMKilled: true}}, "warning PostgresContainerOOMKilled"},
 		"budget":              {status.Status{Availability: status.Availability{Budget: status.Budget{LeftSeconds: -1}}}, "warning PostgresErrorBudgetBurn"},
+		"many collectors":     {status.Status{Collectors: status.Collectors{Count: 34, Failing: make([]status.FailingCollector, 30)}}, "warning PostgresCollectorFailing"},
 		"collector":           {status.Status{Collectors: status.Collectors{Failing: []status.FailingCollector{{Name: "wal"}}}}, "warning PostgresCollectorFailing"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -62,9 +62,7 @@ func problems(s *status.Status, t Thresholds) []status.Problem {
 		f.warning(c.OOMKilled, "PostgresContainerOOMKilled", "out of memory: the kernel killed a process of container %s", c.Name)
 	}
 	f.warning(s.Availability.Budget.LeftSeconds < 0, "PostgresErrorBudgetBurn", "the error budget of 30 days is spent")
-	for _, c := range s.Collectors.Failing {
-		f.warning(true, "PostgresCollectorFailing", "collector %s fails: %s", c.Name, c.Error)
-	}
+	f.collectors(s.Collectors)
 	for i := range f.list {
 		if s.Links.Runbooks != "" {
 			f.list[i].Runbook = s.Links.Runbooks + f.list[i].Alert + ".md"
@@ -72,6 +70,19 @@ func problems(s *status.Status, t Thresholds) []status.Problem {
 	}
 	slices.SortStableFunc(f.list, func(a, b status.Problem) int { return cmp.Compare(a.Severity, b.Severity) })
 	return f.list
+}
+
+// collectors are one problem when many fail: a server that is too slow for one is so for most, and what is worse must not
+// drown in them.
+func (f *found) collectors(c status.Collectors) {
+	const each = 3
+	if n := len(c.Failing); n > each {
+		f.warning(true, "PostgresCollectorFailing", "%d of %d collectors fail, %s among them: %s", n, c.Count, c.Failing[0].Name, c.Failing[0].Error)
+		return
+	}
+	for _, failing := range c.Failing {
+		f.warning(true, "PostgresCollectorFailing", "collector %s fails: %s", failing.Name, failing.Error)
+	}
 }
 
 func (f *found) state(s *status.Status) {
