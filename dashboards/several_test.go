@@ -97,6 +97,14 @@ var several = []struct {
 		want: []sample{{`{job="pg", cluster="eu", instance="db1"}`, 2}, {`{job="pg", cluster="us", instance="db1"}`, 0}},
 	},
 	{
+		name: "outages of servers that are called the same", board: "pgr-overview", panel: "Outages", refID: "C",
+		series: []series{
+			{`pg_reliability_last_outage_start_timestamp_seconds{job="pg", cluster="eu", instance="db1"}`, "10x10"}, {`pg_reliability_last_outage_end_timestamp_seconds{job="pg", cluster="eu", instance="db1"}`, "12x10"},
+			{`pg_reliability_last_outage_start_timestamp_seconds{job="pg", cluster="us", instance="db1"}`, "10x10"}, {`pg_reliability_last_outage_end_timestamp_seconds{job="pg", cluster="us", instance="db1"}`, "15x10"},
+		},
+		want: []sample{{`{job="pg", cluster="eu", instance="db1"}`, 2}, {`{job="pg", cluster="us", instance="db1"}`, 5}},
+	},
+	{
 		name: "joins of servers that are called the same", board: "pgr-backups", panel: "Good backups of those kept", refID: "A",
 		series: []series{
 			{`pgr:backup_good:count{job="pg", cluster="eu", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", cluster="eu", instance="db1"}`, "7x10"},
@@ -129,12 +137,12 @@ var several = []struct {
 			{`pgr:target:known{job="pg", instance="db2"}`, "1x3"}, {`pgr:target:known{job="pg", instance="db3"}`, "1x10"}, {`up{job="pg", instance="db3"}`, "0x10"},
 			{`ALERTS{alertname="PostgresTargetAbsent", alertstate="firing", severity="warning", job="pg", instance="db2"}`, "1x10"},
 		},
-		want: []sample{{`{instance="db1"}`, 1000}, {`{instance="db2"}`, 1}, {`{instance="db3"}`, 1000}},
+		want: []sample{{`{job="pg", instance="db1"}`, 1000}, {`{job="pg", instance="db2"}`, 1}, {`{job="pg", instance="db3"}`, 1000}},
 	},
 	{
 		name: "state of a server that is no target any more", board: "pgr-fleet", panel: "Servers, worst first", refID: "B",
 		series: []series{{`pgr:target:known{job="pg", instance="db2"}`, "1x3"}, {`pgr:target:known{job="pg", instance="db3"}`, "1x10"}, {`up{job="pg", instance="db3"}`, "0x10"}},
-		want:   []sample{{`{instance="db2"}`, -2}, {`{instance="db3"}`, -1}},
+		want:   []sample{{`{job="pg", instance="db2"}`, -2}, {`{job="pg", instance="db3"}`, -1}},
 	},
 	{
 		name: "alerts of servers without a cluster are of no other", board: "pgr-overview", panel: "Firing alerts", refID: "B", cluster: "eu",
@@ -177,7 +185,7 @@ func TestSeveralServersAreNotMixed(t *testing.T) {
 		found := false
 		for _, p := range all[tc.board].Panels {
 			for _, q := range p.Targets {
-				if p.Title == tc.panel && (p.Type != "table" || tc.board == "pgr-fleet") && q.RefID == tc.refID {
+				if p.Title == tc.panel && (p.Type != "table" || p.Title != "Firing alerts") && q.RefID == tc.refID {
 					found = true
 					expr := q.Expr
 					if tc.cluster != "" {

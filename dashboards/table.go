@@ -2,6 +2,7 @@ package dashboards
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -40,13 +41,18 @@ func (p *panel) label(label, title string, properties ...property) *panel {
 
 // column adds a query's values as a column. Label columns come first.
 func (p *panel) column(title, expr string, properties ...property) *panel {
-	expr = fmt.Sprintf("max by (%s) (%s)", strings.Join(p.table.labels, ", "), expr)
+	expr = fmt.Sprintf("max by (%s) (%s)", strings.Join(append(p.table.unseen(), p.table.labels...), ", "), expr)
 	p.queries = append(p.queries, query{expr: expr, format: "table", instant: true, span: p.table.each})
 	p.table.values = append(p.table.values, title)
 	if len(properties) > 0 {
 		p.called(title, properties...)
 	}
 	return p
+}
+
+// unseen are labels that keep servers of the same name apart and are no columns.
+func (c *columns) unseen() []string {
+	return slices.DeleteFunc([]string{"job", "cluster"}, func(label string) bool { return slices.Contains(c.labels, label) })
 }
 
 // sorted puts the highest values of a column first.
@@ -76,7 +82,11 @@ func filled() property { return property{"custom.displayMode", "color-background
 // complete adds what turns queries into rows.
 func (c *columns) complete(p *panel) {
 	rename, order := object{}, object{}
-	fields := object{}
+	fields, excluded := object{}, object{"Time": true}
+	for _, l := range c.unseen() {
+		fields[l] = object{"aggregations": []string{}, "operation": "groupby"}
+		excluded[l] = true
+	}
 	for i, l := range c.labels {
 		rename[l], order[l] = c.names[i], i
 		fields[l] = object{"aggregations": []string{}, "operation": "groupby"}
@@ -100,7 +110,7 @@ func (c *columns) complete(p *panel) {
 		p.transformations = append(p.transformations, object{"id": "groupBy", "options": object{"fields": fields}})
 	}
 	p.transformations = append(p.transformations, object{"id": "organize", "options": object{
-		"excludeByName": object{"Time": true}, "indexByName": order, "renameByName": rename,
+		"excludeByName": excluded, "indexByName": order, "renameByName": rename,
 	}})
 	if c.sortBy != "" {
 		p.options["sortBy"] = []object{{"displayName": c.sortBy, "desc": !c.up}}
