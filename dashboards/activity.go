@@ -112,7 +112,7 @@ func snapshotAge() *panel {
 
 func deadlocks(s *sources) *panel {
 	return series("Deadlocks", "More than "+s.say("deadlocks_count")+" in 5 minutes in a database are a ticket.").
-		query(`sum by (job, cluster, instance, datname) (increase(pg_stat_database_deadlocks{$here, datname!~"|template[01]"}[$__rate_interval]))`, "{{instance}} {{datname}}").
+		query(`sum by (job, cluster, instance, datname) (increase(pg_stat_database_deadlocks{$here, datname!~"|template[01]"}[$__rate_interval]))`, "{{instance}} {{datname}}").every("5m"). // the alert's time
 		unit("short").thresholds(s.above("deadlocks_count", "")).none("unknown").runbooks(s, "PostgresDeadlocks")
 }
 

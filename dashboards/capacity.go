@@ -162,17 +162,24 @@ func walFiles() *panel {
 		unit("bytes").none("unknown")
 }
 
+// Checkpoints are minutes apart, and all of one's time is counted at its end: over one minute a single one would be 60
+// an hour, and busy for several times that minute.
+const (
+	checkpointEvery = "5m" // by default; one that is requested in so much time stays below the line
+	checkpointTimes = "15m"
+)
+
 func checkpointsHistory(s *sources) *panel {
 	return series("Checkpoints per hour", "requested ones come early because max_wal_size is reached: above the line, "+s.say("checkpoints_requested_count")+", raise it.").
-		query(`3600 * rate(pg_stat_bgwriter_checkpoints_req_total{$here}[$__rate_interval])`, "requested {{instance}}").
-		query(`3600 * rate(pg_stat_bgwriter_checkpoints_timed_total{$here}[$__rate_interval])`, "timed {{instance}}").of("B", lineStyle(4, 4)).
+		query(`3600 * rate(pg_stat_bgwriter_checkpoints_req_total{$here}[$__rate_interval])`, "requested {{instance}}").every(checkpointEvery).
+		query(`3600 * rate(pg_stat_bgwriter_checkpoints_timed_total{$here}[$__rate_interval])`, "timed {{instance}}").every(checkpointEvery).of("B", lineStyle(4, 4)).
 		unit("short").thresholds(s.above("checkpoints_requested_count", "")).none("unknown").runbooks(s, "PostgresCheckpointsFrequent")
 }
 
 func checkpointTime() *panel {
 	return series("Time in checkpoints", "Share of time spent writing and syncing. Writing is spread on purpose; much syncing means that the disk can't keep up.").
-		query(`rate(pg_reliability_checkpoint_write_seconds_total{$here}[$__rate_interval])`, "write {{instance}}").
-		query(`rate(pg_reliability_checkpoint_sync_seconds_total{$here}[$__rate_interval])`, "sync {{instance}}").
+		query(`rate(pg_reliability_checkpoint_write_seconds_total{$here}[$__rate_interval])`, "write {{instance}}").every(checkpointTimes).
+		query(`rate(pg_reliability_checkpoint_sync_seconds_total{$here}[$__rate_interval])`, "sync {{instance}}").every(checkpointTimes).
 		unit("percentunit").softMax(0.1).none("unknown")
 }
 

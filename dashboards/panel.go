@@ -185,8 +185,8 @@ func (p *panel) renamed(pattern, by string) *panel {
 	return p
 }
 
-// every is the shortest step: how often the exporter reads the newest query's counters, where that is not in each
-// scrape. $__rate_interval follows it; over less than one reading a rate would be zero now and double then.
+// every is the shortest step: how often the newest query's counters move or are read, where that is not in each scrape.
+// $__rate_interval follows it; over less a rate would be zero now and double then.
 func (p *panel) every(interval string) *panel {
 	p.queries[len(p.queries)-1].every = interval
 	return p
