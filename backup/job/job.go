@@ -206,7 +206,7 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 		return catalog.Backup{}, err
 	}
 	if d.Manifest.Suspect == nil { // the engine may know of something itself
-		d.Manifest.Suspect = Suspicion(d.Manifest, previous, j.SuspectBelow)
+		d.Manifest.Suspect = Suspicion(d.Manifest, yardstick(all, d.Manifest), j.SuspectBelow)
 	}
 	return d.Publish(j.Now())
 }
@@ -252,6 +252,20 @@ func Previous(all []catalog.Backup, m catalog.Manifest) *catalog.Backup {
 	for i := range all {
 		b := &all[i]
 		if b.ID != m.ID && b.Health.Good() && b.Manifest.Engine == m.Engine && b.Manifest.Set == m.Set {
+			return b
+		}
+	}
+	return nil
+}
+
+// yardstick is the newest backup of the same engine and set whose contents were right when it was made, nil when there is
+// none. One that was damaged since still says what the server held: where all are, and the data with them, the backup of
+// the empty server is no new beginning.
+func yardstick(all []catalog.Backup, m catalog.Manifest) *catalog.Backup {
+	for i := range all {
+		b := &all[i]
+		collapsed := b.Manifest.Suspect != nil && b.Status.Accepted == nil
+		if b.ID != m.ID && !collapsed && b.Manifest.Engine == m.Engine && b.Manifest.Set == m.Set {
 			return b
 		}
 	}

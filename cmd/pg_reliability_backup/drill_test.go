@@ -186,6 +186,24 @@ func TestBootstrapOfANewRepositoryRunsTheSchema(t *testing.T) {
 	b.super().want(exitRepository, "bootstrap", "--schema", one, "--database", "app")
 }
 
+// The disk took the data and damaged every backup; at night the job runs on the server that began anew, empty.
+func TestTheBackupOfAnEmptiedServerIsNoNewBeginning(t *testing.T) {
+	b := newBench(t)
+	id := b.run("--verify")
+	path := filepath.Join(b.repo, "backups", id, "databases", "shop.dump")
+	content := read(t, path)
+	content[len(content)/2] ^= 0x40
+	write(t, path, content)
+	b.destroy()
+	b.super().want(exitNothing, "bootstrap")
+	b.exec("postgres", `CREATE ROLE `+role+` LOGIN PASSWORD '`+pgtest.Password+`' IN ROLE pg_read_all_data, pg_monitor`)
+	b.must("run")
+	if got := b.list()[0]; got.Health != catalog.IsSuspect {
+		t.Errorf("the backup of the empty server is %s, want suspect", got.Health)
+	}
+	b.super().want(exitNothing, "bootstrap")
+}
+
 // TestCostBesidePlainPgDump compares wall time and CPU, children included, of a run without
 // verification with pg_dump -Fc of the same database.
 func TestCostBesidePlainPgDump(t *testing.T) {
