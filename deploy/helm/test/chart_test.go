@@ -27,12 +27,14 @@ const (
 var update = flag.Bool("update", false, "write the golden files and README.md's table anew")
 
 // render is `helm template watch`: objects by kind/name, and the notes.
-func render(values map[string]any) (objects, string, error) {
+func render(values map[string]any) (objects, string, error) { return renderAs("watch", values) }
+
+func renderAs(name string, values map[string]any) (objects, string, error) {
 	chart, err := loader.Load(chartDir)
 	if err != nil {
 		return nil, "", fmt.Errorf("load the chart: %w", err)
 	}
-	release := chartutil.ReleaseOptions{Name: "watch", Namespace: namespace, Revision: 1, IsInstall: true}
+	release := chartutil.ReleaseOptions{Name: name, Namespace: namespace, Revision: 1, IsInstall: true}
 	all, err := chartutil.ToRenderValues(chart, values, release, chartutil.DefaultCapabilities)
 	if err != nil {
 		return nil, "", err

@@ -1,11 +1,40 @@
 package test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
 	"helm.sh/helm/v3/pkg/chartutil"
 )
+
+// Helm takes names of releases that Kubernetes takes as no Service's.
+func TestNamesOfReleasesMakeNamesOfServices(t *testing.T) {
+	service := regexp.MustCompile(`^Service/[a-z]([-a-z0-9]*[a-z0-9])?$`)
+	values, err := chartutil.ReadValues([]byte("database: {host: db, existingSecret: s, sslmode: require}\nbackup: {enabled: true, existingSecret: s, postgresMajor: 17}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"shop": "", "shop.eu.prod": "", "pg-reliability.x": "", strings.Repeat("long.", 10) + "xyz": "", "1st": "does not begin with a letter",
+	} {
+		found, _, err := renderAs(name, values)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want an error with %q", name, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for id := range found {
+			if kind, called, _ := strings.Cut(id, "/"); kind == "Service" && (!service.MatchString(id) || len(called) > 63) {
+				t.Errorf("release %s makes %s", name, id)
+			}
+		}
+	}
+}
 
 // Each mistake is refused before anything is installed, and the message names the value.
 func TestMistakesAreRefused(t *testing.T) {
@@ -37,6 +66,9 @@ func TestMistakesAreRefused(t *testing.T) {
 		ok + "backup: {enabled: true, existingSecret: s, postgresMajor: 17, mode: cronjob, persistence: {accessMode: ReadWriteOncePod}}": "ReadWriteOncePod",
 		"database: {host: db, existingSecret: s}\nbackup: {enabled: true, existingSecret: s, postgresMajor: 17}":                         "database.ca.existingSecret",
 		"database: {host: 'postgres://me:secret@db/x', existingSecret: s}":                                                               "/database/host",
+		"database: {host: 'db:5432', existingSecret: s}":                                                                                 "/database/host",
+		ok + "commonLabels: {app.kubernetes.io/name: mine}":                                                                              "app.kubernetes.io/name",
+		ok + "commonLabels: {team: 'a b'}":                                                                                               "/commonLabels/team",
 		"database: {host: db, existingSecret: s, port: '5432'}":                                                                          "/database/port",
 		"database: {host: db, existingSecret: s, password: secret}":                                                                      "password",
 	} {
