@@ -442,4 +442,20 @@ func TestRestoreThatWouldFillTheServersDiskIsRefused(t *testing.T) {
 	if failure.Of(err) != failure.Space {
 		t.Errorf("restore: %v", err)
 	}
+
+	// The data would fit, but not beside the WAL that loading them writes, 1 GB of it: then the server itself goes down.
+	free, err := catalog.FreeBytes(b.pg.DataDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wal, err := b.pg.Query(t.Context(), "postgres", "current_setting('max_wal_size')"); err != nil || wal != "1GB" {
+		t.Fatalf("max_wal_size is %q, %v", wal, err)
+	}
+	for i := range backup.Manifest.Databases {
+		backup.Manifest.Databases[i].ServerBytes = (free - 1<<29) / 11 * 10
+	}
+	_, err = b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
+	if failure.Of(err) != failure.Space {
+		t.Errorf("restore: %v", err)
+	}
 }

@@ -16,13 +16,14 @@ import (
 // can tell only when the server's data directory is on this machine and readable; else it says nothing.
 func (s *session) checkSpace(ctx context.Context, databases ...catalog.Database) error {
 	var dir string
-	var started int64
+	var started, wal int64
 	err := s.conn.QueryRow(ctx, `
 		SELECT CASE WHEN pg_catalog.pg_has_role('pg_read_all_settings', 'USAGE')
 		            THEN pg_catalog.current_setting('data_directory') ELSE '' END,
-		       extract(epoch FROM pg_catalog.pg_postmaster_start_time())::bigint`).Scan(&dir, &started)
+		       extract(epoch FROM pg_catalog.pg_postmaster_start_time())::bigint,
+		       pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size'))`).Scan(&dir, &started, &wal)
 	if err != nil {
-		return fmt.Errorf("ask the server for its data directory: %w", err)
+		return fmt.Errorf("ask the server for its data directory and max_wal_size: %w", err)
 	}
 	if !isDataDirectory(dir, started) {
 		return nil
@@ -35,7 +36,7 @@ func (s *session) checkSpace(ctx context.Context, databases ...catalog.Database)
 	for _, db := range databases {
 		need += db.ServerBytes
 	}
-	need += need / 10 // WAL, sorting
+	need += need/10 + min(need, wal) // sorting; what is loaded is in the WAL, too, until the checkpoint after next
 	if free < need {
 		return failure.New(failure.Space, "the server's disk (%s) has %d MB free, the restore needs about %d MB beside the original; nothing was changed",
 			dir, free>>20, need>>20).WithHint("Free space there, or restore into another server with --to.")
