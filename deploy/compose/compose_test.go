@@ -27,6 +27,7 @@ func TestCompose(t *testing.T) {
 		name string
 		run  func(*testing.T, *stack)
 	}{
+		{"power cut in the first start", firstStartCut},
 		{"up from nothing", upFromNothing},
 		{"kill -9 five times", killed},
 		{"docker compose restart postgres", manual},

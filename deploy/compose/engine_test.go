@@ -175,6 +175,13 @@ func newStack(e *engine) *stack {
 	if out, err := output(exec.Command(filepath.Join(root, "deploy/compose/secrets.sh"), s.secrets)); err != nil {
 		e.t.Fatalf("make secrets: %v: %s", err, out)
 	}
+	// Some passwords are people's own: two of those that go through a password file, whose marks these are.
+	for _, name := range []string{"app_password", "replication_password"} {
+		path := filepath.Join(s.secrets, name)
+		if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte(`it's "a:`+name+`"`), 0o444)); err != nil {
+			e.t.Fatal(err)
+		}
+	}
 	info, err := os.Stat(e.socket())
 	if err != nil {
 		e.t.Fatal(err)

@@ -30,6 +30,7 @@ RUN rm -rf /var/lib/postgresql && mkdir -p /var/lib/postgresql/data /docker-entr
     sed -i 's/^postgres:x:[0-9]*:[0-9]*:/postgres:x:70:70:/' /etc/passwd && sed -i 's/^postgres:x:[0-9]*:/postgres:x:70:/' /etc/group && \
     chown -R 70:70 /var/lib/postgresql /var/run/postgresql && chmod 1777 /var/lib/postgresql/data && chmod 3777 /var/run/postgresql
 COPY postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
+RUN ln -s docker-entrypoint.sh /usr/local/bin/docker-ensure-initdb.sh
 ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PGDATA=/var/lib/postgresql/data PG_MAJOR=17 LANG=C.UTF-8
 VOLUME /var/lib/postgresql/data
 STOPSIGNAL SIGINT

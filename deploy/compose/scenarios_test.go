@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -483,6 +484,17 @@ func manual(t *testing.T, s *stack) {
 		return err
 	})
 	s.record("`docker compose restart postgres`: until a transaction is written", recoveryObjective, began)
+
+	if out, err := output(exec.Command("kill", "-STOP", s.run("inspect", "--format", "{{.State.Pid}}", s.container("postgres")))); err != nil {
+		t.Fatalf("make the server hang: %v: %s", err, out)
+	}
+	began = time.Now()
+	s.mustCompose("restart", "--timeout", "10", "postgres")
+	pgtest.Eventually(t, patience, func() error {
+		_, err := s.sql("SELECT pg_current_xact_id()")
+		return err
+	})
+	s.record("`docker compose restart --timeout 10 postgres` of a server that hangs: until a transaction is written", recoveryObjective, began)
 }
 
 // isolated looks from where an intruder would.

@@ -34,6 +34,8 @@ done
 # The socket proxy is no root and reads the engine's socket through its group.
 socket=${DOCKER_SOCKET:-/var/run/docker.sock}
 if [ -z "${1:-}" ] && [ -S "$socket" ] && ! grep -qs '^DOCKER_GID=' "$root/.env"; then
+  # After what somebody's editor left without a line break.
+  [ -z "$(tail -c 1 "$root/.env" 2>/dev/null)" ] || echo >>"$root/.env"
   echo "DOCKER_GID=$(stat -Lc %g "$socket" 2>/dev/null || stat -Lf %g "$socket")" >>"$root/.env"
   echo "secrets: DOCKER_GID in .env is the group of $socket"
 fi

@@ -3,12 +3,48 @@
 package compose_test
 
 import (
+	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
 )
+
+// The socket's group goes into .env once, on a line of its own.
+func TestSecretsLeaveTheSettingsWhole(t *testing.T) {
+	root := t.TempDir()
+	script := filepath.Join(root, "deploy/compose/secrets.sh")
+	if err := os.MkdirAll(filepath.Dir(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("secrets.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := filepath.Join(root, ".env")
+	if err := errors.Join(os.WriteFile(script, text, 0o755), os.WriteFile(env, []byte("GRAFANA_PORT=3001"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(root, "docker.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for range 2 {
+		cmd := exec.Command(script)
+		cmd.Env = append(os.Environ(), "DOCKER_SOCKET="+socket)
+		if out, err := output(cmd); err != nil {
+			t.Fatalf("secrets.sh: %v: %s", err, out)
+		}
+	}
+	got, err := os.ReadFile(env)
+	if err != nil || !regexp.MustCompile(`^GRAFANA_PORT=3001\nDOCKER_GID=\d+\n$`).Match(got) {
+		t.Errorf(".env is %q, %v", got, err)
+	}
+}
 
 func TestSecretsAreMadeOnceAndReadableInsideAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "secrets")

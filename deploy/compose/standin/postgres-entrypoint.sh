@@ -1,7 +1,8 @@
 #!/bin/sh
 # What docker-compose.yml uses of the contract of the official PostgreSQL image's entrypoint: an empty PGDATA is made
 # with initdb, POSTGRES_INITDB_ARGS, the password of POSTGRES_PASSWORD_FILE and POSTGRES_DB; meanwhile a temporary server
-# listens on its socket alone and runs /docker-entrypoint-initdb.d; then the server becomes process 1.
+# listens on its socket alone and runs /docker-entrypoint-initdb.d; then the server becomes process 1. Called as
+# docker-ensure-initdb.sh, it ends before that.
 set -eu
 mkdir -p "$PGDATA"
 chmod 700 "$PGDATA" 2>/dev/null || :
@@ -23,4 +24,5 @@ SQL
   pg_ctl --pgdata="$PGDATA" --mode=fast --wait stop
   set -- postgres "$@"
 fi
+case $0 in *docker-ensure-initdb.sh) exit 0 ;; esac
 exec "$@"

@@ -3,11 +3,13 @@
 set -eu
 slot=replica
 
+pgpass() { printf '*:*:*:*:%s\n' "$(sed 's/[\\:]/\\&/g' /run/secrets/replication_password)"; }
+
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   rm -rf "$PGDATA" "$PGDATA.new"
   # Through a file: neither in `ps` nor in the environment that the server inherits.
   umask 077
-  printf '*:*:*:*:%s\n' "$(cat /run/secrets/replication_password)" >/tmp/pgpass
+  pgpass >/tmp/pgpass
   primary='host=postgres user=reliability_replication passfile=/tmp/pgpass sslmode=disable application_name=replica'
   # The slot of a copy that was broken off, or of a standby that was removed.
   PGOPTIONS='' psql "$primary dbname=postgres replication=database" --no-psqlrc --quiet \
@@ -20,7 +22,7 @@ fi
 
 # Anew at each start: /tmp is memory, and the password may have been changed.
 umask 077
-printf '*:*:*:*:%s\n' "$(cat /run/secrets/replication_password)" >/tmp/pgpass
+pgpass >/tmp/pgpass
 exec postgres -c config_file=/etc/postgresql/postgresql.conf -c hba_file=/etc/postgresql/pg_hba.conf \
   -c primary_conninfo='host=postgres user=reliability_replication passfile=/tmp/pgpass sslmode=disable application_name=replica' \
   -c primary_slot_name=$slot
