@@ -90,6 +90,9 @@ CREATE TABLE shop.categories (
     CONSTRAINT categories_parent_id_name_key UNIQUE (parent_id, name)
 );
 
+-- At the top, too: to the constraint above no NULL is like another.
+CREATE UNIQUE INDEX categories_top_name_key ON shop.categories (name) WHERE parent_id IS NULL;
+
 CREATE TABLE shop.products (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     category_id integer NOT NULL REFERENCES shop.categories,
@@ -265,9 +268,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA shop FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION shop.search_products(text, integer) TO shop_app, shop_report;
 GRANT USAGE ON SCHEMA shop TO shop_app, shop_report;
 GRANT SELECT ON ALL TABLES IN SCHEMA shop TO shop_app, shop_report;
-GRANT INSERT, UPDATE, DELETE ON shop.customers, shop.categories, shop.products, shop.discounts,
-    shop.orders, shop.order_items TO shop_app;
--- Money and history are added to and never changed.
+GRANT INSERT, UPDATE, DELETE ON shop.customers, shop.categories, shop.products, shop.discounts, shop.order_items TO shop_app;
+-- An order is cancelled, not deleted: its history would go with it. Money is added to and never changed.
+GRANT INSERT, UPDATE ON shop.orders TO shop_app;
 GRANT INSERT ON shop.payments TO shop_app;
 
 -- Tables made later by the owner are the report's, too.

@@ -104,7 +104,8 @@ func TestSampleQueriesUseTheirIndexes(t *testing.T) {
 			  JOIN pg_class AS c ON c.oid = i.indexrelid
 			  LEFT JOIN pg_constraint AS con ON con.conindid = i.indexrelid AND con.contype IN ('p', 'u', 'x')
 			 WHERE c.relnamespace = 'shop'::regnamespace
-			   AND con.oid IS NULL`)
+			   AND con.oid IS NULL
+			   AND NOT (i.indisunique AND i.indpred IS NOT NULL) -- a constraint in all but its name`)
 		indexes, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil || len(indexes) < 10 {
 			t.Fatalf("%d indexes besides those of constraints, %v", len(indexes), err)
@@ -151,6 +152,8 @@ func TestSchemaRefusesWhatMustNotBe(t *testing.T) {
 	}
 	for what, bad := range map[string]struct{ sql, state string }{
 		"an address twice":              {"INSERT INTO customers (email, name, country) VALUES ('ann@EXAMPLE.com', 'Ann', 'DE')", "23505"},
+		"a category at the top twice":   {"INSERT INTO categories (name) VALUES ('Lamps')", "23505"},
+		"history forgotten with orders": {"DELETE FROM orders", "42501"},
 		"an address that is none":       {"INSERT INTO customers (email, name, country) VALUES ('ann', 'Ann', 'DE')", "23514"},
 		"overlapping discounts":         {"INSERT INTO discounts (product_id, percent, valid_during) VALUES (1, 20, '[2026-01-31, 2026-03-01)')", "23P01"},
 		"a negative stock":              {"UPDATE products SET stock = -1", "23514"},
