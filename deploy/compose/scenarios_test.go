@@ -394,6 +394,7 @@ func volumeLost(t *testing.T, s *stack) {
 	}
 	s.backup()
 	s.mustSQL("INSERT INTO shop.categories (name) VALUES ('after the backup')")
+	diskTooSmall(t, s)
 	s.loseTheVolume("`down`, data volume removed, `up -d`: until the last backup's rows are there and applications may start", older)
 
 	s.mustSQL("INSERT INTO shop.categories (name) VALUES ('in the newest backup')")
@@ -405,6 +406,27 @@ func volumeLost(t *testing.T, s *stack) {
 	})
 	if logs := s.run("logs", s.container("bootstrap")); !strings.Contains(logs, newest) || !strings.Contains(logs, "OLDER") {
 		t.Errorf("the log does not say that %s was unusable: %s", newest, tail(logs, 2000))
+	}
+}
+
+// diskTooSmall loses the volume, and the new one has no room for the restore: it is not begun, for the server would end with
+// its last byte.
+func diskTooSmall(t *testing.T, s *stack) {
+	s.mustCompose("down")
+	volume := s.project + "_postgres-data"
+	s.run("volume", "rm", volume)
+	s.run("volume", "create", "--driver", "local", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=160m,mode=1777", volume)
+	if out, err := s.compose("up", "--detach", "bootstrap"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	pgtest.Eventually(t, patience, func() error {
+		if logs := s.run("logs", s.container("bootstrap")); !strings.Contains(logs, "the server's disk (/var/lib/postgresql/pgdata) has") {
+			return fmt.Errorf("bootstrap says nothing of the disk: %s", tail(logs, 2000))
+		}
+		return nil
+	})
+	if n := s.run("inspect", "--format", "{{.RestartCount}}", s.container("postgres")); n != "0" {
+		t.Errorf("the server ended %s times", n)
 	}
 }
 
