@@ -3,6 +3,7 @@
 package compose_test
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,7 @@ func firstStartCut(t *testing.T, s *stack) {
 			return err
 		}
 		if out, err := first.sql("SELECT datname FROM pg_database WHERE datname = 'app'"); err != nil || out != "app" {
-			return fmt.Errorf("database app: %q, %v", out, err)
+			return errors.Join(fmt.Errorf("database app: %q", out), err)
 		}
 		return first.healthy("postgres")
 	})
