@@ -50,17 +50,18 @@ func TestReceiverExamplesFitTheRoutes(t *testing.T) {
 func TestRoutes(t *testing.T) {
 	amtool := stack.Tool(t, "amtool")
 	for labels, want := range map[string]string{
-		"alertname=PostgresDown severity=critical area=availability cluster=shop instance=db1":  "page",
-		"alertname=PostgresErrorBudgetBurn severity=critical area=slo instance=db1":             "page",
-		"alertname=PostgresErrorBudgetBurn severity=warning area=slo instance=db1":              "ticket",
-		"alertname=PostgresDiskFull severity=critical area=disk instance=db1 volume=data":       "page",
-		"alertname=PostgresLongTransaction severity=warning area=activity instance=db1":         "ticket",
-		"alertname=PostgresBackupTooOld severity=critical area=backup instance=db1":             "page",
-		"alertname=PostgresBackupFailed severity=warning area=backup instance=db1":              "ticket",
-		"alertname=PostgresRestarted severity=info area=availability instance=db1":              "nowhere",
-		"alertname=Watchdog severity=info area=pipeline":                                        "deadman",
-		"alertname=SomebodyElses team=network":                                                  "ticket",
-		"alertname=PostgresRuleEvaluationFailing severity=critical area=pipeline instance=prom": "page",
+		"alertname=PostgresDown severity=critical area=availability cluster=shop instance=db1":           "page",
+		"alertname=PostgresExporterDown severity=critical area=pipeline instance=db1 exporter=many:9187": "page",
+		"alertname=PostgresErrorBudgetBurn severity=critical area=slo instance=db1":                      "page",
+		"alertname=PostgresErrorBudgetBurn severity=warning area=slo instance=db1":                       "ticket",
+		"alertname=PostgresDiskFull severity=critical area=disk instance=db1 volume=data":                "page",
+		"alertname=PostgresLongTransaction severity=warning area=activity instance=db1":                  "ticket",
+		"alertname=PostgresBackupTooOld severity=critical area=backup instance=db1":                      "page",
+		"alertname=PostgresBackupFailed severity=warning area=backup instance=db1":                       "ticket",
+		"alertname=PostgresRestarted severity=info area=availability instance=db1":                       "nowhere",
+		"alertname=Watchdog severity=info area=pipeline":                                                 "deadman",
+		"alertname=SomebodyElses team=network":                                                           "ticket",
+		"alertname=PostgresRuleEvaluationFailing severity=critical area=pipeline instance=prom":          "page",
 	} {
 		args := append([]string{"config", "routes", "test", "--config.file=alertmanager.yml", "--verify.receivers=" + want}, strings.Fields(labels)...)
 		if out, err := output(t, amtool, args...); err != nil {

@@ -59,6 +59,10 @@ func TestInhibition(t *testing.T) {
 		"blind/db6/PostgresDiskFull warning":              loud,
 		"blind//PostgresNoPrimary critical":               muted,
 		"blind//PostgresSplitBrain critical":              loud,
+		// One exporter of several servers.
+		"fleet1/db11/PostgresExporterDown critical primary many:9187": loud,
+		"fleet2/db12/PostgresExporterDown critical primary many:9187": loud,
+		"fleet2/db12/PostgresBackupMissing critical":                  loud,
 		// The same thing, worse.
 		"worse/db7/PostgresDiskFull critical volume":          loud,
 		"worse/db7/PostgresDiskFull warning volume":           muted,
@@ -131,6 +135,9 @@ func TestInhibition(t *testing.T) {
 			}
 			labels[label] = words[1]
 		}
+		if len(words) > 2 {
+			labels["exporter"] = words[2]
+		}
 		for _, r := range rules {
 			if r.Alert == where[2] && r.Labels["severity"] == words[0] {
 				labels["area"] = r.Labels["area"]
@@ -192,7 +199,8 @@ func TestInhibition(t *testing.T) {
 	grouping(t, am.URL)
 }
 
-// grouping checks what shares a notification: one server's alerts, its backups apart.
+// grouping checks what shares a notification: one server's alerts, its backups apart, and all servers of one exporter
+// that is down.
 func grouping(t *testing.T, url string) {
 	t.Helper()
 	text, err := stack.Get(url + "/api/v2/alerts/groups")
@@ -218,6 +226,9 @@ func grouping(t *testing.T, url string) {
 			}
 			if a.Labels["area"] == "backup" {
 				want["area"] = "backup"
+			}
+			if exporter := a.Labels["exporter"]; exporter != "" {
+				want = map[string]string{"exporter": exporter}
 			}
 			if !maps.Equal(g.Labels, want) {
 				t.Errorf("%s is in the group %v, want %v", a.Labels["story"], g.Labels, want)

@@ -412,7 +412,8 @@ func TestFleetBesideAServer(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &groups); err != nil {
 		t.Fatal(err)
 	}
-	if len(groups) != 1 || groups[0].Targets[0] != strings.TrimPrefix(r.url, "http://") || groups[0].Labels["instance"] != "same" || groups[0].Labels["cluster"] != "same-cluster" {
+	if len(groups) != 1 || groups[0].Targets[0] != strings.TrimPrefix(r.url, "http://") || groups[0].Labels["instance"] != "same" || groups[0].Labels["cluster"] != "same-cluster" ||
+		groups[0].Labels["exporter"] != groups[0].Targets[0] {
 		t.Errorf("/api/targets: %s", body)
 	}
 	// The two pages have the same metrics, but for those of the process.

@@ -50,7 +50,7 @@ type targetGroup struct {
 func (h *targetsHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	groups := []targetGroup{}
 	for _, t := range h.fleet.Listed() {
-		labels := map[string]string{"__metrics_path__": "/probe", "__param_target": t.Name, "instance": t.Name}
+		labels := map[string]string{"__metrics_path__": "/probe", "__param_target": t.Name, "instance": t.Name, "exporter": r.Host}
 		for name, value := range t.Labels {
 			labels[name] = value
 		}
