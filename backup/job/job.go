@@ -185,7 +185,7 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 	if err != nil {
 		return catalog.Backup{}, err
 	}
-	previous := Previous(all, d.Manifest)
+	previous := newest(all, d.Manifest, good)
 	if err := j.checkSpace(ctx, previous); err != nil {
 		return catalog.Backup{}, err
 	}
@@ -206,7 +206,7 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 		return catalog.Backup{}, err
 	}
 	if d.Manifest.Suspect == nil { // the engine may know of something itself
-		d.Manifest.Suspect = Suspicion(d.Manifest, yardstick(all, d.Manifest), j.SuspectBelow)
+		d.Manifest.Suspect = Suspicion(d.Manifest, newest(all, d.Manifest, plausible), j.SuspectBelow)
 	}
 	return d.Publish(j.Now())
 }
@@ -247,30 +247,21 @@ func (j *Job) checkSpace(ctx context.Context, previous *catalog.Backup) error {
 	return nil
 }
 
-// Previous is the newest good backup of the same engine and set, nil when there is none.
-func Previous(all []catalog.Backup, m catalog.Manifest) *catalog.Backup {
-	for i := range all {
-		b := &all[i]
-		if b.ID != m.ID && b.Health.Good() && b.Manifest.Engine == m.Engine && b.Manifest.Set == m.Set {
-			return b
+// newest is the newest backup of the same engine and set that fits, nil when there is none.
+func newest(all []catalog.Backup, m catalog.Manifest, fits func(catalog.Backup) bool) *catalog.Backup {
+	for i, b := range all {
+		if b.ID != m.ID && b.Manifest.Engine == m.Engine && b.Manifest.Set == m.Set && fits(b) {
+			return &all[i]
 		}
 	}
 	return nil
 }
 
-// yardstick is the newest backup of the same engine and set whose contents were right when it was made, nil when there is
-// none. One that was damaged since still says what the server held: where all are, and the data with them, the backup of
-// the empty server is no new beginning.
-func yardstick(all []catalog.Backup, m catalog.Manifest) *catalog.Backup {
-	for i := range all {
-		b := &all[i]
-		collapsed := b.Manifest.Suspect != nil && b.Status.Accepted == nil
-		if b.ID != m.ID && !collapsed && b.Manifest.Engine == m.Engine && b.Manifest.Set == m.Set {
-			return b
-		}
-	}
-	return nil
-}
+func good(b catalog.Backup) bool { return b.Health.Good() }
+
+// plausible backups were no suspects when they were made. One that was damaged since still says what the server held: where
+// all are, and the data with them, the backup of the empty server is no new beginning.
+func plausible(b catalog.Backup) bool { return b.Manifest.Suspect == nil || b.Status.Accepted != nil }
 
 // Suspicion compares a backup with the one before. The previous one is never a suspect itself, so
 // that a second run after a collapse does not make the collapse look normal.
@@ -378,7 +369,7 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 		}
 		err := j.Repo.Remove(d.ID)
 		if errors.Is(err, catalog.ErrLocked) {
-			_ = level.Info(j.Log).Log("msg", "an old backup is being read and stays for now", "id", d.ID)
+			_ = level.Info(j.Log).Log("msg", "an old backup is being read: it is removed by the next run", "id", d.ID)
 			continue
 		}
 		if err != nil {

@@ -83,17 +83,19 @@ func (p page) state(up float64, reason string) error {
 	return errors.Join(p.is("pg_up", up), p.is(fmt.Sprintf("pg_reliability_up_reason{reason=%q}", reason), 1))
 }
 
-func install(t *testing.T, major int) pgtest.Install {
+// ends are the oldest and the newest server on this machine; where there is one, both are that.
+func ends(t *testing.T) (oldest, newest pgtest.Options) {
 	t.Helper()
-	i, err := pgtest.Find(major)
-	if err != nil {
-		t.Skipf("%v", err)
+	all := slices.DeleteFunc(pgtest.Installed(), func(i pgtest.Install) bool { return !slices.Contains(pgtest.Supported(), i.Major) })
+	if len(all) == 0 {
+		t.Fatal("no PostgreSQL server on this machine. HINT: Run internal/pgtest/install.sh server")
 	}
-	return i
+	return pgtest.Options{Install: all[0]}, pgtest.Options{Install: all[len(all)-1]}
 }
 
 func TestFleetOfServersInEveryState(t *testing.T) {
-	oldest, newest, other := pgtest.New(t, pgtest.Options{Install: install(t, 13)}), pgtest.New(t, pgtest.Options{Install: install(t, 18)}), pgtest.New(t, pgtest.Options{})
+	first, last := ends(t)
+	oldest, newest, other := pgtest.New(t, first), pgtest.New(t, last), pgtest.New(t, pgtest.Options{})
 	frozen := pgtest.New(t, pgtest.Options{})
 	nobody, err := pgtest.FreePort()
 	if err != nil {

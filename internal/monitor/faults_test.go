@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -121,12 +122,20 @@ func TestAnswersOfOthers(t *testing.T) {
 	if err := os.WriteFile(token, []byte("secret-of-the-job"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, err := NewBackupClient(HTTPOptions{URL: here.URL, TokenFile: token})
-	if err != nil {
+	plain := httptest.NewTLSServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect)) // the same host, without TLS
+	defer plain.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: plain.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "status 307") {
-		t.Errorf("%v", err)
+	for _, o := range []HTTPOptions{{URL: here.URL, TokenFile: token}, {URL: plain.URL, TokenFile: token, CAFile: ca}} {
+		b, err := NewBackupClient(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "status 307") {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

@@ -73,9 +73,11 @@ func newClient(flag, wants string, o HTTPOptions) (*client, error) {
 	return &client{options: o, flag: flag, wants: wants, base: base, http: &http.Client{Transport: transport, CheckRedirect: sameHost}}, nil
 }
 
-// sameHost follows redirects to where we were going only: the token is for nobody else, and net/http would pass it on.
+// sameHost follows redirects to where we were going only, and none that gives up TLS: the token is for nobody else, and
+// net/http would pass it on.
 func sameHost(next *http.Request, before []*http.Request) error {
-	if next.URL.Hostname() != before[0].URL.Hostname() || len(before) > 3 {
+	first := before[0].URL
+	if next.URL.Hostname() != first.Hostname() || first.Scheme == "https" && next.URL.Scheme != "https" || len(before) > 3 {
 		return http.ErrUseLastResponse
 	}
 	return nil
