@@ -158,13 +158,13 @@ func TestFleetOfServersInEveryState(t *testing.T) {
 	if err := states(); err != nil {
 		t.Error(err)
 	}
-	for target, major := range map[string]string{"old": "13", "new": "18"} {
+	for target, major := range map[string]int{"old": first.Install.Major, "new": last.Install.Major} {
 		found := false
 		for name := range r.probe(t, "target="+target) {
-			found = found || strings.HasPrefix(name, "pg_static{") && strings.Contains(name, `short_version="`+major+".")
+			found = found || strings.HasPrefix(name, "pg_static{") && strings.Contains(name, fmt.Sprintf(`short_version="%d.`, major))
 		}
 		if !found {
-			t.Errorf("the page of %s is not that of a PostgreSQL %s", target, major)
+			t.Errorf("the page of %s is not that of a PostgreSQL %d", target, major)
 		}
 	}
 	// The same address is the same target.
