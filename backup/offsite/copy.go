@@ -23,8 +23,8 @@ import (
 const noteEvery = 5 * time.Second
 
 // Copy implements job.Copier. A backup whose data another program stores (pgBackRest) is left to that
-// program. Once the store works, copies of other good backups that failed before are made up for.
-// The caller holds the repository's lock.
+// program. Once the store works, copies of other good backups that failed before are made up for,
+// wherever they were to go: the mistake may have been the address. The caller holds the repository's lock.
 func (s *Store) Copy(ctx context.Context, b catalog.Backup) error {
 	if err := s.copyOne(ctx, b); err != nil {
 		return err
@@ -35,7 +35,7 @@ func (s *Store) Copy(ctx context.Context, b catalog.Backup) error {
 	}
 	for _, other := range all {
 		o := other.Status.Offsite
-		if other.ID == b.ID || !other.Health.Good() || o == nil || o.Completed != nil || o.Target != s.Target(s.o.Repository.ID()) {
+		if other.ID == b.ID || !other.Health.Good() || o == nil || o.Completed != nil {
 			continue
 		}
 		_ = level.Info(s.o.Log).Log("msg", "making up for an off-site copy that failed before", "id", other.ID)

@@ -60,17 +60,18 @@ func TestMistakesOfTheUserAreNamed(t *testing.T) {
 	ctx := context.Background()
 	b := newBench(t, nil)
 	backup := b.backup(t, usual())
-	for name, tc := range map[string]struct {
+	for _, tc := range []struct {
+		name   string
 		change func(*offsite.Options)
 		text   string
 	}{
-		"wrong secret":      {func(o *offsite.Options) { o.SecretKey = "wrong" }, "AWS_SECRET_ACCESS_KEY"},
-		"unknown key":       {func(o *offsite.Options) { o.AccessKey = "AKIANOSUCHKEY" }, "AWS_ACCESS_KEY_ID"},
-		"missing bucket":    {func(o *offsite.Options) { o.URL = "s3://nosuch/prefix" }, "Make the bucket nosuch"},
-		"nobody listens":    {func(o *offsite.Options) { o.Endpoint = "http://127.0.0.1:1" }, "reachable"},
-		"this clock is off": {func(o *offsite.Options) { o.Transport = skewed(-time.Hour) }, "clock"},
+		{"wrong secret", func(o *offsite.Options) { o.SecretKey = "wrong" }, "AWS_SECRET_ACCESS_KEY"},
+		{"unknown key", func(o *offsite.Options) { o.AccessKey = "AKIANOSUCHKEY" }, "AWS_ACCESS_KEY_ID"},
+		{"nobody listens", func(o *offsite.Options) { o.Endpoint = "http://127.0.0.1:1" }, "reachable"},
+		{"this clock is off", func(o *offsite.Options) { o.Transport = skewed(-time.Hour) }, "clock"},
+		{"missing bucket", func(o *offsite.Options) { o.URL = "s3://nosuch/prefix" }, "Make the bucket nosuch"}, // the last: another target
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			err := b.newStore(t, tc.change).Copy(ctx, b.fresh(t, backup.ID))
 			t.Log(err)
 			wantFailure(t, err, failure.Offsite, tc.text)
