@@ -266,7 +266,8 @@ func (s *Store) abortUploads(ctx context.Context, prefix string) error {
 		if u.Err != nil {
 			return s.explain(ctx, "list unfinished uploads", u.Err)
 		}
-		if err := s.client.RemoveIncompleteUpload(ctx, s.bucket, u.Key); err != nil {
+		// One that is gone has been ended by a request of the job before that the store has only now carried out.
+		if err := s.client.RemoveIncompleteUpload(ctx, s.bucket, u.Key); err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchUpload {
 			return s.explain(ctx, "end an unfinished upload of "+u.Key, err)
 		}
 	}

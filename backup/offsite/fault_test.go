@@ -335,6 +335,36 @@ func TestStalledStore(t *testing.T) {
 	}
 }
 
+// TestUploadThatIsGone: an unfinished upload that somebody else ends at the same moment is ended, too.
+func TestUploadThatIsGone(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	b := newBench(t, nil)
+	backup := b.backup(t, usual())
+	core := minio.Core{Client: b.s3.client(t)}
+	key := strings.TrimPrefix(b.store.Target(b.repo.ID()), "s3://"+bucket+"/") + "/" + backup.ID + "/empty"
+	if _, err := core.NewMultipartUpload(ctx, bucket, key, minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var ended atomic.Int32
+	store := b.newStore(t, func(o *offsite.Options) {
+		o.Transport = &faulty{before: func(r *http.Request) {
+			if id := r.URL.Query().Get("uploadId"); id != "" && r.Method == http.MethodDelete {
+				ended.Add(1)
+				if err := core.AbortMultipartUpload(ctx, bucket, key, id); err != nil {
+					t.Error(err)
+				}
+			}
+		}}
+	})
+	if err := store.Copy(ctx, backup); err != nil {
+		t.Error(err)
+	}
+	if ended.Load() != 1 {
+		t.Errorf("%d uploads were ended, want 1", ended.Load())
+	}
+}
+
 func TestTransfersAreTriedAgain(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
