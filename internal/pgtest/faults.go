@@ -44,12 +44,12 @@ func (c *Cluster) LaunchNoWait() error {
 	return nil
 }
 
-// WaitReady waits until the server answers a query, or has exited, or a minute is over.
+// WaitReady waits until the server answers a query, or has exited, or a minute is over (see Patience).
 func (c *Cluster) WaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, Patience(startTimeout))
 	defer cancel()
 	for {
-		attempt, stop := context.WithTimeout(ctx, 5*time.Second)
+		attempt, stop := context.WithTimeout(ctx, Patience(5*time.Second))
 		conn, err := pgx.Connect(attempt, c.DSN(Superuser, "postgres"))
 		if err == nil {
 			_, err = conn.Exec(attempt, "SELECT 1", pgx.QueryExecModeSimpleProtocol)
@@ -102,7 +102,7 @@ func (c *Cluster) StopWith(s syscall.Signal) error {
 	select {
 	case <-c.Exited():
 		return nil
-	case <-time.After(startTimeout):
+	case <-time.After(Patience(startTimeout)):
 		return errors.New("the server does not stop")
 	}
 }
@@ -126,7 +126,7 @@ func (c *Cluster) KillServer() {
 	}
 	<-c.Exited()
 	for _, pid := range all { // shared memory is free once the last child is gone
-		for deadline := time.Now().Add(5 * time.Second); syscall.Kill(pid, 0) == nil && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(Patience(5 * time.Second)); syscall.Kill(pid, 0) == nil && time.Now().Before(deadline); {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
@@ -219,7 +219,7 @@ func (c *Cluster) Standby(ctx context.Context) (*Cluster, error) {
 
 // Promote makes a standby a primary and waits until it accepts writes.
 func (c *Cluster) Promote(ctx context.Context) error {
-	ok, err := c.Query(ctx, "postgres", "pg_promote(true, 30)")
+	ok, err := c.Query(ctx, "postgres", fmt.Sprintf("pg_promote(true, %d)", int(Patience(30*time.Second).Seconds())))
 	if err == nil && ok != "true" {
 		err = errors.New("pg_promote timed out")
 	}

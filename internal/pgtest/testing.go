@@ -48,10 +48,11 @@ func EachVersion(t *testing.T, o Options, f func(t *testing.T, c *Cluster)) {
 	}
 }
 
-// Eventually calls f every 10 ms until it returns nil, and fails the test with f's last
-// error after the given time.
+// Eventually calls f every 10 ms until it returns nil, and fails the test with f's last error after the given time; what
+// that is on a machine with other work, Patience says.
 func Eventually(t testing.TB, within time.Duration, f func() error) {
 	t.Helper()
+	within = Patience(within)
 	deadline := time.Now().Add(within)
 	for {
 		err := f()

@@ -114,7 +114,7 @@ func (p *Process) Kill() {
 
 // Get returns the body at a URL; an answer other than 200 is an error.
 func Get(url string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Patience(15*time.Second))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
