@@ -15,8 +15,9 @@ import (
 )
 
 // FormatVersion is the version of the repository and of manifests this package writes. It reads
-// manifests of this version and older, and refuses newer ones.
-const FormatVersion = 1
+// manifests of this version and older, and refuses newer ones. Since 2, what belongs to the whole server
+// is in Globals.Objects; in 1 it is SQL in a file of its own.
+const FormatVersion = 2
 
 // Manifest says what a backup holds. It is written once, last, and never changed; what happens to
 // a backup later (verification, copies) is in its Status.
@@ -116,24 +117,11 @@ type Properties struct {
 	AllowConn       bool      `json:"allow_connections"`
 	Tablespace      string    `json:"tablespace"`
 	Comment         string    `json:"comment,omitempty"`
+	Labels          []Label   `json:"labels,omitempty"` // since format 2
 	Settings        []Setting `json:"settings,omitempty"`
 	Grants          []Grant   `json:"grants,omitempty"`
 	// DefaultGrants is true when nobody ever granted or revoked on the database.
 	DefaultGrants bool `json:"default_grants"`
-}
-
-// Setting is one ALTER DATABASE ... SET, or ALTER ROLE ... IN DATABASE ... SET when Role is given.
-type Setting struct {
-	Role  string `json:"role,omitempty"`
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
-// Grant is one privilege on the database. Grantee "" is PUBLIC.
-type Grant struct {
-	Grantee   string `json:"grantee"`
-	Privilege string `json:"privilege"`
-	Grantable bool   `json:"grantable,omitempty"`
 }
 
 // Contents is what a database holds, taken under the snapshot of its dump. A restored copy is
@@ -183,16 +171,6 @@ type Extension struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Schema  string `json:"schema"`
-}
-
-// Globals are what belongs to the whole server: roles and tablespaces.
-type Globals struct {
-	RolesFile       string `json:"roles_file"`       // SQL
-	TablespacesFile string `json:"tablespaces_file"` // SQL
-	Roles           int    `json:"roles"`
-	Tablespaces     int    `json:"tablespaces"`
-	// Passwords is false when the job's role may not read them: restored roles then have none.
-	Passwords bool `json:"passwords"`
 }
 
 // Suspect says what collapsed.

@@ -127,7 +127,7 @@ func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog
 	}
 	rows, err = conn.Query(ctx, `
 		SELECT CASE WHEN a.grantee = 0 THEN '' ELSE pg_catalog.pg_get_userbyid(a.grantee) END,
-		       a.privilege_type, a.is_grantable
+		       a.privilege_type, a.is_grantable, pg_catalog.pg_get_userbyid(a.grantor)
 		  FROM pg_catalog.pg_database d
 		 CROSS JOIN LATERAL pg_catalog.aclexplode(d.datacl) AS a
 		 WHERE d.datname = $1
