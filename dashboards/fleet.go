@@ -26,7 +26,7 @@ func serversTotal() *panel {
 }
 
 func serversDown(s *sources) *panel {
-	return stat("Down", "Servers that don't answer queries now.").
+	return stat("Down", "Servers that turn users away now: reads or logins fail.").
 		query(`sum(pg_up{$here} == bool 0)`, "").decimals(0).thresholds(from(1, page)).none("unknown").runbooks(s, "PostgresDown")
 }
 

@@ -52,8 +52,10 @@ func alertsFiring() *panel {
 func serverState(s *sources) *panel {
 	return stat("State", "UP: reads and logins work. LOGINS FAIL: open connections work, new ones don't. DOWN: nothing works. "+
 		"UNKNOWN: the exporter can't be scraped or has not probed yet. The reason is in the graph of failed probes.").
-		query(`min(2 * pg_up{$here} - (pg_reliability_outage_in_progress_seconds{$here} > bool 0)
-  or on (job, cluster, instance) (up{$here} == 0 and on (job, cluster, instance) pgr:target:known{$here}))`, "").
+		query(`min(2 * (pg_up{$here} == 1)
+  or on (job, cluster, instance) (pg_reliability_probe_success{$here, probe="read"} == 1 and on (job, cluster, instance) pg_up{$here} == 0)
+  or on (job, cluster, instance) (pg_up{$here} == 0) - 1
+  or on (job, cluster, instance) 0 * (up{$here} and on (job, cluster, instance) pgr:target:known{$here}))`, "").
 		word(2, "UP", fine).word(1, "LOGINS FAIL", page).word(0, "UNKNOWN", unknown).word(-1, "DOWN", page).
 		none("no such server").runbooks(s, "PostgresDown", "PostgresExporterDown", "PostgresLoginFailing")
 }

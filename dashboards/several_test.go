@@ -90,6 +90,26 @@ var several = []struct {
 		series: []series{{`pg_up{job="pg", instance="db1"}`, "0x10"}, {`pg_reliability_role{job="pg", instance="db1", role="standby"}`, "0x3"}},
 	},
 	{
+		name: "logins fail and reads work", board: "pgr-overview", panel: "State", refID: "A",
+		series: []series{{`pg_up{job="pg", instance="db1"}`, "0x10"}, {`pg_reliability_probe_success{job="pg", instance="db1", probe="read"}`, "1x10"}},
+		want:   []sample{{Value: 1}},
+	},
+	{
+		name: "nothing works", board: "pgr-overview", panel: "State", refID: "A",
+		series: []series{{`pg_up{job="pg", instance="db1"}`, "0x10"}, {`pg_reliability_probe_success{job="pg", instance="db1", probe="read"}`, "0x10"}},
+		want:   []sample{{Value: -1}},
+	},
+	{
+		name: "all works", board: "pgr-overview", panel: "State", refID: "A",
+		series: []series{{`pg_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_probe_success{job="pg", instance="db1", probe="read"}`, "1x10"}},
+		want:   []sample{{Value: 2}},
+	},
+	{
+		name: "an exporter that has not probed yet", board: "pgr-overview", panel: "State", refID: "A",
+		series: []series{{`up{job="pg", instance="db1"}`, "1x10"}, {`pgr:target:known{job="pg", instance="db1"}`, "1x10"}},
+		want:   []sample{{Value: 0}},
+	},
+	{
 		name: "servers of two clusters that are called the same", board: "pgr-overview", panel: "Roles", refID: "A",
 		series: []series{
 			{`pg_reliability_role{job="pg", cluster="eu", instance="db1", role="primary"}`, "1x10"}, {`pg_up{job="pg", cluster="eu", instance="db1"}`, "1x10"}, {`pg_up{job="pg", cluster="us", instance="db1"}`, "0x10"},

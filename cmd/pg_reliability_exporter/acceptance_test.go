@@ -338,7 +338,7 @@ func TestStartedBeforeItsServer(t *testing.T) {
 	if took := time.Since(start); took > noWait {
 		t.Errorf("the first scrape took %s", took)
 	}
-	for _, name := range []string{"pg_up", `pg_reliability_collector_success{collector="settings"}`, `pg_reliability_collector_data_age_seconds{collector="settings"}`} {
+	for _, name := range []string{`pg_reliability_up_reason{reason="unknown"}`, `pg_reliability_collector_success{collector="settings"}`, `pg_reliability_collector_data_age_seconds{collector="settings"}`} {
 		if _, ok := p[name]; !ok {
 			t.Errorf("%s is absent", name)
 		}
@@ -457,7 +457,7 @@ func TestAServerWithoutFreeConnections(t *testing.T) {
 	}
 	pgtest.Eventually(t, detect, func() error { return r.health(t, "too_many_connections") })
 	p := r.scrape(t)
-	if err := errors.Join(p.is("pg_up", 1), p.is(`pg_reliability_probe_success{probe="login"}`, 0),
+	if err := errors.Join(r.reason(t, "too_many_connections"), p.is(`pg_reliability_probe_success{probe="login"}`, 0),
 		p.is(`pg_reliability_probe_reason{probe="login",reason="too_many_connections"}`, 1),
 		p.is(`pg_reliability_outages_total{reason="too_many_connections"}`, 1)); err != nil {
 		t.Error(err)

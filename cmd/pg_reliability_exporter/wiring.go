@@ -185,11 +185,6 @@ func newServer(f *flags, e *exporter, registry *prometheus.Registry) (*web.Serve
 	o := web.Options{
 		Logger: e.logger, Addresses: *f.web.WebListenAddresses, SystemdSocket: *f.web.WebSystemdSocket, ConfigFile: *f.web.WebConfigFile,
 		Fleet: e.fleet, Gatherer: registry, Registerer: registry,
-		MaxAge: map[probe.Kind]time.Duration{
-			probe.Read:  3*f.probe.interval + f.probe.timeout,
-			probe.Login: 3*f.probe.loginInterval + f.probe.loginTimeout,
-			probe.Write: 3*f.probe.writeInterval + f.probe.writeTimeout,
-		},
 		Reload: e.reloader.Reload, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset, PProf: f.pprof, Version: version.Version,
 	}
 	if e.own != nil {

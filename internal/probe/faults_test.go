@@ -89,7 +89,7 @@ func TestAnOutagesLengthAgreesWithTheClock(t *testing.T) {
 	killed := time.Now()
 	c.KillServer()
 	down := p.waitFor(t, postgres.Refused)
-	if down.Up() {
+	if down.Answers() {
 		t.Errorf("up while refused: %+v", down)
 	}
 	p.wait(t, "3 s down", func(s Snapshot) bool { return s.Downtime >= 3*time.Second })
@@ -129,11 +129,11 @@ func TestAServerFullOfOthers(t *testing.T) {
 		return nil
 	})
 	s := p.Snapshot()
-	if !s.Up() || s.Probes[Login].Reason != postgres.TooManyConnections || s.OutageStart.IsZero() {
+	if !s.Answers() || s.Probes[Login].Reason != postgres.TooManyConnections || s.OutageStart.IsZero() {
 		t.Errorf("snapshot = %+v, want reads up, logins too_many_connections, and an outage", s)
 	}
 	late := start(t, quick(connectTo(t, c.MonitorDSN())))
-	if s := late.waitFor(t, postgres.TooManyConnections); s.Up() {
+	if s := late.waitFor(t, postgres.TooManyConnections); s.Answers() {
 		t.Errorf("started while full: %+v, want down", s)
 	}
 	for _, conn := range others {
@@ -165,12 +165,18 @@ func TestReasonsOfADatabaseThatWasNeverFit(t *testing.T) {
 		"no such name":   {"postgres://u:secret-but-wrong@no-such-host.invalid/x", postgres.DNS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := start(t, quick(connectTo(t, tc.dsn)))
-			if s := p.Snapshot(); s.Up() || s.Known {
+			p := prepare(t, quick(connectTo(t, tc.dsn)))
+			if s := p.Snapshot(); s.Answers() || s.Known {
 				t.Errorf("before the first probe: %+v", s)
 			}
-			s := p.waitFor(t, tc.want)
-			if s.Up() || s.Probes[Read].Reason != tc.want || s.Probes[Login].Reason != tc.want || s.Probes[Read].Error == "" {
+			p.run(t)
+			s := p.wait(t, string(tc.want), func(s Snapshot) bool {
+				return s.Reason == tc.want && s.Probes[Read].Reason == tc.want && s.Probes[Login].Reason == tc.want
+			})
+			if s.Outages != 0 || s.Downtime != 0 || !s.OutageStart.IsZero() || s.Reached {
+				t.Errorf("snapshot = %+v, want no outage of what was never reached", s)
+			}
+			if s.Answers() || s.Probes[Read].Reason != tc.want || s.Probes[Login].Reason != tc.want || s.Probes[Read].Error == "" {
 				t.Errorf("snapshot = %+v, want both probes %s", s, tc.want)
 			}
 			if strings.Contains(p.log.String()+s.Probes[Read].Error+s.Probes[Login].Error, "secret") {
@@ -196,7 +202,10 @@ func TestABlackholeIsDialledOnceAtATime(t *testing.T) {
 		}
 	}()
 	p := start(t, quick(connectTo(t, "postgres://u@"+hole.Addr().String()+"/x?sslmode=disable")))
-	p.wait(t, "3 s of timeouts", func(s Snapshot) bool { return s.Downtime > 3*time.Second })
+	began := time.Now()
+	p.wait(t, "3 s of timeouts", func(s Snapshot) bool {
+		return s.Reason == postgres.Timeout && s.Probes[Read].At.Sub(began) > 3*time.Second
+	})
 	if n := len(accepted); n != 1 {
 		t.Errorf("%d connections in 3 s, want 1", n)
 	}
@@ -270,7 +279,7 @@ func TestAStoppedServerIsShuttingDownThenRefused(t *testing.T) {
 	must(t, err)
 	must(t, syscall.Kill(c.PID(), syscall.SIGTERM))
 	s := p.waitFor(t, postgres.ShuttingDown)
-	if !s.Up() || s.Probes[Login].Reason != postgres.ShuttingDown {
+	if !s.Answers() || s.Probes[Login].Reason != postgres.ShuttingDown {
 		t.Errorf("snapshot = %+v, want reads on the kept session, and no login", s)
 	}
 	must(t, conn.Close(t.Context()))

@@ -66,15 +66,16 @@ func newDescs() descs {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return descs{
-		up: desc("pg_up", "Whether the read probe succeeds: 1, or 0 with the reason in pg_reliability_up_reason."),
-		upReason: desc(namespace+"up_reason", "1 for the reason of pg_up, ok when it is 1. "+
-			"Before the first probe has ended: other.", "reason"),
+		up: desc("pg_up", "Whether the database takes reads and logins: 1, or 0 with the reason in "+
+			"pg_reliability_up_reason. Absent before the first probe has ended."),
+		upReason: desc(namespace+"up_reason", "1 for the reason of pg_up, ok when it is 1. unknown before the first probe "+
+			"has ended, and when none has for too long.", "reason"),
 		probeSuccess: desc(namespace+"probe_success", "Whether the newest probe succeeded. Absent before the first, "+
-			"and for writes on a standby.", "probe"),
+			"when that was too long ago, and for writes on a standby.", "probe"),
 		probeReason: desc(namespace+"probe_reason", "1 for the reason of the newest probe, ok when it succeeded.", "probe", "reason"),
 		probeTime:   desc(namespace+"probe_timestamp_seconds", "When the newest probe ended.", "probe"),
 		outages: desc(namespace+"outages_total", "Outages by the reason they began with: reads or logins failed. "+
-			"Survives restarts of the exporter.", "reason"),
+			"None is counted before the database was fit for use once. Survives restarts of the exporter.", "reason"),
 		downtime: desc(namespace+"downtime_seconds_total", "Seconds of outages by the reason of each moment, "+
 			"growing during an outage. Survives restarts of the exporter.", "reason"),
 		inProgress: desc(namespace+"outage_in_progress_seconds", "How long the present outage has lasted; 0 without one."),
@@ -133,23 +134,26 @@ func (m *metrics) collect(ch chan<- prometheus.Metric) {
 	m.total.Collect(ch)
 	v := m.p.published.Load()
 	out := sink{ch}
-	m.collectProbes(out, v)
+	m.collectProbes(out, v, time.Now())
 	m.collectOutages(out, v)
 	m.collectServer(out, v)
 	m.collectConnection(out, v)
 	m.collectStore(out)
 }
 
-func (m *metrics) collectProbes(out sink, v *view) {
-	out.gauge(m.d.up, number(v.Up()))
-	read, asked := v.Probes[Read]
-	if !asked {
-		read.Reason = postgres.Other
+func (m *metrics) collectProbes(out sink, v *view, now time.Time) {
+	verdict := v.Judge(now)
+	if v.Known {
+		out.gauge(m.d.up, number(verdict.Fit()))
 	}
-	states(out, m.d.upReason, reasonsAndOK(), read.Reason)
+	states(out, m.d.upReason, append(reasonsAndOK(), ReasonUnknown), verdict.UpReason())
 	for _, k := range m.kinds {
 		r, ok := v.Probes[k]
 		if !ok {
+			continue
+		}
+		if _, stale := v.Stale(k, now); stale {
+			out.time(m.d.probeTime, r.At, string(k))
 			continue
 		}
 		out.gauge(m.d.probeSuccess, number(r.Reason == postgres.OK), string(k))
@@ -184,7 +188,7 @@ func (m *metrics) collectServer(out sink, v *view) {
 		}
 		out.time(m.d.lastRestart, v.LastRestart[k], string(k))
 	}
-	if !v.Up() {
+	if !v.Answers() {
 		return
 	}
 	out.time(m.d.startTime, v.Server.StartTime)
@@ -195,7 +199,7 @@ func (m *metrics) collectServer(out sink, v *view) {
 
 // collectConnection tells what a connection shows of the server. A certificate stays known while nobody can log in.
 func (m *metrics) collectConnection(out sink, v *view) {
-	if v.Up() && !v.Server.Clock.IsZero() {
+	if v.Answers() && !v.Server.Clock.IsZero() {
 		out.gauge(m.d.skew, v.skew.Offset.Seconds())
 		out.gauge(m.d.skewUncertainty, v.skew.Uncertainty.Seconds())
 	}

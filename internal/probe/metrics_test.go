@@ -87,7 +87,7 @@ func TestMetricsBeforeTheFirstProbe(t *testing.T) {
 	p, err := New(o)
 	must(t, err)
 	present := map[string]float64{
-		"pg_up": 0, `pg_reliability_up_reason{reason="other"}`: 1, `pg_reliability_up_reason{reason="ok"}`: 0,
+		`pg_reliability_up_reason{reason="unknown"}`: 1, `pg_reliability_up_reason{reason="ok"}`: 0,
 		"pg_reliability_outage_in_progress_seconds": 0, "pg_reliability_recovery_duration_seconds": 0,
 		`pg_reliability_restarts_total{kind="restart"}`:                           0,
 		`pg_reliability_probe_total{probe="write",result="too_many_connections"}`: 0,
@@ -98,7 +98,7 @@ func TestMetricsBeforeTheFirstProbe(t *testing.T) {
 		present[fmt.Sprintf("pg_reliability_outages_total{reason=%q}", r)] = 0
 		present[fmt.Sprintf("pg_reliability_downtime_seconds_total{reason=%q}", r)] = 0
 	}
-	assertSamples(t, p, present, "pg_reliability_probe_success", "pg_reliability_probe_reason", "pg_reliability_role",
+	assertSamples(t, p, present, "pg_up", "pg_reliability_probe_success", "pg_reliability_probe_reason", "pg_reliability_role",
 		"pg_postmaster_start_time_seconds", "pg_reliability_last_", `pg_reliability_restarts_total{kind="container"}`,
 		`pg_reliability_restarts_total{kind="crash"}`, `pg_reliability_restart_kind_observable{kind="crash"}`,
 		"pg_reliability_longest")

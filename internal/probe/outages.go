@@ -20,6 +20,9 @@ type outages struct {
 	Longest   float64   `json:"longest_seconds"`
 	LastStart time.Time `json:"last_start,omitzero"`
 	LastEnd   time.Time `json:"last_end,omitzero"`
+	// Reached: the database was fit for use once. What can't be reached from the start may be a wrong address or password as
+	// well, or we began too fast: that is no outage of the database's.
+	Reached bool `json:"reached,omitempty"`
 	// Open is the outage in progress.
 	Open *outage `json:"open,omitempty"`
 	// Recent are the newest that have ended, newest last. Copies of the books share it: it is never written to, but
@@ -71,6 +74,9 @@ func newOutages() outages {
 
 // observe takes the reason that holds after a probe.
 func (s *outages) observe(reason postgres.Reason, o Outcome) {
+	if s.Reached = s.Reached || reason == postgres.OK; !s.Reached {
+		return
+	}
 	if s.resumed {
 		s.resumed = false
 		if reason == postgres.OK {

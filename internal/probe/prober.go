@@ -70,6 +70,7 @@ func newProber(o Options, read connector, write func() connector) (*Prober, erro
 	p.loop = &loop{events: make(chan func()), ended: make(chan struct{})}
 	p.history = newHistory(2*max(o.ReadInterval, o.ReadTimeout) + gapSlack)
 	p.store, p.state = openStore(o.StateDir, o.Target, p.history, time.Now(), o.Logger)
+	p.state.maxAge = o.maxAges()
 	p.metrics = newMetrics(p, o.Write)
 	p.reader = &reader{p: p, connector: read}
 	p.login = &login{p: p, connector: read}
@@ -170,7 +171,9 @@ func (p *Prober) report(outcomes ...Outcome) {
 	for _, o := range outcomes {
 		before := p.state.Outages.start()
 		restarts = append(restarts, p.state.observe(o)...)
-		p.history.record(o, before, p.state.Outages.start())
+		if p.state.Outages.Reached {
+			p.history.record(o, before, p.state.Outages.start())
+		}
 		p.metrics.count(o)
 	}
 	old, now := p.publish()
@@ -258,7 +261,7 @@ func (p *Prober) logWrites(old, now Result) {
 }
 
 func failing(s Snapshot) Kind {
-	if s.Up() {
+	if s.Answers() {
 		return Login
 	}
 	return Read

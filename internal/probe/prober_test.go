@@ -64,6 +64,14 @@ func quick(c *postgres.Connector) Options {
 
 func start(t testing.TB, o Options) *running {
 	t.Helper()
+	r := prepare(t, o)
+	r.run(t)
+	return r
+}
+
+// prepare makes a prober that does not run yet.
+func prepare(t testing.TB, o Options) *running {
+	t.Helper()
 	r := &running{log: &syncBuffer{}, lost: make(chan struct{}, 100)}
 	o.Logger = log.NewLogfmtLogger(r.log)
 	o.OnConnectionLost = func() { r.lost <- struct{}{} }
@@ -72,7 +80,6 @@ func start(t testing.TB, o Options) *running {
 		t.Fatal(err)
 	}
 	r.Prober = p
-	r.run(t)
 	return r
 }
 

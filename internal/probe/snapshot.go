@@ -69,11 +69,15 @@ type Snapshot struct {
 	// Probes holds the state of each probe that has something to say: no login before the first, no
 	// write on a standby.
 	Probes map[Kind]Result
+	// MaxAge is how old each probe's newest report may be before the state is unknown.
+	MaxAge map[Kind]time.Duration
 	// Reason is why the database is not fit for use: the read probe's, else the login probe's; OK when
-	// both succeed. Before the first probe it is Other, and Known is false.
+	// both succeed. Before the first probe it is Other, and Known is false. Judge says what it means.
 	Reason postgres.Reason
-	// Known is false until the read and login probes have both reported once.
+	// Known is false until the read and login probes have both reported once, or one of them a failure.
 	Known bool
+	// Reached: the database was fit for use once, in this run or in an earlier one. Before that no outage is counted.
+	Reached bool
 	// Since is when Reason began to hold.
 	Since time.Time
 	// OutageStart is zero while there is none.
@@ -93,8 +97,9 @@ type Snapshot struct {
 	LastRestart map[RestartKind]time.Time
 }
 
-// Up says whether the read probe succeeds: pg_up.
-func (s Snapshot) Up() bool {
+// Answers says whether the read probe succeeds: the server answers on the connection that is kept open. Whether it is up is
+// Judge's to say.
+func (s Snapshot) Answers() bool {
 	r, ok := s.Probes[Read]
 	return ok && r.Reason == postgres.OK && !r.At.IsZero()
 }

@@ -39,6 +39,7 @@ type state struct {
 	skews  skews
 	cert   postgres.Certificate
 	fit    fitness
+	maxAge map[Kind]time.Duration
 	// met: the server has answered once, to this process.
 	met bool
 }
@@ -108,7 +109,7 @@ func (s *state) judge(o Outcome) {
 	if s.fit.since.IsZero() || reason != s.fit.reason {
 		s.fit.reason, s.fit.since = reason, since(o)
 	}
-	s.fit.known = !read.At.IsZero() && !login.At.IsZero()
+	s.fit.known = reason != postgres.OK || !read.At.IsZero() && !login.At.IsZero()
 	began := s.Outages.start()
 	s.Outages.observe(reason, o)
 	if now := s.Outages.start(); !now.IsZero() && !now.Equal(began) {
@@ -139,7 +140,7 @@ func (s *state) meet(o Outcome) []RestartKind {
 // snapshot copies what others may see.
 func (s *state) snapshot() Snapshot {
 	return Snapshot{
-		Probes: maps.Clone(s.probes),
+		Probes: maps.Clone(s.probes), MaxAge: s.maxAge, Reached: s.Outages.Reached,
 		Reason: s.fit.reason, Known: s.fit.known, Since: s.fit.since,
 		OutageStart: s.Outages.start(), Server: s.server,
 		Outages: s.Outages.total(), Downtime: s.Outages.downtime(), LongestOutage: seconds(s.Outages.Longest),

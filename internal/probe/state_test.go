@@ -64,9 +64,13 @@ func TestOutagesAsTheyAreTold(t *testing.T) {
 			probes: []Outcome{o(Read, 0, 0, ok), o(Login, 0, 0, ok), o(Write, 1, 1, postgres.ReadOnly)},
 			reason: ok,
 		},
-		"down from the start": {
+		"down from the start is no outage: it was never reached": {
 			probes: []Outcome{o(Read, 0, 2, timeout), o(Login, 0, 2, timeout)},
-			count:  map[postgres.Reason]uint64{timeout: 1}, downtime: downtime{timeout: 2}, reason: timeout, open: true,
+			reason: timeout,
+		},
+		"down from the start, then up, then down": {
+			probes: []Outcome{o(Read, 0, 2, timeout), o(Login, 0, 2, timeout), o(Read, 4, 4, ok), o(Login, 4, 4, ok), o(Read, 5, 5, refused), o(Read, 6, 6, ok)},
+			count:  map[postgres.Reason]uint64{refused: 1}, downtime: downtime{refused: 1}, reason: ok, lengths: 1,
 		},
 		"a login that began to hang in the outage before": {
 			probes: []Outcome{o(Read, 0, 0, ok), o(Login, 0, 0, ok), o(Read, 1, 1, refused), o(Read, 3, 3, ok), o(Login, 2, 4, timeout), o(Login, 5, 5, ok)},
@@ -146,7 +150,7 @@ func TestAnOutageOpenAtShutdown(t *testing.T) {
 
 func TestReasonsHoldSince(t *testing.T) {
 	s := newState()
-	if snap := s.snapshot(); snap.Known || snap.Up() || snap.Reason != postgres.Other {
+	if snap := s.snapshot(); snap.Known || snap.Answers() || snap.Reason != postgres.Other {
 		t.Errorf("before the first probe: %+v", snap)
 	}
 	s.observe(o(Read, 0, 1, postgres.OK))

@@ -344,6 +344,8 @@ func (s *state) resume() error {
 			return fmt.Errorf("downtime %q is negative", reason)
 		}
 	}
+	// Earlier versions did not say so.
+	s.Outages.Reached = s.Outages.Reached || s.Outages.total() > 0 || s.Identity != (identity{})
 	if o := s.Outages.Open; o != nil {
 		if o.Start.IsZero() || o.Accounted.IsZero() || o.Reason == "" || o.Seconds < 0 {
 			return errors.New("the outage in progress is incomplete")

@@ -179,7 +179,7 @@ func TestLoginsThatFailAreRetriedSoonAndEverMoreSeldom(t *testing.T) {
 			t.Errorf("logins at %v, want %v", got, want)
 		}
 		snap := p.Snapshot()
-		if !snap.Up() || snap.Reason != postgres.TooManyConnections || snap.Outages != 1 || snap.Downtime.Round(time.Second) != 36*time.Second {
+		if !snap.Answers() || snap.Reason != postgres.TooManyConnections || snap.Outages != 1 || snap.Downtime.Round(time.Second) != 36*time.Second {
 			t.Errorf("snapshot = %+v, want reads up and one outage of 36 s by now", snap)
 		}
 		s.set(fine, fine)
@@ -228,7 +228,7 @@ func TestLoginsThatHangDontPileUp(t *testing.T) {
 		s.set(frozen, fine)
 		s.until(60 * time.Second)
 		snap := p.Snapshot()
-		if !snap.Up() || snap.Reason != postgres.Timeout || snap.Outages != 1 || !snap.OutageStart.Equal(s.began.Add(10*time.Second).Add(snap.OutageStart.Sub(s.began)%time.Second)) {
+		if !snap.Answers() || snap.Reason != postgres.Timeout || snap.Outages != 1 || !snap.OutageStart.Equal(s.began.Add(10*time.Second).Add(snap.OutageStart.Sub(s.began)%time.Second)) {
 			t.Errorf("snapshot = %+v, want reads up and one outage since second 10", snap)
 		}
 		if s.mostAtOne != 1 || len(s.loginsSince(5*time.Second)) > 5 {
@@ -248,7 +248,7 @@ func TestLoginsThatAreAlwaysTooLateAreOneOutage(t *testing.T) {
 		s.until(5 * time.Second)
 		s.set(func() (time.Duration, error) { return 3 * time.Second, nil }, fine)
 		s.until(100 * time.Second)
-		if snap := p.Snapshot(); !snap.Up() || snap.Reason != postgres.Timeout || snap.Outages != 1 {
+		if snap := p.Snapshot(); !snap.Answers() || snap.Reason != postgres.Timeout || snap.Outages != 1 {
 			t.Errorf("snapshot = %+v, want one outage that goes on", snap)
 		}
 		if n := len(s.loginsSince(5 * time.Second)); n > 20 || s.mostAtOne != 1 {

@@ -69,13 +69,13 @@ type serverAnswer struct {
 }
 
 func (v verdict) answer(ok bool) answer {
-	return answer{OK: ok, Status: v.status, Reason: v.reason, Since: timeOrNil(v.since), Message: v.message}
+	return answer{OK: ok, Status: string(v.Status), Reason: string(v.Reason), Since: timeOrNil(v.Since), Message: v.Message}
 }
 
 // ready is GET /api/health/ready and, for people, GET /api/health/: 200 if the database takes reads and logins.
 func (h *health) ready(*http.Request) (answer, error) {
 	v := h.judge()
-	return v.answer(v.fit()), nil
+	return v.answer(v.Fit()), nil
 }
 
 // live is GET /api/health/live: 200 if the database's processes answer, also to say that they start, stop, are full
@@ -86,7 +86,7 @@ func (h *health) live(*http.Request) (answer, error) {
 	a := v.answer(alive)
 	if alive {
 		a.Message = "the server answers; " + a.Message
-	} else if v.status == statusDown {
+	} else if v.Status == probe.StatusDown {
 		a.Message = "the server does not answer; " + a.Message
 	}
 	return a, nil
@@ -96,7 +96,7 @@ func (h *health) live(*http.Request) (answer, error) {
 func (h *health) detailed(*http.Request) (answer, error) {
 	v := h.judge()
 	s, now := v.snapshot, h.now()
-	a := v.answer(v.fit())
+	a := v.answer(v.Fit())
 	if !s.OutageStart.IsZero() {
 		a.Outage = &outageAnswer{Start: s.OutageStart.UTC(), Seconds: max(now.Sub(s.OutageStart).Seconds(), 0)}
 	}
@@ -113,19 +113,19 @@ func (h *health) detailed(*http.Request) (answer, error) {
 }
 
 func (h *health) check(s probe.Snapshot, kind probe.Kind, r probe.Result, now time.Time) checkAnswer {
-	c := checkAnswer{Name: string(kind), Status: statusUnknown, Reason: reasonUnknown}
+	c := checkAnswer{Name: string(kind), Status: string(probe.StatusUnknown), Reason: string(probe.ReasonUnknown)}
 	if r.At.IsZero() {
 		return c
 	}
 	age, latency := max(now.Sub(r.At).Seconds(), 0), r.Latency.Seconds()
 	c.Reason, c.Error = string(r.Reason), r.Error
 	c.Since, c.CheckedAt, c.Age, c.Latency = timeOrNil(r.Since), timeOrNil(r.At), &age, &latency
-	if _, stale := h.stale(s, kind); stale {
+	if _, stale := s.Stale(kind, now); stale {
 		return c
 	}
-	c.Status = statusDown
+	c.Status = string(probe.StatusDown)
 	if r.Reason == postgres.OK {
-		c.Status = statusUp
+		c.Status = string(probe.StatusUp)
 	}
 	return c
 }
@@ -163,7 +163,7 @@ func (h *health) replica(r *http.Request) (answer, error) {
 func (h *health) role(want probe.Role, also func(*answer) bool) (answer, error) {
 	v := h.judge()
 	a := v.answer(false)
-	if v.status == statusUnknown || v.status == statusDown {
+	if !v.Fit() {
 		return a, nil // a role from before the outage says nothing
 	}
 	a.Role, a.ReplayLag = string(v.snapshot.Server.Role), replayLag(v.snapshot)

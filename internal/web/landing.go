@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 )
 
 //go:embed landing.html
@@ -25,7 +27,7 @@ func newLanding(h *health, o Options) *landing {
 }
 
 func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	v := verdict{status: statusUp, message: "this exporter runs, and has no server of its own"}
+	v := verdict{Verdict: probe.Verdict{Status: probe.StatusUp, Message: "this exporter runs, and has no server of its own"}}
 	if l.health != nil {
 		v = l.health.judge()
 	}
@@ -34,9 +36,9 @@ func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		"Version": l.options.Version,
 		"Own":     l.health != nil,
 		"Fleet":   l.options.fleetNames(),
-		"Status":  v.status,
-		"Message": v.message,
-		"Since":   timeOrNil(v.since),
+		"Status":  string(v.Status),
+		"Message": v.Message,
+		"Since":   timeOrNil(v.Since),
 		"Role":    v.snapshot.Server.Role,
 		"Metrics": strings.TrimPrefix(l.options.MetricsPath, "/"), // relative: a proxy may serve us below a path
 		"PProf":   l.options.PProf,

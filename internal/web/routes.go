@@ -42,7 +42,7 @@ func (s *Server) routes() http.Handler {
 
 	var own *health // nil without a server of our own
 	if o.Prober != nil {
-		own = &health{prober: o.Prober, maxAge: o.MaxAge, now: s.now}
+		own = &health{prober: o.Prober, now: s.now}
 		add("/api/health/", ask(own.ready), check...)
 		add("/api/health/detailed", ask(own.detailed), check...)
 		add("/api/health/ready", ask(own.ready), check...)

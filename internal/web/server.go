@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"regexp"
@@ -23,7 +22,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
-	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
 )
 
@@ -61,9 +59,6 @@ type Options struct {
 	// Registerer takes the server's own metrics; nil leaves them out.
 	Registerer prometheus.Registerer
 	Prober     Prober
-	// MaxAge is how old a probe's newest report may be before the state is unknown; about three of its intervals and
-	// its timeout. A probe that is not in it never gets too old.
-	MaxAge map[probe.Kind]time.Duration
 	// Reload, if set, is what /-/reload does: Reloader.Reload.
 	Reload func(context.Context) error
 
@@ -119,7 +114,6 @@ func newAt(o Options, now func() time.Time) (*Server, error) {
 	if err := checkConfigFile(o.ConfigFile); err != nil {
 		return nil, err
 	}
-	o.MaxAge = maps.Clone(o.MaxAge)
 	s := &Server{options: o, now: now}
 	s.handler = s.routes()
 	return s, nil

@@ -99,8 +99,8 @@ func parseHistory(names []string) (gather.Windows, error) {
 
 // judged is the verdict in the status' words.
 func (h *health) judged(v verdict) gather.Judged {
-	out := gather.Judged{State: status.State{Status: v.status, Reason: v.reason, Message: v.message, Since: timeOrNil(v.since)}}
-	if start := v.snapshot.OutageStart; v.status == statusDown && !start.IsZero() {
+	out := gather.Judged{State: status.State{Status: string(v.Status), Reason: string(v.Reason), Message: v.Message, Since: timeOrNil(v.Since)}}
+	if start := v.snapshot.OutageStart; v.Status == probe.StatusDown && !start.IsZero() {
 		out.State.Since = timeOrNil(start) // its reasons may change meanwhile
 	}
 	now := h.now()
@@ -114,7 +114,7 @@ func (h *health) judged(v verdict) gather.Judged {
 			Name: c.Name, Status: c.Status, Reason: c.Reason, Since: c.Since, CheckedAt: c.CheckedAt, LatencySeconds: c.Latency, Error: c.Error,
 		})
 	}
-	if v.status == statusDown || v.status == statusDegraded {
+	if v.Status == probe.StatusDown || v.Status == probe.StatusDegraded {
 		out.State.Cause = cause(v.snapshot)
 	}
 	return out

@@ -35,6 +35,7 @@ func (p *proberAt) Snapshot() probe.Snapshot { return p.snapshot }
 func snapshot(reasons ...postgres.Reason) probe.Snapshot {
 	s := probe.Snapshot{
 		Probes: map[probe.Kind]probe.Result{}, Known: true, Since: since,
+		MaxAge: map[probe.Kind]time.Duration{probe.Read: 5 * time.Second, probe.Login: 30 * time.Second},
 		Server: probe.Server{Role: probe.Primary, Version: 170006, StartTime: since, SystemIdentifier: "7", Timeline: 3, ReplayLag: -1},
 	}
 	for i, r := range reasons {
@@ -96,7 +97,6 @@ func options(t *testing.T) Options {
 		Logger: log.NewLogfmtLogger(testWriter{t}), Addresses: []string{"127.0.0.1:0"},
 		Engine: &engineStub{}, Gatherer: registry, Registerer: registry,
 		Prober: &proberAt{snapshot(postgres.OK, postgres.OK)},
-		MaxAge: map[probe.Kind]time.Duration{probe.Read: 5 * time.Second, probe.Login: 30 * time.Second},
 	}
 }
 
