@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 )
 
@@ -28,6 +31,8 @@ type flags struct {
 	web           *toolkit.FlagConfig
 	telemetryPath string
 	pprof         bool
+	maxRequests   int
+	allowedHosts  []string
 	status        statusFlags
 	healthcheck   bool
 	timeoutOffset time.Duration
@@ -90,6 +95,11 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 	app.Flag("web.telemetry-path", "Path of the metrics.").Default("/metrics").StringVar(&f.telemetryPath)
 	app.Flag("healthcheck", "Ask the exporter that listens on this host, at the first --web.listen-address, whether it is alive, and exit: 0 if it is, else 1. "+
 		"For images without a shell.").BoolVar(&f.healthcheck)
+	app.Flag("web.max-requests", "Scrapes answered at once; more get 503. Of /probe at least two for each of max_targets. 0 is without a bound.").
+		Default(strconv.Itoa(httpserver.DefaultMaxRequests)).IntVar(&f.maxRequests)
+	app.Flag("web.allowed-hosts", "A further name under which browsers may show the pages, such as a reverse proxy's; '*' for all. Repeatable. "+
+		"IP addresses, names without a dot, those of Kubernetes services and the machine's own need none; metrics and health endpoints never do.").
+		StringsVar(&f.allowedHosts)
 	app.Flag("web.enable-pprof", "Serve /debug/pprof.").BoolVar(&f.pprof)
 	app.Flag("web.status-page", "Serve the status page at / and its data at /api/status. Without it / is a list of links.").Default("true").
 		BoolVar(&f.status.page)
@@ -166,10 +176,25 @@ func (f *flags) check() error {
 			return fmt.Errorf("%s=%q is no address of a page. HINT: Write one such as https://grafana.example/", name, address)
 		}
 	}
+	if f.maxRequests < 0 {
+		return fmt.Errorf("--web.max-requests=%d is no number of requests. HINT: Choose a positive one, or 0 for no bound", f.maxRequests)
+	}
+	if _, err := httpserver.NewHosts(f.allowedHosts); err != nil {
+		return fmt.Errorf("--web.allowed-hosts: %w", err)
+	}
 	if f.timeoutOffset < 0 {
 		return fmt.Errorf("--scrape.timeout-offset=%s is negative", f.timeoutOffset)
 	}
 	return nil
+}
+
+// maxProbes lets two Prometheus servers scrape every server of a fleet at the same moment: when many of them hang, so do
+// their scrapes, and that is when each counts.
+func (f *flags) maxProbes(config *fleet.Config) int {
+	if f.maxRequests == 0 || config == nil {
+		return f.maxRequests
+	}
+	return max(f.maxRequests, 2*config.MaxTargets)
 }
 
 // checkFleetOnly finds flags that speak of a server of our own, where there is none.

@@ -334,7 +334,7 @@ func TestFleetTakesABurstAndLeavesNothingBehind(t *testing.T) {
 	f.allow = fmt.Sprintf("allow:\n  - {networks: [127.0.0.0/8], ports: [%d], databases: [postgres, template1], auth_modules: [monitoring]}\n", c.Port)
 	f.rest = "max_targets: 2\nidle_timeout: 10s\n"
 	stateDir := t.TempDir()
-	r := launchFleet(t, f, "--state.dir="+stateDir)
+	r := launchFleet(t, f, "--state.dir="+stateDir, "--web.max-requests=50")
 	r.scrape(t)
 	before := runtime.NumGoroutine()
 

@@ -130,7 +130,7 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 		return nil
 	})
 	registry.MustRegister(e.reloader)
-	e.server, err = newServer(f, e, registry)
+	e.server, err = newServer(f, e, config, registry)
 	return e, err
 }
 
@@ -181,11 +181,12 @@ func newSources(f *flags, prober *probe.Prober, shown *shown) ([]collector.Sched
 	return sources, nil
 }
 
-func newServer(f *flags, e *exporter, registry *prometheus.Registry) (*web.Server, error) {
+func newServer(f *flags, e *exporter, config *fleet.Config, registry *prometheus.Registry) (*web.Server, error) {
 	o := web.Options{
 		Logger: e.logger, Addresses: *f.web.WebListenAddresses, SystemdSocket: *f.web.WebSystemdSocket, ConfigFile: *f.web.WebConfigFile,
 		Fleet: e.fleet, Gatherer: registry, Registerer: registry,
-		Reload: e.reloader.Reload, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset, PProf: f.pprof, Version: version.Version,
+		Reload: e.reloader.Reload, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset, PProf: f.pprof,
+		MaxRequests: f.maxRequests, MaxProbes: f.maxProbes(config), AllowedHosts: f.allowedHosts, Version: version.Version,
 	}
 	if e.own != nil {
 		o.Engine, o.Prober = e.own.Engine, e.own.Prober

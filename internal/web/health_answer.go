@@ -203,7 +203,6 @@ func timeOrNil(t time.Time) *time.Time {
 // same status alone.
 func ask(question func(*http.Request) (answer, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
 		a, err := question(r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

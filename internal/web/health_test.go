@@ -91,7 +91,7 @@ func TestHealthEndpoints(t *testing.T) {
 						t.Errorf("%s %s has a body: %q", method, target, b)
 					}
 				}
-				if !strings.Contains(target, "/-/") && target != "/metrics" && resp.Header.Get("Cache-Control") != "no-store" {
+				if resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 					t.Errorf("GET %s may be cached", target)
 				}
 				if target == "/metrics" || target == "/" || strings.HasPrefix(target, "/-/") {

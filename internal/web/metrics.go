@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 )
 
 // encodersAtOnce bounds how many pages are encoded at the same time: clients that come all at once must not each cost
@@ -51,9 +52,9 @@ func newPages(o Options) *pages {
 }
 
 // newMetricsHandler serves /metrics: what the engine collects for this request, where there is one, and what the
-// gatherer always has.
-func newMetricsHandler(o Options, p *pages) http.Handler {
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, o.Engine, o.Gatherer) })
+// gatherer always has. Requests beyond the limit are counted by their status, too.
+func newMetricsHandler(o Options, p *pages, limit *httpserver.Limit) http.Handler {
+	h := limit.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, o.Engine, o.Gatherer) }))
 	if o.Registerer == nil {
 		return h
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 )
 
 func TestMetricsMergesTheEngineAndTheGatherer(t *testing.T) {
@@ -233,7 +235,7 @@ func BenchmarkMetrics(b *testing.B) {
 	for _, encoding := range []string{"identity", "gzip"} {
 		b.Run(encoding, func(b *testing.B) {
 			registry := prometheus.NewRegistry()
-			h := newMetricsHandler(Options{Engine: &engineStub{families: manyFamilies()}, Gatherer: registry, Registerer: registry}, newPages(Options{}))
+			h := newMetricsHandler(Options{Engine: &engineStub{families: manyFamilies()}, Gatherer: registry, Registerer: registry}, newPages(Options{}), httpserver.NewLimit(0))
 			b.ReportAllocs()
 			for b.Loop() {
 				r := httptest.NewRequest("GET", "/metrics", nil)

@@ -6,6 +6,8 @@ import (
 	"net/http/pprof"
 	"slices"
 	"strings"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 )
 
 // routes is every path there is. Each is served with and without a slash at its end.
@@ -22,13 +24,20 @@ func (s *Server) routes() http.Handler {
 	var (
 		o     = s.options
 		pages = newPages(o)
+		// Scrapes and people's pages don't take each other's places. Health endpoints need none: their answers are short.
+		scrapes = httpserver.NewLimit(o.MaxRequests)
+		probes  = httpserver.NewLimit(o.MaxProbes)
+		others  = httpserver.NewLimit(o.MaxRequests)
+		// named is what a browser could be misused for: it is served under known names only. Prometheus and load balancers
+		// ask under any.
+		named = func(h http.Handler) http.Handler { return s.hosts.Wrap(others.Wrap(h)) }
 		read  = []string{http.MethodGet, http.MethodHead}
 		check = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 	)
-	add(o.MetricsPath, newMetricsHandler(o, pages), read...)
+	add(o.MetricsPath, newMetricsHandler(o, pages, scrapes), read...)
 	if o.Fleet != nil {
-		add("/probe", &probeHandler{fleet: o.Fleet, pages: pages}, read...)
-		add("/api/targets", &targetsHandler{fleet: o.Fleet}, read...)
+		add("/probe", probes.Wrap(&probeHandler{fleet: o.Fleet, pages: pages}), read...)
+		add("/api/targets", named(&targetsHandler{fleet: o.Fleet}), read...)
 	}
 
 	// Of the exporter itself.
@@ -37,7 +46,7 @@ func (s *Server) routes() http.Handler {
 	}), check...)
 	add("/-/ready", http.HandlerFunc(s.exporterReady), check...)
 	if o.Reload != nil {
-		add("/-/reload", reloadHandler(o.Reload), http.MethodPost, http.MethodPut)
+		add("/-/reload", named(reloadHandler(o.Reload)), http.MethodPost, http.MethodPut)
 	}
 
 	var own *health // nil without a server of our own
@@ -52,22 +61,22 @@ func (s *Server) routes() http.Handler {
 	}
 
 	if o.PProf {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		for path, h := range map[string]http.HandlerFunc{
+			"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+		} {
+			mux.Handle("/debug/pprof/"+path, s.hosts.Wrap(h)) // no Limit: profiles set deadlines of their own
+		}
 	}
 	var front http.Handler
 	if o.Status != nil && own != nil {
 		h := newStatusHandler(own, o)
-		add("/api/status", http.HandlerFunc(h.serveJSON), read...)
+		add("/api/status", named(http.HandlerFunc(h.serveJSON)), read...)
 		front = http.HandlerFunc(h.servePage)
 	} else {
 		front = newLanding(own, o)
 	}
 	if o.MetricsPath != "/" {
-		add("/", front, read...)
+		add("/", named(front), read...)
 	}
 	mux.HandleFunc("/", s.notFound)
 	return mux
@@ -105,7 +114,6 @@ func allow(h http.Handler, methods ...string) http.Handler {
 
 func text(w http.ResponseWriter, status int, line string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = fmt.Fprintln(w, line) // the client may have left; there is nobody to tell
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -151,5 +152,33 @@ pg_reliability_config_last_reload_successful `+want+"\n"), "pg_reliability_confi
 	}
 	if most.Load() != 1 {
 		t.Errorf("%d reloads at the same time", most.Load())
+	}
+}
+
+// What a browser could be misused for has a check of the name; what Prometheus, load balancers and applications ask has none.
+func TestNamesOfOthersAreForMachinesOnly(t *testing.T) {
+	o := options(t)
+	o.Reload, o.PProf, o.Status = func(context.Context) error { return nil }, true, &statusStub{}
+	for _, s := range []*Server{newServer(t, o), newServer(t, func() Options { o := options(t); o.Status = nil; return o }())} {
+		for path, want := range map[string]int{
+			"/": 421, "/api/status": 421, "/-/reload": 421, "/debug/pprof/": 421, "/debug/pprof/cmdline": 421,
+			"/metrics": 200, "/-/healthy": 200, "/-/ready": 200, "/api/health/": 200, "/api/health/detailed": 200,
+			"/api/health/live": 200, "/primary": 200,
+		} {
+			method := http.MethodGet
+			if path == "/-/reload" {
+				method = http.MethodPost
+			}
+			r := httptest.NewRequest(method, path, nil)
+			r.Host = "evil.example:9187"
+			w := httptest.NewRecorder()
+			s.Handler().ServeHTTP(w, r)
+			if s.options.Status == nil && path != "/" && want == 421 {
+				want = 404 // switched off
+			}
+			if w.Code != want {
+				t.Errorf("%s under another name: %d, want %d", path, w.Code, want)
+			}
+		}
 	}
 }

@@ -12,31 +12,17 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
-	toolkit "github.com/prometheus/exporter-toolkit/web"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
 )
 
-const (
-	defaultTimeoutOffset = 500 * time.Millisecond
-	defaultShutdownGrace = 5 * time.Second
-
-	readTimeout = 10 * time.Second
-	// idleTimeout is longer than the 5 minutes for which Prometheus keeps a connection: the side that sends should
-	// be the one that closes.
-	idleTimeout = 6 * time.Minute
-	// writeTimeout leaves room for the longest scrape and for a profile of a minute.
-	writeTimeout = 2 * time.Minute
-	maxHeader    = 32 << 10
-)
+const defaultTimeoutOffset = 500 * time.Millisecond
 
 // Options of a server. Gatherer and Logger are required, and so are Engine and Prober, or Fleet, or all of them.
 type Options struct {
@@ -49,6 +35,13 @@ type Options struct {
 	ConfigFile string
 	// OnListen, if set, is told each address when it is served.
 	OnListen func(net.Addr)
+	// MaxRequests is how many scrapes of /metrics are answered at once, and how many other pages; more get 503. Zero means no
+	// bound.
+	MaxRequests int
+	// MaxProbes is the same of /probe.
+	MaxProbes int
+	// AllowedHosts are further names under which pages for people and /-/reload are served, as httpserver.NewHosts has them.
+	AllowedHosts []string
 
 	// Engine and Prober are those of the exporter's own server; both nil where it has none.
 	Engine Engine
@@ -81,7 +74,8 @@ type Options struct {
 // Server serves everything there is over HTTP.
 type Server struct {
 	options  Options
-	handler  http.Handler
+	hosts    *httpserver.Hosts
+	http     *httpserver.Server
 	now      func() time.Time
 	stopping atomic.Bool
 }
@@ -99,28 +93,32 @@ func newAt(o Options, now func() time.Time) (*Server, error) {
 	if err := checkMetricsPath(o.MetricsPath); err != nil {
 		return nil, err
 	}
-	if len(o.Addresses) == 0 && !o.SystemdSocket {
-		return nil, errors.New("no address to listen on. HINT: Give one, such as :9187")
-	}
 	if o.TimeoutOffset < 0 {
 		return nil, fmt.Errorf("the scrape timeout's offset is %s. HINT: Give a positive one, such as 0.5s", o.TimeoutOffset)
 	}
 	if o.TimeoutOffset == 0 {
 		o.TimeoutOffset = defaultTimeoutOffset
 	}
-	if o.ShutdownGrace <= 0 {
-		o.ShutdownGrace = defaultShutdownGrace
-	}
-	if err := checkConfigFile(o.ConfigFile); err != nil {
-		return nil, err
+	if most := min(o.MaxRequests, o.MaxProbes); most < 0 {
+		return nil, fmt.Errorf("%d requests at once are none. HINT: Give a positive number, or 0 for no bound", most)
 	}
 	s := &Server{options: o, now: now}
-	s.handler = s.routes()
+	var err error
+	if s.hosts, err = httpserver.NewHosts(o.AllowedHosts); err != nil {
+		return nil, err
+	}
+	s.http, err = httpserver.New(httpserver.Options{
+		Handler: s.routes(), Logger: o.Logger, Addresses: o.Addresses, SystemdSocket: o.SystemdSocket, ConfigFile: o.ConfigFile,
+		Program: "exporter", OnListen: o.OnListen, OnStop: func() { s.stopping.Store(true) }, ShutdownGrace: o.ShutdownGrace,
+	})
+	if err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
 // Handler is what Run serves, without TLS and authentication.
-func (s *Server) Handler() http.Handler { return s.handler }
+func (s *Server) Handler() http.Handler { return s.http.Handler() }
 
 var metricsPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
 
@@ -136,100 +134,6 @@ func checkMetricsPath(path string) error {
 	return nil
 }
 
-// quoted is what the YAML library cites of a file that it can't read; it may be a part of a secret.
-var quoted = regexp.MustCompile("`[^`]*`")
-
-func checkConfigFile(file string) error {
-	if err := toolkit.Validate(file); err != nil {
-		return fmt.Errorf("web configuration file %s: %s. HINT: Its form is described at https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md",
-			file, quoted.ReplaceAllString(err.Error(), "`...`"))
-	}
-	return nil
-}
-
 // Run listens and serves until ctx ends; then it lets requests under way finish and returns nil. If one
 // address can't be served, none is, and the error says why.
-func (s *Server) Run(ctx context.Context) error {
-	servers := s.servers()
-	group, ctx := errgroup.WithContext(ctx)
-	for _, srv := range servers {
-		group.Go(srv.serve)
-	}
-	group.Go(func() error {
-		<-ctx.Done()
-		s.stopping.Store(true)
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.ShutdownGrace)
-		defer cancel()
-		for _, srv := range servers {
-			if err := srv.http.Shutdown(grace); err != nil {
-				level.Warn(s.options.Logger).Log("msg", "requests were cut off at shutdown", "after", s.options.ShutdownGrace)
-				_ = srv.http.Close()
-			}
-		}
-		return nil
-	})
-	return group.Wait()
-}
-
-// listener is one address, or all of systemd's sockets.
-type listener struct {
-	http  *http.Server
-	serve func() error
-}
-
-// servers has one http.Server for each address: exporter-toolkit changes the server it is given, and two
-// addresses must not change the same.
-func (s *Server) servers() []listener {
-	addresses := s.options.Addresses
-	if s.options.SystemdSocket {
-		addresses = []string{""}
-	}
-	out := make([]listener, 0, len(addresses))
-	logger := newSlog(s.options.Logger)
-	for _, address := range addresses {
-		server := &http.Server{
-			Handler:           s.handler,
-			ReadHeaderTimeout: readTimeout,
-			ReadTimeout:       readTimeout,
-			WriteTimeout:      writeTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeader,
-			ErrorLog:          newHTTPErrorLog(s.options.Logger),
-			BaseContext: func(l net.Listener) context.Context {
-				if s.options.OnListen != nil {
-					s.options.OnListen(l.Addr())
-				}
-				return context.Background()
-			},
-		}
-		flags := &toolkit.FlagConfig{
-			WebListenAddresses: &[]string{address},
-			WebSystemdSocket:   &s.options.SystemdSocket,
-			WebConfigFile:      &s.options.ConfigFile,
-		}
-		out = append(out, listener{http: server, serve: func() error {
-			err := toolkit.ListenAndServe(server, flags, logger)
-			if err == nil || errors.Is(err, http.ErrServerClosed) {
-				return nil
-			}
-			return explainListen(address, err)
-		}})
-	}
-	return out
-}
-
-func explainListen(address string, err error) error {
-	if address == "" {
-		address = "systemd's socket"
-	}
-	hint := ""
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		hint = ". HINT: Is another exporter running? Stop it, or choose another address"
-	case errors.Is(err, syscall.EACCES):
-		hint = ". HINT: A port below 1024 needs a privilege; choose another"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		hint = ". HINT: No interface of this machine has that address"
-	}
-	return fmt.Errorf("serve HTTP on %s: %w%s", address, err, hint)
-}
+func (s *Server) Run(ctx context.Context) error { return s.http.Run(ctx) }

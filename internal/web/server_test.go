@@ -1,28 +1,12 @@
 package web
 
 import (
-	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
-	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
-	"golang.org/x/crypto/bcrypt"
 )
 
 // running is a server with its address and a way to stop it.
@@ -55,108 +39,6 @@ func start(t *testing.T, o Options) *running {
 	return r
 }
 
-// certificate writes a self-signed one for 127.0.0.1 and returns its directory and the pool that trusts it.
-func certificate(t *testing.T) (string, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}, &x509.Certificate{SerialNumber: big.NewInt(1)}, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	write(t, filepath.Join(dir, "cert.pem"), string(cert))
-	write(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(cert)
-	return dir, pool
-}
-
-func write(t *testing.T, path, text string) string {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func TestServeTLSAndBasicAuthOnTwoAddresses(t *testing.T) {
-	dir, pool := certificate(t)
-	hash, err := bcrypt.GenerateFromPassword([]byte("right"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := options(t)
-	o.Addresses = []string{"127.0.0.1:0", "127.0.0.1:0"}
-	o.ConfigFile = write(t, filepath.Join(dir, "web.yml"),
-		"tls_server_config: {cert_file: cert.pem, key_file: key.pem}\nbasic_auth_users: {prometheus: '"+string(hash)+"'}\n")
-	r := start(t, o)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
-	defer client.CloseIdleConnections()
-	ask := func(password string) (int, string) {
-		t.Helper()
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", "https://"+r.address+"/api/health/ready", nil)
-		if password != "" {
-			req.SetBasicAuth("prometheus", password)
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, body(t, resp)
-	}
-	if status, text := ask("right"); status != 200 || !strings.Contains(text, `"ok":true`) {
-		t.Errorf("with the right password: %d: %s", status, text)
-	}
-	for _, password := range []string{"", "wrong"} {
-		if status, text := ask(password); status != 401 || strings.Contains(text, "ok") {
-			t.Errorf("with password %q: %d: %s", password, status, text)
-		}
-	}
-	r.stop()
-	if err := <-r.ended; err != nil {
-		t.Errorf("Run ended with %v", err)
-	}
-}
-
-func TestBadWebConfigurationFile(t *testing.T) {
-	dir, _ := certificate(t)
-	for name, tc := range map[string]struct{ text, want string }{
-		"unknown key":   {"tls_server_conf: {}\n", "field tls_server_conf not found"},
-		"no YAML":       {"basic_auth_users: supersecret\n", "cannot unmarshal"},
-		"no key file":   {"tls_server_config: {cert_file: cert.pem}\n", "missing one of key or key_file"},
-		"no such file":  {"tls_server_config: {cert_file: nope.pem, key_file: key.pem}\n", "nope.pem"},
-		"no hash":       {"basic_auth_users: {a: supersecret}\n", "hash"},
-		"missing file":  {"", "no such file"},
-		"swapped files": {"tls_server_config: {cert_file: key.pem, key_file: cert.pem}\n", "failed to load X509KeyPair"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			o := options(t)
-			o.ConfigFile = filepath.Join(dir, strings.ReplaceAll(name, " ", "_")+".yml")
-			if tc.text != "" {
-				write(t, o.ConfigFile, tc.text)
-			}
-			_, err := New(o)
-			if err == nil || !strings.HasPrefix(err.Error(), "web configuration file "+o.ConfigFile+": ") ||
-				!strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "HINT: ") {
-				t.Errorf("error %v, want the file, %q and a hint", err, tc.want)
-			}
-			if err != nil && strings.Contains(err.Error(), "supers") {
-				t.Errorf("the error holds a part of a secret: %v", err)
-			}
-		})
-	}
-}
-
 func TestBadOptionsSayWhatIsRight(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"are required":               func(o *Options) { o.Engine = nil },
@@ -176,82 +58,6 @@ func TestBadOptionsSayWhatIsRight(t *testing.T) {
 	}
 }
 
-func TestAddressInUseEndsAllWithARemedy(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	o := options(t)
-	o.Addresses = []string{"127.0.0.1:0", taken.Addr().String()}
-	s, err := New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = s.Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "serve HTTP on "+taken.Addr().String()) || !strings.Contains(err.Error(), "HINT: Is another exporter running?") {
-		t.Errorf("error %v, want the address and the remedy", err)
-	}
-}
-
-func TestShutdownLetsScrapesFinish(t *testing.T) {
-	o := options(t)
-	collecting, release := make(chan struct{}), make(chan struct{})
-	o.Engine = &engineStub{gather: func(context.Context) { close(collecting); <-release }}
-	r := start(t, o)
-	answered := make(chan int, 1)
-	go func() {
-		resp, err := http.Get("http://" + r.address + "/metrics")
-		if err != nil {
-			answered <- 0
-			return
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		answered <- resp.StatusCode
-	}()
-	<-collecting
-	r.stop()
-	for { // until nobody listens any more
-		conn, err := net.Dial("tcp", r.address)
-		if err != nil {
-			break
-		}
-		conn.Close()
-	}
-	close(release)
-	if status := <-answered; status != 200 {
-		t.Errorf("the scrape under way got %d", status)
-	}
-	if err := <-r.ended; err != nil {
-		t.Errorf("Run ended with %v", err)
-	}
-}
-
-func TestShutdownDoesNotWaitForever(t *testing.T) {
-	o := options(t)
-	o.ShutdownGrace = 50 * time.Millisecond
-	collecting, release := make(chan struct{}), make(chan struct{})
-	defer close(release)
-	o.Engine = &engineStub{gather: func(context.Context) { close(collecting); <-release }}
-	r := start(t, o)
-	go func() {
-		if resp, err := http.Get("http://" + r.address + "/metrics"); err == nil {
-			resp.Body.Close()
-		}
-	}()
-	<-collecting
-	r.stop()
-	select {
-	case err := <-r.ended:
-		if err != nil {
-			t.Errorf("Run ended with %v", err)
-		}
-	case <-time.After(5 * time.Second):
-		t.Error("Run waits for a request that does not end")
-	}
-}
-
 // HAProxy's plain check speaks HTTP/1.0 without a Host.
 func TestHAProxysCheck(t *testing.T) {
 	r := start(t, options(t))
@@ -267,35 +73,4 @@ func TestHAProxysCheck(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(reply), "HTTP/1.0 200 OK\r\n") || !strings.HasSuffix(string(reply), "\r\n\r\n") {
 		t.Errorf("%v: %q", err, reply)
 	}
-}
-
-func TestLogBridge(t *testing.T) {
-	var out safeBuffer
-	base := log.NewLogfmtLogger(&out)
-	newSlog(level.NewFilter(base, level.AllowInfo())).With("a", 1).WithGroup("g").Info("Listening on", "address", ":9187")
-	newSlog(level.NewFilter(base, level.AllowInfo())).Debug("hidden")
-	errorLog := newHTTPErrorLog(level.NewFilter(base, level.AllowInfo()))
-	errorLog.Printf("http: TLS handshake error from 10.0.0.1:1: EOF")
-	errorLog.Printf("http: panic serving 10.0.0.1:1: oh")
-	want := "level=info msg=\"Listening on\" a=1 g.address=:9187\nlevel=error msg=\"http server\" err=\"http: panic serving 10.0.0.1:1: oh\"\n"
-	if got := out.String(); got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

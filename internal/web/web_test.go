@@ -120,6 +120,7 @@ func newServer(t *testing.T, o Options) *Server {
 func get(t *testing.T, s *Server, method, target string, header ...string) *http.Response {
 	t.Helper()
 	r := httptest.NewRequest(method, target, nil)
+	r.Host = "localhost:9187"
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
