@@ -10,8 +10,8 @@ import (
 // silent says that nothing has come in on a connection since it was last read: neither bytes nor its end. It costs
 // one system call, where reading with a deadline costs a millisecond.
 func silent(conn net.Conn) bool {
-	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
-		conn = outer.NetConn()
+	for outer, ok := conn.(interface{ NetConn() net.Conn }); ok; outer, ok = conn.(interface{ NetConn() net.Conn }) {
+		conn = outer.NetConn() // the meter, and TLS
 	}
 	sys, ok := conn.(syscall.Conn)
 	if !ok {

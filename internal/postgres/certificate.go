@@ -18,6 +18,9 @@ type Certificate struct {
 func (s *Session) Certificate() Certificate { return s.certificate }
 
 func certificateOf(conn net.Conn) Certificate {
+	if m, ok := conn.(*meter); ok {
+		conn = m.NetConn()
+	}
 	secure, ok := conn.(*tls.Conn)
 	if !ok {
 		return Certificate{}

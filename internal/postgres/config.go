@@ -31,25 +31,43 @@ type Settings struct {
 	LockTimeout time.Duration
 	// IdleInTransactionTimeout ends a session left inside a transaction; 0 means none.
 	IdleInTransactionTimeout time.Duration
-	// Writable leaves out default_transaction_read_only.
+	// Writable sessions are not made read-only.
 	Writable bool
 }
 
-// parameters in a fixed order, as PostgreSQL's settings.
-func (s Settings) parameters() [][2]string {
+// setting is one of PostgreSQL's settings.
+type setting struct {
+	name, value string
+	since       int // the first server_version_num that knows it; 0 is each we work with
+}
+
+// parameters are sent with the login, in a fixed order.
+func (s Settings) parameters() []setting {
+	return []setting{
+		{name: "statement_timeout", value: milliseconds(s.StatementTimeout)},
+		{name: "lock_timeout", value: milliseconds(s.LockTimeout)},
+		{name: "idle_in_transaction_session_timeout", value: milliseconds(s.IdleInTransactionTimeout)},
+		{name: "search_path", value: "pg_catalog"},
+		{name: "jit", value: "off"}, // compiling a catalogue query takes longer than running it
+	}
+}
+
+// afterLogin are set by the session's first statement: those that not every version knows, which would turn a login down for
+// them, and the one that the driver's check of target_session_attrs looks at.
+func (s Settings) afterLogin() []setting {
 	readOnly := "on"
 	if s.Writable {
 		readOnly = "off"
 	}
-	return [][2]string{
-		{"statement_timeout", milliseconds(s.StatementTimeout)},
-		{"lock_timeout", milliseconds(s.LockTimeout)},
-		{"idle_in_transaction_session_timeout", milliseconds(s.IdleInTransactionTimeout)},
-		{"search_path", "pg_catalog"},
-		{"default_transaction_read_only", readOnly},
-		{"jit", "off"}, // compiling a catalogue query takes longer than running it
+	return []setting{
+		{name: readOnlySetting, value: readOnly},
+		// Our connections are idle between scrapes by design, and our statements have a limit of their own.
+		{name: "idle_session_timeout", value: "0", since: 140000},
+		{name: "transaction_timeout", value: "0", since: 170000},
 	}
 }
+
+const readOnlySetting = "default_transaction_read_only"
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
@@ -102,8 +120,8 @@ func (c *Connector) parse(dsn string) (*pgx.ConnConfig, error) {
 		cfg.ConnectTimeout = DefaultConnectTimeout
 	}
 	// A parameter of ours in the connection string would silently undo what we promise.
-	for _, p := range c.settings.parameters() {
-		delete(cfg.RuntimeParams, p[0])
+	for _, p := range append(c.settings.parameters(), c.settings.afterLogin()...) {
+		delete(cfg.RuntimeParams, p.name)
 	}
 	cfg.RuntimeParams["application_name"] = c.settings.ApplicationName
 	cfg.RuntimeParams["TimeZone"] = "UTC"
@@ -111,6 +129,8 @@ func (c *Connector) parse(dsn string) (*pgx.ConnConfig, error) {
 		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 	}}
 	cfg.DialFunc = dialer.DialContext
+	metered(&cfg.Config)
+	cfg.ValidateConnect = fits(cfg.ValidateConnect)
 	return cfg, nil
 }
 

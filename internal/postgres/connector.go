@@ -88,7 +88,7 @@ func (c *Connector) prepareConfig(cfg *pgx.ConnConfig) error {
 	}
 	if !c.pooler.Load() {
 		for _, p := range c.settings.parameters() {
-			cfg.RuntimeParams[p[0]] = p[1]
+			cfg.RuntimeParams[p.name] = p.value
 		}
 	}
 	return nil
@@ -102,25 +102,26 @@ func (c *Connector) turnedDown(err error) bool {
 		c.pooler.CompareAndSwap(false, true)
 }
 
-// newSession finds out whether the server's process is ours alone. It costs one round trip.
+// newSession finds out whether the server's process is ours alone, and makes the settings that a login can't have. It costs one
+// round trip.
 func (c *Connector) newSession(ctx context.Context, conn *pgx.Conn) (*Session, error) {
 	s := &Session{conn: conn, settings: c.settings, prepared: map[string]string{}, certificate: certificateOf(conn.PgConn().Conn())}
-	rows, err := readAll(conn.PgConn().ExecParams(ctx,
-		"SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('server_version_num')", nil, nil, nil, nil))
+	meterOf(conn.PgConn()).begin("the session's first answer", queryBytes)
+	row, err := readOne(conn.PgConn().ExecParams(ctx, c.settings.firstSQL(conn.PgConn().PID()), nil, nil, nil, nil))
 	if err != nil {
 		s.Close()
 		return nil, err
 	}
-	if len(rows) != 1 || rows[0][0] == nil || rows[0][1] == nil {
+	if len(row) < 2 || row[0] == nil || row[1] == nil {
 		s.Close()
 		return nil, errors.New("the server does not tell its version: is it PostgreSQL?")
 	}
-	if s.version, err = strconv.Atoi(*rows[0][1]); err != nil {
+	if s.version, err = strconv.Atoi(*row[1]); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("the server's version: %w", err)
+		return nil, errors.New("the server's version is no number: is it PostgreSQL?")
 	}
 	// PgBouncer and its like hand out process ids of their own.
-	s.pooled = *rows[0][0] != strconv.FormatUint(uint64(conn.PgConn().PID()), 10)
+	s.pooled = *row[0] != strconv.FormatUint(uint64(conn.PgConn().PID()), 10)
 	if !s.pooled && c.pooler.CompareAndSwap(true, false) {
 		// The address leads to a server of its own now, and this session has none of our settings.
 		s.pooled = true
@@ -128,12 +129,46 @@ func (c *Connector) newSession(ctx context.Context, conn *pgx.Conn) (*Session, e
 	return s, nil
 }
 
-// connectError puts pgconn's list of attempts on one line.
-func connectError(err error) error {
-	if !strings.Contains(err.Error(), "\n") {
-		return err
+// firstSQL asks which process serves us and for its version, and makes the settings that a login can't have, where the process
+// is the one the login named: behind a pooler it is somebody else's as soon as it has answered.
+func (s Settings) firstSQL(pid uint32) string {
+	var b strings.Builder
+	b.WriteString("SELECT s.pid, s.version")
+	for _, p := range s.afterLogin() {
+		fmt.Fprintf(&b, ", CASE WHEN s.pid = %d AND s.version >= %d THEN pg_catalog.set_config('%s', '%s', false) END", pid, p.since, p.name, p.value)
 	}
-	return &Failure{Reason: ReasonOf(err), Err: errors.New(ConnectText(err))}
+	b.WriteString(" FROM (SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid," +
+		" pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version OFFSET 0) AS s")
+	return b.String()
+}
+
+// fits is the driver's check of target_session_attrs, made safe against a server that answers it with no row at all.
+func fits(check pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
+	if check == nil {
+		return nil
+	}
+	return func(ctx context.Context, conn *pgconn.PgConn) (err error) {
+		defer func() {
+			if recover() != nil { // it takes the first column of the first row for granted
+				err = errors.New("the server does not tell whether it is a primary: is it PostgreSQL?")
+			}
+		}()
+		return check(ctx, conn)
+	}
+}
+
+// connectError is a failure to connect with its reason, its text on one line and bounded, and of the driver's error no more than
+// the server's own report.
+func connectError(err error) error {
+	var failure *Failure
+	if errors.As(err, &failure) {
+		return failure
+	}
+	said := &saidError{text: clean(ConnectText(err), textLimit), reason: ReasonOf(err), tooMuch: errors.Is(err, ErrTooMuch)}
+	if report := reportOf(attempts(err)); report != nil {
+		said.report = tidyReport(report)
+	}
+	return &Failure{Reason: said.reason, Err: said}
 }
 
 // noTLS is the attempt of sslmode=prefer that the one without encryption follows.

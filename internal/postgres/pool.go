@@ -11,6 +11,8 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -43,6 +45,7 @@ type Pool struct {
 	connector *Connector
 	pool      *pgxpool.Pool
 	logger    log.Logger
+	end       context.CancelFunc // of the background work
 
 	mu        sync.Mutex
 	suspended Reason // OK while dialling is allowed
@@ -82,6 +85,9 @@ func NewPool(o PoolOptions) (*Pool, error) {
 	if p.pool, err = pgxpool.NewWithConfig(context.Background(), cfg); err != nil {
 		return nil, fmt.Errorf("set up the pool: %w", err)
 	}
+	var ctx context.Context
+	ctx, p.end = context.WithCancel(context.Background())
+	go p.weed(ctx)
 	return p, nil
 }
 
@@ -151,7 +157,10 @@ func (p *Pool) Resume() {
 func (p *Pool) Reset() { p.pool.Reset() }
 
 // Close ends the pool; it waits for leases to come back.
-func (p *Pool) Close() { p.pool.Close() }
+func (p *Pool) Close() {
+	p.end()
+	p.pool.Close()
+}
 
 // Open is how many connections wait for work, and how many are lent. One that is being opened is neither.
 func (p *Pool) Open() (idle, lent int) {
@@ -203,6 +212,9 @@ func (p *Pool) connected(err error) {
 	if p.connector.turnedDown(err) {
 		return
 	}
+	if err != nil {
+		err = connectError(err)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := ReasonOf(p.lastErr)
@@ -218,7 +230,7 @@ func (p *Pool) connected(err error) {
 	pause := p.wait.NextBackOff()
 	p.nextDial = time.Now().Add(pause)
 	if reason := ReasonOf(err); reason != before {
-		_ = level.Warn(p.logger).Log("msg", "pool can't connect", "reason", reason, "retry_in", pause.Round(time.Millisecond), "err", connectError(err))
+		_ = level.Warn(p.logger).Log("msg", "pool can't connect", "reason", reason, "retry_in", pause.Round(time.Millisecond), "err", err)
 	}
 }
 
@@ -235,9 +247,42 @@ func (p *Pool) whyNone() error {
 	return &Failure{Reason: Other, Err: errors.New("no connection yet: the pool is opening one")}
 }
 
-// isAlive turns away a connection that the server has closed meanwhile; it sends nothing.
+// isAlive turns away a connection that the server has ended meanwhile, and reads what it said while nobody asked; it sends nothing.
 func isAlive(_ context.Context, conn *pgx.Conn) (bool, error) {
-	return silent(conn.PgConn().Conn()) || conn.PgConn().CheckConn() == nil, nil
+	pg := conn.PgConn()
+	if silent(pg.Conn()) {
+		return true, nil
+	}
+	meterOf(pg).begin("an idle connection", idleBytes)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	for {
+		message, err := pg.ReceiveMessage(ctx)
+		if err != nil {
+			return pgconn.Timeout(err), nil
+		}
+		switch message.(type) {
+		case *pgproto3.ParameterStatus, *pgproto3.NoticeResponse, *pgproto3.NotificationResponse:
+		default: // a farewell, such as that of idle_session_timeout, or nonsense
+			return false, nil
+		}
+	}
+}
+
+// weed takes connections out that ended while they were idle, so that no scrape meets them; the pool makes others in their place.
+func (p *Pool) weed(ctx context.Context) {
+	ticker := time.NewTicker(refillPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			for _, conn := range p.pool.AcquireAllIdle(ctx) {
+				conn.Release()
+			}
+		}
+	}
 }
 
 // connectTracer tells the pool of attempts that fail before there is a connection.

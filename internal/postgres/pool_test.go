@@ -121,6 +121,61 @@ func TestPoolReplacesConnectionsThatTheServerCut(t *testing.T) {
 	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
 }
 
+// A server, a proxy or a firewall may end what is idle. Whoever scrapes next meets another connection, not that one.
+func TestAConnectionThatEndedWhileIdleIsReplacedBeforeAScrapeNeedsIt(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	proxy := pgtest.NewProxy(t, c)
+	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
+	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
+	for name, end := range map[string]func() error{
+		"the server says goodbye": func() error {
+			return c.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg_reliability_exporter'")
+		},
+		"cut without a word": func() error { proxy.Cut(); return nil },
+	} {
+		before := proxy.Accepted()
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		pgtest.Eventually(t, 20*time.Second, func() error { // nobody asks for a connection meanwhile
+			if idle, _ := p.Open(); idle == 0 || proxy.Accepted() == before {
+				return errors.New("the connection is not replaced")
+			}
+			return nil
+		})
+		if err := idleWorks(t, p); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A reload tells each idle session of changed settings. That is no reason to part.
+func TestAnIdleConnectionOutlivesAReload(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	proxy := pgtest.NewProxy(t, c)
+	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
+	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
+	before := proxy.Accepted()
+	if err := errors.Join(c.Configure(map[string]string{"IntervalStyle": "iso_8601"}), c.Reload()); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Eventually(t, 20*time.Second, func() error {
+		got, err := c.Query(t.Context(), "postgres", "SELECT current_setting('IntervalStyle')")
+		if err == nil && got != "iso_8601" {
+			err = errors.New("not reloaded yet")
+		}
+		return err
+	})
+	for range 5 {
+		if err := idleWorks(t, p); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := proxy.Accepted(); after != before {
+		t.Errorf("%d connections were opened", after-before)
+	}
+}
+
 func TestPoolKeepsItsBoundAndWaitsForABusyConnection(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	p := newPool(t, c.MonitorDSN(), 1, 3) // one connection besides the prober's two

@@ -67,7 +67,8 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Err.Error() }
 func (f *Failure) Unwrap() error { return f.Err }
 
-// ReasonOf classifies an error by its SQLSTATE and the network error it wraps. Nil is OK.
+// ReasonOf classifies an error by its SQLSTATE and the network error it wraps. Nil is OK. Where several attempts were made, the
+// reason is that of the one that mattered.
 func ReasonOf(err error) Reason {
 	if err == nil {
 		return OK
@@ -76,13 +77,60 @@ func ReasonOf(err error) Reason {
 	if errors.As(err, &failure) {
 		return failure.Reason
 	}
-	// The server's own word first: where several addresses were tried, it comes from one that answered.
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return reasonOfSQLState(pg)
+	var said *saidError
+	if errors.As(err, &said) {
+		return said.reason
 	}
-	return reasonOfNetwork(err)
+	tried := attempts(err)
+	if report := reportOf(tried); report != nil {
+		return reasonOfSQLState(report)
+	}
+	return reasonOfNetwork(tried[len(tried)-1])
 }
+
+// attempts are what was tried for one connection, in order: each address, and each with and without TLS where sslmode allows both.
+// An attempt with TLS at a server that has none tells nothing where another without it followed.
+func attempts(err error) []error {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		list, ok := e.(interface{ Unwrap() []error })
+		if !ok {
+			continue
+		}
+		var out []error
+		all := list.Unwrap()
+		for i, attempt := range all {
+			address, turnedDown := strings.CutSuffix(attempt.Error(), noTLS)
+			if turnedDown && i+1 < len(all) && strings.HasPrefix(all[i+1].Error(), address) {
+				continue
+			}
+			out = append(out, attempt)
+		}
+		if len(out) > 0 {
+			return out
+		}
+	}
+	return []error{err}
+}
+
+// reportOf is the server's own word, of the attempt that got furthest: with sslmode=prefer pg_hba.conf often turns one of the
+// two attempts down as a matter of course, and the other one tells what is wrong. Nil when no server said anything.
+func reportOf(tried []error) *pgconn.PgError {
+	var first *pgconn.PgError
+	for _, attempt := range tried {
+		var pg *pgconn.PgError
+		switch {
+		case !errors.As(attempt, &pg):
+		case pg.Code != noEntry:
+			return pg
+		case first == nil:
+			first = pg
+		}
+	}
+	return first
+}
+
+// noEntry is the SQLSTATE of a login that pg_hba.conf turns down.
+const noEntry = "28000"
 
 // sqlStateReason maps SQLSTATEs (PostgreSQL's appendix A) to reasons.
 func sqlStateReason(code string) (Reason, bool) {

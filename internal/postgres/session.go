@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ type Statement struct {
 	SQL string
 	// Timeout overrides the session's statement_timeout; 0 leaves it.
 	Timeout time.Duration
+	// MaxBytes is what the server may send for it; 0 is 1 MiB. The statements of a pipeline share the sum of theirs.
+	MaxBytes int64
 }
 
 // Outcome of one statement of a pipeline.
@@ -72,14 +75,28 @@ func (s *Session) Close() {
 	}()
 }
 
+// abort ends the connection at once, without a word to a server that does not keep to the protocol.
+func (s *Session) abort() {
+	_ = s.conn.PgConn().Conn().Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.conn.PgConn().Close(ctx)
+}
+
 // Query runs one statement in one round trip and returns its rows as text; nil is NULL.
 func (s *Session) Query(ctx context.Context, sql string) ([][]*string, error) {
 	var rows [][]*string
+	count := 0
 	out, err := s.Pipeline(ctx, []Statement{{SQL: sql}}, func(_ int, _ []pgconn.FieldDescription, values [][]byte) {
-		rows = append(rows, copyRow(values))
+		if count++; count <= queryRows {
+			rows = append(rows, copyRow(values))
+		}
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case out[0].Err == nil && count > queryRows:
+		return nil, fmt.Errorf("the server sent %d rows, %w: at most %d", count, ErrTooMuch, queryRows)
 	}
 	return rows, out[0].Err
 }
@@ -89,6 +106,11 @@ func (s *Session) Query(ctx context.Context, sql string) ([][]*string, error) {
 // every statement without a result has it as its own, too.
 func (s *Session) Pipeline(ctx context.Context, statements []Statement, row RowFunc) ([]Outcome, error) {
 	outcomes := make([]Outcome, len(statements))
+	var limit int64
+	for _, st := range statements {
+		limit += cmp.Or(st.MaxBytes, queryBytes)
+	}
+	meterOf(s.conn.PgConn()).begin("a query's answer", limit)
 	p := s.conn.PgConn().StartPipeline(ctx)
 	queue := make([]sent, len(statements))
 	for i, st := range statements {
@@ -97,6 +119,9 @@ func (s *Session) Pipeline(ctx context.Context, statements []Statement, row RowF
 	}
 	started := time.Now()
 	err := p.Flush()
+	if err != nil {
+		err = tidy(err)
+	}
 	done := 0
 	for ; err == nil && done < len(statements); done++ {
 		outcomes[done].Err, err = s.receive(p, queue[done], func(f []pgconn.FieldDescription, v [][]byte) { row(done, f, v) })
@@ -106,8 +131,11 @@ func (s *Session) Pipeline(ctx context.Context, statements []Statement, row RowF
 			break
 		}
 	}
+	if err != nil {
+		s.abort() // nobody knows which answer would come next
+	}
 	if closeErr := p.Close(); err == nil && s.Broken() {
-		err = closeErr
+		err = tidy(closeErr)
 	}
 	if err != nil {
 		for ; done < len(statements); done++ {
@@ -158,25 +186,22 @@ func (s *Session) localSettings(timeout time.Duration) string {
 	if timeout == 0 {
 		timeout = s.settings.StatementTimeout
 	}
-	var b strings.Builder
-	b.WriteString("SELECT ")
-	for i, p := range s.settings.parameters() {
-		name, value := p[0], p[1]
-		switch name {
-		case "default_transaction_read_only":
-			if value == "off" {
-				continue // a transaction that has begun can't become writable, and is so already
-			}
+	var set []string
+	for _, p := range append(s.settings.parameters(), s.settings.afterLogin()...) {
+		name, value := p.name, p.value
+		switch {
+		case s.version < p.since, name == "idle_session_timeout": // the sessions that idle are the pooler's
+			continue
+		case name == readOnlySetting && value == "off":
+			continue // a transaction that has begun can't become writable, and is so already
+		case name == readOnlySetting:
 			name = "transaction_read_only"
-		case "statement_timeout":
+		case name == "statement_timeout":
 			value = milliseconds(timeout)
 		}
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "pg_catalog.set_config('%s', '%s', true)", name, value)
+		set = append(set, fmt.Sprintf("pg_catalog.set_config('%s', '%s', true)", name, value))
 	}
-	return b.String()
+	return "SELECT " + strings.Join(set, ", ")
 }
 
 // receive reads one statement's results up to its Sync. The first error is the statement's own, the
@@ -185,7 +210,7 @@ func (s *Session) receive(p *pgconn.Pipeline, q sent, row func([]pgconn.FieldDes
 	for step := 0; ; step++ {
 		result, err := p.GetResults()
 		if err != nil {
-			if fatal(err) {
+			if err = tidy(err); fatal(err) {
 				return err, err
 			}
 			stmtErr = err
@@ -201,12 +226,17 @@ func (s *Session) receive(p *pgconn.Pipeline, q sent, row func([]pgconn.FieldDes
 			return stmtErr, nil
 		case *pgconn.ResultReader:
 			for r.NextRow() {
+				fields, values := r.FieldDescriptions(), r.Values()
+				if len(values) != len(fields) {
+					err := fmt.Errorf("the server sent a row of %d columns and had announced %d: is it PostgreSQL?", len(values), len(fields))
+					return err, err
+				}
 				if step == q.before {
-					row(r.FieldDescriptions(), r.Values())
+					row(fields, values)
 				}
 			}
 			if _, err := r.Close(); err != nil {
-				if fatal(err) {
+				if err = tidy(err); fatal(err) {
 					return err, err
 				}
 				stmtErr = err
@@ -231,13 +261,14 @@ func stale(err error) bool {
 	return errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "0A000")
 }
 
-func readAll(r *pgconn.ResultReader) ([][]*string, error) {
-	var rows [][]*string
-	for r.NextRow() {
-		rows = append(rows, copyRow(r.Values()))
+// readOne is the answer's first row, nil without one.
+func readOne(r *pgconn.ResultReader) ([]*string, error) {
+	var row []*string
+	if r.NextRow() {
+		row = copyRow(r.Values())
 	}
 	_, err := r.Close()
-	return rows, err
+	return row, err
 }
 
 func copyRow(values [][]byte) []*string {

@@ -37,6 +37,17 @@ func text(row []*string) []string {
 func TestEverySessionHasItsLimits(t *testing.T) {
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		// What the connection string says about them must not win.
+		role := "ALTER ROLE " + pgtest.Monitor + " SET "
+		if c.Install.Major >= 14 {
+			if err := c.Exec(t.Context(), role+"idle_session_timeout = '300ms'"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c.Install.Major >= 17 {
+			if err := c.Exec(t.Context(), role+"transaction_timeout = '300ms'"); err != nil {
+				t.Fatal(err)
+			}
+		}
 		s, err := connector(t, c.MonitorDSN()+"&statement_timeout=0&search_path=public&application_name=x").Connect(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -48,6 +59,12 @@ func TestEverySessionHasItsLimits(t *testing.T) {
 		}
 		if got := text(rows[0]); !slices.Equal(got, wantSettings) {
 			t.Errorf("settings = %q, want %q", got, wantSettings)
+		}
+		for name, since := range map[string]int{"idle_session_timeout": 14, "transaction_timeout": 17} {
+			rows, err := s.Query(t.Context(), "SELECT current_setting('"+name+"')")
+			if c.Install.Major >= since && (err != nil || *rows[0][0] != "0") {
+				t.Errorf("%s = %v, %v, want 0", name, rows, err)
+			}
 		}
 		if s.Version()/10000 != c.Install.Major {
 			t.Errorf("version = %d, want major %d", s.Version(), c.Install.Major)

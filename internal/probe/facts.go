@@ -206,7 +206,7 @@ func (i *interview) askRights(ctx context.Context, s querier) error {
 		i.denied[name] = true
 	}
 	for _, row := range rows {
-		if row[0] != nil {
+		if len(row) > 0 && row[0] != nil { // a server may answer with no column at all
 			delete(i.denied, *row[0])
 		}
 	}
