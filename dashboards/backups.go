@@ -10,14 +10,14 @@ func backups(s *sources) board {
 		rows: []row{
 			section("Can I restore, to when, and how fast?",
 				across(4, repositoryState(s), couldBeLost(s), newestGood(s), lastProved(s), restoreTakes(s), goodBackups(s)),
-				across(4, lastRun(s), nextRun(s), offsiteAge(), archiveState(s), freeForBackups(), autoRestore(s)),
+				across(4, lastRun(s), lastVerification(s), nextRun(s), offsiteAge(), archiveState(s), freeForBackups()),
 			),
 			section("How did it go?",
 				across(8, backupAges(s), backupDurations(s)),
 				across(8, backupSizes(s), backupCounts(s)),
 			),
 			section("What went wrong?",
-				across(7, lastFailures(s), failures(s)),
+				across(7, autoRestore(s).wide(4), lastFailures(s), failures(s)),
 			),
 			section("Point-in-time recovery and off-site copies",
 				across(8, archiveLag(s), archiveQueue(s), offsiteHistory()),
@@ -29,9 +29,12 @@ func backups(s *sources) board {
 const noCatalogue = "no catalogue known"
 
 func repositoryState(s *sources) *panel {
-	return stat("Repository", "Whether the backups can be read at all. UNREADABLE: missing, unmounted or damaged; nothing else here is known then.").
-		query(`min(pg_reliability_backup_catalog_up{$here})`, "").word(1, "READABLE", fine).word(0, "UNREADABLE", page).
-		none(noCatalogue).runbooks(s, "PostgresBackupRepositoryUnreadable")
+	return stat("Repository", "Whether the backups can be read at all, and whether each is what it was. UNREADABLE: missing or unmounted; nothing else here "+
+		"is known then. DAMAGED: a file of a backup is missing or wrong, or its restore differed. The graph of backups says how many.").
+		query(`min(2 * pg_reliability_backup_catalog_up{$here} - on (job, cluster, instance) (pg_reliability_backup_count{$here, state="damaged"} > bool 0)
+  or on (job, cluster, instance) 2 * pg_reliability_backup_catalog_up{$here})`, "").
+		word(2, "SOUND", fine).word(1, "DAMAGED", page).word(0, "UNREADABLE", page).
+		none(noCatalogue).runbooks(s, "PostgresBackupRepositoryUnreadable", "PostgresBackupDamaged")
 }
 
 // oldest shows the greatest age of the metric: of those beyond their own limit if there are any, and then as a page.
@@ -74,7 +77,7 @@ func restoreTakes(s *sources) *panel {
 
 func goodBackups(s *sources) *panel {
 	return stat("Good backups of those kept", "Good ones against what retention keeps. Fewer in a repository that once had enough: runs fail, or somebody deletes.").
-		query(`min(pgr:backup_good:count{$here} / on (job, cluster, instance) pg_reliability_backup_retention_target{$here})`, "").unit("percentunit").decimals(0).
+		query(`clamp_max(min(pgr:backup_good:count{$here} / on (job, cluster, instance) pg_reliability_backup_retention_target{$here}), 1)`, "").unit("percentunit").decimals(0).
 		thresholds(steps{{nil, page}, {0.01, ticket}, {1, fine}}).none("no retention known").runbooks(s, "PostgresBackupTooFew")
 }
 
@@ -87,11 +90,24 @@ func lastRun(s *sources) *panel {
 		word(0, "GOOD", fine).word(1, "FAILED", ticket).word(2, "RUNNING", neutral).none("no run yet").runbooks(s, "PostgresBackupFailed")
 }
 
+// lateRun is for how many seconds a run may be overdue before the board calls it late: the daemon begins within seconds.
+const lateRun = 60
+
 func nextRun(s *sources) *panel {
-	return stat("Next run in", "When the daemon begins its next run. Red: late by more than "+s.say("backup_late_seconds")+"; the job is silent.").
-		query(`min(pg_reliability_backup_next_run_timestamp_seconds{$here} - time())`, "").
-		unit("s").decimals(0).thresholds(steps{{nil, page}, {-s.value("backup_late_seconds"), fine}}).
+	return stat("Next run in", fmt.Sprintf("When the daemon begins its next run. LATE: it should have begun more than %d s ago and has not; the job hangs or is gone. "+
+		"The alert waits for %s. RUNNING: the run that was due is under way.", lateRun, s.say("backup_late_seconds"))).
+		query(`min((pg_reliability_backup_next_run_timestamp_seconds{$here} - time()) unless on (job, cluster, instance) pg_reliability_backup_running_since_timestamp_seconds{$here})
+  or 0 * max(pg_reliability_backup_running_since_timestamp_seconds{$here} and on (job, cluster, instance) pg_reliability_backup_next_run_timestamp_seconds{$here})`, "").
+		unit("s").decimals(0).thresholds(steps{{nil, page}, {-lateRun, fine}}).upTo(-lateRun, "LATE", page).word(0, "RUNNING", neutral).
 		none("no schedule known").runbooks(s, "PostgresBackupJobSilent")
+}
+
+func lastVerification(s *sources) *panel {
+	return stat("Verification", "Whether each restore that was to prove a backup succeeded in the time shown. FAILED: one did not; the bars below say why. "+
+		"NEVER: no backup was ever proved.").
+		query(`max(2 * (sum by (job, cluster, instance) (increase(pg_reliability_backup_verifications_total{$here, result="failure"}[$__range])) > 0) ^ 0
+  or on (job, cluster, instance) 0 * pg_reliability_backup_verified_age_seconds{$here} or on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} == 1)`, "").
+		word(0, "PASSED", fine).word(1, "NEVER", ticket).word(2, "FAILED", page).none(noCatalogue).runbooks(s, "PostgresBackupUnverified", "PostgresBackupDamaged")
 }
 
 func offsiteAge() *panel {
@@ -158,7 +174,7 @@ func lastFailures(s *sources) *panel {
 		label("instance", "Instance").label("reason", "Reason").
 		column("Failed", `1000 * (pg_reliability_backup_last_failure_info{$here} * on (job, cluster, instance) group_left () pg_reliability_backup_last_failure_timestamp_seconds{$here})`,
 			unit("dateTimeAsIso")).
-		none("no run has failed").runbooks(s, "PostgresBackupFailed")
+		none("no run has failed; verifications are beside this").runbooks(s, "PostgresBackupFailed")
 }
 
 func failures(s *sources) *panel {

@@ -37,9 +37,16 @@ func serversUnknown(s *sources) *panel {
 }
 
 func backupsMissing(s *sources) *panel {
-	return stat("Without a proved backup", "Repositories in which no backup was restored and compared for more than "+s.say("backup_verified_ticket_seconds")+", or ever.").
-		query(fmt.Sprintf(`count(pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) pg_reliability_backup_verified_age_seconds{$here} <= %.0f) or 0 * max(pg_reliability_backup_catalog_up{$here})`,
-			s.value("backup_verified_ticket_seconds")), "").decimals(0).thresholds(from(1, ticket)).none(noCatalogue).leads("Backups", "pgr-backups").
+	// A repository says which cluster's server it belongs to by the labels of who shows it; several servers of a cluster share theirs.
+	proved := fmt.Sprintf(`(pg_reliability_backup_verified_age_seconds{$here} <= %.0f)`, s.value("backup_verified_ticket_seconds"))
+	const servers = `(pgr:target:known{$here} unless on (job, cluster, instance) pg_reliability_role{$here, role="standby"} == 1)`
+	return stat("Without a proved backup", "Primaries of which no backup was restored and compared within "+s.say("backup_verified_ticket_seconds")+", or ever; and those of which "+
+		"nothing is known, because no exporter with --backup.catalog and no backup job shows a repository under their labels.").
+		query(`count(`+servers+` and on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) `+proved+`)
+  or 0 * max(pg_reliability_backup_catalog_up{$here})`, "not proved").
+		query(`count(`+servers+` unless on (job, cluster, instance) pg_reliability_backup_catalog_up{$here}) or 0 * max(pgr:target:known{$here})`, "nothing known").
+		of("B", judged(steps{{nil, fine}, {1, unknown}})).
+		decimals(0).thresholds(from(1, ticket)).none(noCatalogue).leads("Backups", "pgr-backups").
 		runbooks(s, "PostgresBackupUnverified", "PostgresBackupMissing")
 }
 
@@ -54,7 +61,9 @@ func fleetList(s *sources) *panel {
 	alerts := func(severity string) string {
 		return fmt.Sprintf(`sum by (job, cluster, instance) (ALERTS{$here, alertstate="firing", severity=%q} or 0 * `+known+`)`, severity)
 	}
-	const state = `2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0
+	// A server that answers on open connections and is down all the same lets nobody in.
+	const state = `3 * (pg_reliability_probe_success{$here, probe="read"} == 1 and on (job, cluster, instance) pg_up{$here} == 0)
+  or 2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0
   or (up{$here} == 0) - 1 and on (job, cluster, instance) pgr:target:known{$here}
   or ` + known + ` - 3 unless on (job, cluster, instance) up{$here}`
 	const away = `(1 - (max by (job, cluster, instance) (pg_up{$here}) or 0 * max by (job, cluster, instance) (up{$here} and on (job, cluster, instance) pgr:target:known{$here})
@@ -64,10 +73,11 @@ func fleetList(s *sources) *panel {
 	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
 	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. ABSENT: no target of Prometheus any more. "+
 		"Backup: the age of the newest good one, of what the alert allows; NONE: its repository holds none. Click an instance for its Overview.").
-		label("instance", "Instance", links(overview), width(160)).label("cluster", "Cluster").
+		label("instance", "Instance", links(overview), width(160)).
+		column("State", state, filled(), width(110), mapped(mapping(3, "LOGINS FAIL", page, 5), mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3), mapping(-2, "ABSENT", ticket, 4))).
+		label("cluster", "Cluster").
 		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning")+" + 1000 * "+away,
 			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
-		column("State", state, filled(), width(110), mapped(mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3), mapping(-2, "ABSENT", ticket, 4))).
 		column("Budget left", `pgr:error_budget:remaining_minutes{$here}`, unit("m"), property{"decimals", 1}, filled(), judged(steps{{nil, page}, {0, fine}})).
 		column("Restarts", `round(sum without (kind) (increase(pg_reliability_restarts_total{$here, kind=~"crash|restart"}[$__range])))`, filled(), judged(from(1, ticket)), width(90)).
 		column("Connections", `pgr:connections:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(append(s.above("connections_high_ratio", ""), step{1, page}))).

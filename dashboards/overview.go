@@ -61,9 +61,9 @@ func serverState(s *sources) *panel {
 }
 
 func availability(s *sources) *panel {
-	return stat("Availability, 30 d", "Share of the last 30 days in which reads and logins worked, counted by the prober each second. "+
+	return stat("Availability, 30 d", "Share of the last 30 days in which reads and logins worked, counted by the prober each second; the outage that goes on is part of it, and what was not reached is never rounded up. "+
 		"The objective is "+s.say("slo_availability_ratio")+". Below it: find the longest outages in the list, and what they had in common.").
-		query(`min(1 - pgr:downtime:ratio_rate30d{$here})`, "").unit("percentunit").decimals(3).
+		query(`floor(1e5 * min(1 - pgr:downtime:ratio_30d{$here})) / 1e5`, "").unit("percentunit").decimals(3).
 		thresholds(s.below("", "slo_availability_ratio")).none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn")
 }
 
@@ -114,10 +114,11 @@ func diskFullIn(s *sources) *panel {
 }
 
 func roles() *panel {
-	return states("Roles", "Which server was primary, standby or down, and when; of many the 15 that were down most. A gap: the exporter could not be scraped.").
-		query(`max by (job, cluster, instance) (2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0)
+	return states("Roles", "Which server was primary, standby or down, or let nobody log in, and when; of many the 15 that were down most. A gap: the exporter could not be scraped.").
+		query(`max by (job, cluster, instance) (3 * (pg_reliability_probe_success{$here, probe="read"} == 1 and on (job, cluster, instance) pg_up{$here} == 0)
+  or 2 * pg_reliability_role{$here, role="primary"} or pg_reliability_role{$here, role="standby"} or pg_up{$here} == 0)
   and on (job, cluster, instance) bottomk(15, avg_over_time(pg_up{$here}[$__range] @ end()))`, "{{instance}}").shortNames().
-		word(2, "PRIMARY", fine).word(1, "STANDBY", neutral).word(0, "DOWN", page).none("no such server")
+		word(3, "LOGINS FAIL", ticket).word(2, "PRIMARY", fine).word(1, "STANDBY", neutral).word(0, "DOWN", page).none("no such server")
 }
 
 func probeLatency(s *sources) *panel {

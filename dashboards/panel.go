@@ -152,6 +152,14 @@ func (p *panel) word(value float64, text, color string) *panel {
 	return p
 }
 
+// upTo is a word in the place of all values up to a limit.
+func (p *panel) upTo(limit float64, text, color string) *panel {
+	p.mappings = append(p.mappings, object{"type": "range", "options": object{
+		"from": nil, "to": limit, "result": object{"text": text, "color": color, "index": len(p.mappings)},
+	}})
+	return p
+}
+
 func mapping(value float64, text, color string, index int) object {
 	return wordFor(fmt.Sprint(value), text, color, index)
 }

@@ -195,7 +195,7 @@ func (h *house) startMonitoring() {
 		stack.TargetOf(h.exporters[1], "postgres", "shop", "db2"),
 		stack.TargetOf(h.exporters[2], "postgres", "billing", "db3"),
 		stack.TargetOf(h.exporters[3], "postgres", "billing", "db4"),
-		stack.TargetOf(daemon, "backup", "", "backup").Without("pg_reliability_backup_.*"), // db1's exporter reads the repository by itself
+		stack.TargetOf(daemon, "backup", "", "backup").Without("pg_reliability_backup_([^b]|b[^u]).*"), // db1's exporter reads the repository by itself
 		stack.TargetOf(h.alertmanager, "alertmanager", "", "alertmanager"),
 	}
 	p := h.Prometheus(h, proofScrape, filepath.Join(h.Dir, "*.rules.yml"), strings.TrimPrefix(h.alertmanager.URL, "http://"), targets)

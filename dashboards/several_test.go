@@ -110,6 +110,100 @@ var several = []struct {
 		want:   []sample{{Value: 0}},
 	},
 	{
+		name: "logins fail and reads work, in the fleet", board: "pgr-fleet", panel: "Servers, worst first", refID: "A",
+		series: []series{
+			{`pg_up{job="pg", instance="db1"}`, "0x10"}, {`pg_reliability_probe_success{job="pg", instance="db1", probe="read"}`, "1x10"},
+			{`pg_reliability_role{job="pg", instance="db1", role="primary"}`, "1x10"},
+		},
+		want: []sample{{`{job="pg", instance="db1"}`, 3}},
+	},
+	{
+		name: "a run that should have begun two minutes ago and has not", board: "pgr-backups", panel: "Next run in", refID: "A",
+		series: []series{{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"}},
+		want:   []sample{{Value: -120}},
+	},
+	{
+		name: "the run that was due is under way", board: "pgr-backups", panel: "Next run in", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+			{`pg_reliability_backup_running_since_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		},
+		want: []sample{{Value: 0}},
+	},
+	{
+		name: "a damaged backup among good ones", board: "pgr-backups", panel: "Repository", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "1x10"},
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db2"}`, "1x10"}, {`pg_reliability_backup_count{job="pg", instance="db2", state="damaged"}`, "0x10"},
+		},
+		want: []sample{{Value: 1}},
+	},
+	{
+		name: "repositories that are sound", board: "pgr-backups", panel: "Repository", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
+		},
+		want: []sample{{Value: 2}},
+	},
+	{
+		name: "one repository that can't be read", board: "pgr-backups", panel: "Repository", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "1x10"},
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db2"}`, "0x10"},
+		},
+		want: []sample{{Value: 0}},
+	},
+	{
+		name: "more good backups than are kept", board: "pgr-backups", panel: "Good backups of those kept", refID: "A",
+		series: []series{
+			{`pgr:backup_good:count{job="pg", instance="db1"}`, "8x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`, "7x10"},
+		},
+		want: []sample{{Value: 1}},
+	},
+	{
+		name: "a verification that failed after one that passed", board: "pgr-backups", panel: "Verification", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "60x10"},
+			{`pg_reliability_backup_verifications_total{job="pg", instance="db1", result="failure", reason="verify"}`, "0 1x9"},
+		},
+		want: []sample{{Value: 2}},
+	},
+	{
+		name: "verifications that passed", board: "pgr-backups", panel: "Verification", refID: "A",
+		series: []series{
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "60x10"},
+			{`pg_reliability_backup_verifications_total{job="pg", instance="db1", result="failure", reason="verify"}`, "0x10"},
+		},
+		want: []sample{{Value: 0}},
+	},
+	{
+		name: "a repository that was never proved", board: "pgr-backups", panel: "Verification", refID: "A",
+		series: []series{{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}},
+		want:   []sample{{Value: 1}},
+	},
+	{
+		name: "primaries of whose backups nothing is known", board: "pgr-fleet", panel: "Without a proved backup", refID: "B",
+		series: []series{
+			{`pgr:target:known{job="pg", instance="db1"}`, "1x10"}, {`pgr:target:known{job="pg", instance="db2"}`, "1x10"},
+			{`pgr:target:known{job="pg", instance="db3"}`, "1x10"}, {`pg_reliability_role{job="pg", instance="db3", role="standby"}`, "1x10"},
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "60x10"},
+		},
+		want: []sample{{Value: 1}},
+	},
+	{
+		name: "a backup of long ago proves nothing now", board: "pgr-fleet", panel: "Without a proved backup", refID: "A",
+		series: []series{
+			{`pgr:target:known{job="pg", instance="db1"}`, "1x10"},
+			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"}, {`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "9000000x10"},
+		},
+		want: []sample{{Value: 1}},
+	},
+	{
+		name: "an outage of a moment is not rounded away", board: "pgr-overview", panel: "Availability, 30 d", refID: "A",
+		series: []series{{`pgr:downtime:ratio_30d{job="pg", instance="db1"}`, "0.0000003x10"}},
+		want:   []sample{{Value: 0.99999}},
+	},
+	{
 		name: "servers of two clusters that are called the same", board: "pgr-overview", panel: "Roles", refID: "A",
 		series: []series{
 			{`pg_reliability_role{job="pg", cluster="eu", instance="db1", role="primary"}`, "1x10"}, {`pg_up{job="pg", cluster="eu", instance="db1"}`, "1x10"}, {`pg_up{job="pg", cluster="us", instance="db1"}`, "0x10"},
@@ -151,7 +245,7 @@ var several = []struct {
 		want: []sample{{Value: 2}},
 	},
 	{
-		name: "trouble of a server that is no target any more", board: "pgr-fleet", panel: "Servers, worst first", refID: "A",
+		name: "trouble of a server that is no target any more", board: "pgr-fleet", panel: "Servers, worst first", refID: "B",
 		series: []series{
 			{`pgr:target:known{job="pg", instance="db1"}`, "1x10"}, {`up{job="pg", instance="db1"}`, "1x10"}, {`pg_up{job="pg", instance="db1"}`, "0x10"},
 			{`pgr:target:known{job="pg", instance="db2"}`, "1x3"}, {`pgr:target:known{job="pg", instance="db3"}`, "1x10"}, {`up{job="pg", instance="db3"}`, "0x10"},
@@ -160,7 +254,7 @@ var several = []struct {
 		want: []sample{{`{job="pg", instance="db1"}`, 1000}, {`{job="pg", instance="db2"}`, 1}, {`{job="pg", instance="db3"}`, 1000}},
 	},
 	{
-		name: "state of a server that is no target any more", board: "pgr-fleet", panel: "Servers, worst first", refID: "B",
+		name: "state of a server that is no target any more", board: "pgr-fleet", panel: "Servers, worst first", refID: "A",
 		series: []series{{`pgr:target:known{job="pg", instance="db2"}`, "1x3"}, {`pgr:target:known{job="pg", instance="db3"}`, "1x10"}, {`up{job="pg", instance="db3"}`, "0x10"}},
 		want:   []sample{{`{job="pg", instance="db2"}`, -2}, {`{job="pg", instance="db3"}`, -1}},
 	},
