@@ -54,7 +54,7 @@ func (b board) json() ([]byte, error) {
 		"schemaVersion": schemaVersion, "version": 1, "id": nil, "editable": true, "graphTooltip": 1, "timezone": "browser", "weekStart": "",
 		"refresh": "30s", "time": object{"from": "now-6h", "to": "now"}, "timepicker": object{},
 		"fiscalYearStartMonth": 0, "liveNow": false, "style": "dark",
-		"templating": object{"list": b.variables()}, "annotations": object{"list": annotations()},
+		"templating": object{"list": b.variables()}, "annotations": object{"list": annotations(b.uid)},
 		"links": []object{{
 			"type": "dashboards", "tags": []string{tag}, "title": "Boards", "asDropdown": false, "includeVars": true, "keepTime": true,
 			"targetBlank": false, "icon": "external link", "tooltip": "", "url": "",

@@ -67,8 +67,8 @@ func deadRatio(s *sources) string {
 }
 
 func deadRowsWorst(s *sources) *panel {
-	return stat("Dead rows", "Share of the worst table with more than "+s.say("dead_rows_count")+" of them. Autovacuum is behind, or a long transaction or a slot holds it up.").
-		query("max("+deadRatio(s)+") or -1 * max(pg_reliability_user_tables{$here} > bool -1)", "").unit("percentunit").decimals(0).
+	return stat("Dead rows", "Share of the worst table with more than "+s.say("dead_rows_count")+" of them, in the database that the exporter is connected to. Autovacuum is behind, or a long transaction or a slot holds it up.").
+		query("max("+deadRatio(s)+") or -1 * max((pg_reliability_user_tables{$here} > 0) > bool 0)", "").unit("percentunit").decimals(0).
 		word(-1, "few", fine).thresholds(s.above("dead_rows_ratio", "")).none("unknown").runbooks(s, "PostgresAutovacuumBehind")
 }
 
@@ -121,7 +121,7 @@ func databaseSizes() *panel {
 func largestTables() *panel {
 	return bars("Largest tables", "With their indexes, of the database the exporter is connected to.").
 		query(`topk(10, sum by (job, cluster, instance, datname, schemaname, relname) (pg_stat_user_tables_table_size_bytes{$here} + pg_stat_user_tables_index_size_bytes{$here}))`, "{{relname}} ({{instance}})").
-		unit("bytes").none("no tables")
+		unit("bytes").none("no tables in the database the exporter is connected to")
 }
 
 func idsHistory(s *sources) *panel {
@@ -144,7 +144,7 @@ func deadRows(s *sources) *panel {
 	latest := func(what string) string { // by hand or by autovacuum
 		return strings.ReplaceAll(`((pg_stat_user_tables_last_WHAT{$here} >= pg_stat_user_tables_last_autoWHAT{$here}) or pg_stat_user_tables_last_autoWHAT{$here} or pg_stat_user_tables_last_WHAT{$here})`, "WHAT", what)
 	}
-	return table("Tables with the most dead rows", "Share: of all rows, red above "+s.say("dead_rows_ratio")+" (an alert with more than "+s.say("dead_rows_count")+" of them). Not vacuumed in spite of many: look for a long transaction, "+
+	return table("Tables with the most dead rows", "In the database that the exporter is connected to. Share: of all rows, red above "+s.say("dead_rows_ratio")+" (an alert with more than "+s.say("dead_rows_count")+" of them). Not vacuumed in spite of many: look for a long transaction, "+
 		"a slot or a prepared transaction that holds vacuum up.").
 		label("instance", "Instance").label("datname", "Database").label("schemaname", "Schema").label("relname", "Table").
 		column("Dead rows", worst, unit("locale")).
@@ -153,7 +153,7 @@ func deadRows(s *sources) *panel {
 		column("Vacuumed", "1000 * ("+latest("vacuum")+" and "+worst+")", unit("dateTimeFromNow")).
 		column("Analyzed", "1000 * ("+latest("analyze")+" and "+worst+")", unit("dateTimeFromNow")).
 		column("Size", `pg_stat_user_tables_table_size_bytes{$here} and `+worst, unit("bytes")).
-		sorted("Dead rows").none("no dead rows").runbooks(s, "PostgresAutovacuumBehind")
+		sorted("Dead rows").none("no dead rows in the database the exporter is connected to").runbooks(s, "PostgresAutovacuumBehind")
 }
 
 func walFiles() *panel {

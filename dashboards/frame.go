@@ -34,26 +34,28 @@ func (b board) variable(name, label, all, matchers string) object {
 // annotations are what happened, on every graph. Each value is a time, the servers' own to the second, whatever the
 // scrapes saw. (What lasts would be a region only where Grafana's steps are no longer than the annotation's, in views of
 // less than half an hour; in longer ones it is a line a step.)
-func annotations() []object {
+func annotations(uid string) []object {
 	all := []object{{
 		"name": "Annotations & Alerts", "builtIn": 1, "type": "dashboard", "enable": true, "hide": true, "iconColor": "rgba(0, 211, 255, 1)",
 		"datasource": object{"type": "grafana", "uid": "-- Grafana --"},
 	}}
 	for _, a := range []struct {
 		name, color, expr, title, text string
+		off                            bool // where a line for each would hide the others in long views of busy schedules
 	}{
-		{"Outage", page, `1000 * pg_reliability_last_outage_start_timestamp_seconds{$here}`, "{{instance}} down", ""},
-		{"Recovered", "super-light-green", `1000 * pg_reliability_last_outage_end_timestamp_seconds{$here}`, "{{instance}} up again", ""},
-		{"Restart", "blue", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"restart|container"}`, "{{instance}} restarted", "{{kind}}"},
-		{"Crash", "purple", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind="crash"}`, "{{instance}} crashed", "{{kind}}"},
-		{"Failover", "yellow", `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"failover|promotion|demotion"}`, "{{instance}}: {{kind}}", ""},
-		{"Backup", fine, `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, "{{instance}}: backup", ""},
-		{"Backup failed", ticket, `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`, "{{instance}}: backup failed", ""},
-		// When it began to be pending.
-		{"Alert", "dark-red", "1000 * (" + ofAlerts("ALERTS_FOR_STATE", `severity=~"critical|warning"`) + " and ignoring (alertstate) " + ofAlerts("ALERTS", `alertstate="firing"`) + ")", "{{alertname}} {{instance}}", "{{severity}}"},
+		{name: "Outage", color: page, expr: `1000 * pg_reliability_last_outage_start_timestamp_seconds{$here}`, title: "{{instance}} down"},
+		{name: "Recovered", color: "super-light-green", expr: `1000 * pg_reliability_last_outage_end_timestamp_seconds{$here}`, title: "{{instance}} up again"},
+		{name: "Restart", color: "blue", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"restart|container"}`, title: "{{instance}} restarted", text: "{{kind}}"},
+		{name: "Crash", color: "purple", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind="crash"}`, title: "{{instance}} crashed", text: "{{kind}}"},
+		{name: "Failover", color: "yellow", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"failover|promotion|demotion"}`, title: "{{instance}}: {{kind}}"},
+		{name: "Backup", color: fine, expr: `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, title: "{{instance}}: backup", off: uid != "pgr-backups"},
+		{name: "Backup failed", color: ticket, expr: `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`, title: "{{instance}}: backup failed"},
+		// Last, so that they are drawn over the others. The time is when the alert began to be pending.
+		{name: "Alert", color: "dark-red", expr: "1000 * (" + ofAlerts("ALERTS_FOR_STATE", `severity=~"critical|warning"`) + " and ignoring (alertstate) " +
+			ofAlerts("ALERTS", `alertstate="firing"`) + ")", title: "{{alertname}} {{instance}}", text: "{{severity}}"},
 	} {
 		all = append(all, object{
-			"name": a.name, "enable": true, "hide": false, "iconColor": a.color, "datasource": prometheus(),
+			"name": a.name, "enable": !a.off, "hide": false, "iconColor": a.color, "datasource": prometheus(),
 			"expr": matchers.Replace(a.expr), "titleFormat": a.title, "textFormat": a.text, "tagKeys": "", "step": "15s",
 			"useValueForTime": true,
 		})

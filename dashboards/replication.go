@@ -60,7 +60,7 @@ func worstBehind(s *sources) *panel {
 
 func slotRoom(s *sources) *panel {
 	return stat("Slots: room left", "Of the slot nearest to losing its WAL, the share of max_slot_wal_keep_size that is left. LOST: one is of no use any more.").
-		query(`-1 * max(pg_reliability_slot_invalidated{$here} == 1) or min(pgr:slot_safe_wal:ratio{$here})`, "").
+		query(`-1 * max(pg_reliability_slot_invalidated{$here} == 1) or clamp_max(min(pgr:slot_safe_wal:ratio{$here}), 1)`, "").
 		unit("percentunit").decimals(0).word(-1, "LOST", page).thresholds(s.below("slot_safe_ticket_ratio", "slot_safe_page_ratio")).
 		none("no slot with a limit").runbooks(s, "PostgresSlotRetention", "PostgresSlotLost")
 }
