@@ -98,7 +98,7 @@ func acceptsGzip(h http.Header) bool {
 	return false
 }
 
-// bufferedPage is a response that is kept until it is complete.
+// bufferedPage is a response that is kept until it is complete, and then read only: several clients may get it.
 type bufferedPage struct {
 	header http.Header
 	status int
@@ -116,5 +116,5 @@ func (p *bufferedPage) writeTo(w http.ResponseWriter) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(p.body.Len()))
 	w.WriteHeader(p.status)
-	_, _ = p.body.WriteTo(w) // the client may have left; there is nobody to tell
+	_, _ = w.Write(p.body.Bytes()) // the client may have left; there is nobody to tell
 }

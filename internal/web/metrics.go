@@ -33,6 +33,7 @@ type pages struct {
 	offset   time.Duration
 	logger   log.Logger
 	encoders *encoders
+	shared   *sharing
 	errors   *prometheus.CounterVec
 }
 
@@ -41,6 +42,7 @@ func newPages(o Options) *pages {
 		offset:   o.TimeoutOffset,
 		logger:   o.Logger,
 		encoders: newEncoders(encodersAtOnce),
+		shared:   newSharing(),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "promhttp_metric_handler_errors_total",
 			Help: "Total number of internal errors encountered by the promhttp metric handler.",
@@ -54,7 +56,7 @@ func newPages(o Options) *pages {
 // newMetricsHandler serves /metrics: what the engine collects for this request, where there is one, and what the
 // gatherer always has. Requests beyond the limit are counted by their status, too.
 func newMetricsHandler(o Options, p *pages, limit *httpserver.Limit) http.Handler {
-	h := limit.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, o.Engine, o.Gatherer) }))
+	h := limit.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, "", o.Engine, o.Gatherer) }))
 	if o.Registerer == nil {
 		return h
 	}
@@ -62,17 +64,37 @@ func newMetricsHandler(o Options, p *pages, limit *httpserver.Limit) http.Handle
 	return promhttp.InstrumentMetricHandler(o.Registerer, h)
 }
 
-// serve answers within the time that Prometheus gives. engine may be nil.
-func (p *pages) serve(w http.ResponseWriter, r *http.Request, engine Engine, gatherer prometheus.Gatherer) {
-	var families []*dto.MetricFamily
+// serve answers within the time that Prometheus gives, with one page for all who ask for the same within a moment. subject
+// tells servers apart; engine may be nil.
+func (p *pages) serve(w http.ResponseWriter, r *http.Request, subject string, engine Engine, gatherer prometheus.Gatherer) {
+	var selection collector.Selection
 	if engine != nil {
 		query := r.URL.Query()
-		selection, err := engine.Select(query["collect[]"], query["exclude[]"])
-		if err != nil {
+		var err error
+		if selection, err = engine.Select(query["collect[]"], query["exclude[]"]); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), scrapeBudget(r.Header, p.offset))
+	}
+	budget := scrapeBudget(r.Header, p.offset)
+	page := p.shared.page(r.Context(), pageKey(r, subject, budget), func(ctx context.Context) *bufferedPage {
+		return p.make(ctx, r, budget, selection, engine, gatherer)
+	})
+	switch {
+	case page != nil:
+		page.writeTo(w) // outside: a slow reader holds a page, and no encoder
+	case r.Context().Err() == nil: // who stays although it was not made has shared somebody's misfortune
+		http.Error(w, "The page can't be made; the exporter's log says why.", http.StatusInternalServerError)
+	}
+}
+
+// make collects and encodes; nil when ctx ends before there is a turn to encode.
+func (p *pages) make(
+	ctx context.Context, r *http.Request, budget time.Duration, selection collector.Selection, engine Engine, gatherer prometheus.Gatherer,
+) *bufferedPage {
+	var families []*dto.MetricFamily
+	if engine != nil {
+		ctx, cancel := context.WithTimeout(ctx, budget)
 		families = engine.Gather(ctx, selection)
 		cancel()
 	}
@@ -83,13 +105,12 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request, engine Engine, gat
 	families, err = mergeFamilies(families, always)
 	p.note("gathering", err)
 
-	e := p.encoders.take(r.Context())
-	if e == nil { // the client has left
-		return
+	e := p.encoders.take(ctx)
+	if e == nil {
+		return nil
 	}
-	page := e.encode(p, r, families)
-	p.encoders.giveBack(e)
-	page.writeTo(w) // outside: a slow reader holds its own page, and no encoder
+	defer p.encoders.giveBack(e)
+	return e.encode(p, r, families)
 }
 
 // note counts and logs what did not make it to the page; the page is served without it.

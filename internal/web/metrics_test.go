@@ -59,7 +59,7 @@ func TestMetricsErrorsNeverCostThePage(t *testing.T) {
 	broken.Metric[0].Counter = nil // can't be encoded
 	o.Engine = &engineStub{families: []*dto.MetricFamily{broken, family("fine", dto.MetricType_GAUGE, "x")}}
 	s := newServer(t, o)
-	get(t, s, "GET", "/metrics") // counts its own errors for the next
+	get(t, s, "GET", "/metrics", "Accept-Encoding", "gzip") // counts its own errors for the next
 	for _, accept := range []string{"", "application/openmetrics-text; version=1.0.0"} {
 		resp := get(t, s, "GET", "/metrics", "Accept", accept)
 		page := body(t, resp)
@@ -193,13 +193,13 @@ func TestMetricsClientsThatDoNotReadHoldNobodyUp(t *testing.T) {
 
 func TestMetricsAreEncodedFewAtATime(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	h := &pages{encoders: newEncoders(1)}
+	h := &pages{encoders: newEncoders(1), shared: newSharing()}
 	busy := h.encoders.take(t.Context()) // somebody else's page
 	ctx, leave := context.WithCancel(t.Context())
 	served := make(chan *httptest.ResponseRecorder)
 	serve := func(ctx context.Context) {
 		w := httptest.NewRecorder()
-		h.serve(w, httptest.NewRequestWithContext(ctx, "GET", "/metrics", nil), &engineStub{}, registry)
+		h.serve(w, httptest.NewRequestWithContext(ctx, "GET", "/metrics", nil), "", &engineStub{}, registry)
 		served <- w
 	}
 	go serve(ctx)

@@ -23,7 +23,7 @@ func (h *probeHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer scrape.Release()
-	h.pages.serve(w, r, scrape, scrape.Always())
+	h.pages.serve(w, r, query.Get("target")+" "+query.Get("auth_module"), scrape, scrape.Always())
 }
 
 func probeStatus(err error) int {
