@@ -33,7 +33,7 @@ func publish(t *testing.T, r *Repository, at time.Time, content string) Backup {
 		t.Fatal(err)
 	}
 	d.Manifest.Engine, d.Manifest.Set = "pg_dump", "all"
-	d.Manifest.Databases = []Database{{Name: "shop", Contents: Contents{Tables: []Table{{"public", "item", 7}}}}}
+	d.Manifest.Databases = []Database{{Name: "shop", Contents: Contents{Tables: []Table{{Schema: "public", Name: "item", Rows: 7}}}}}
 	d.Manifest.RecoveryPoint = at
 	if err := os.MkdirAll(filepath.Join(d.Dir, "databases"), 0o755); err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ type Manifest struct {
 	Sequence uint64 `json:"sequence"` // order of the runs, whatever the clock said
 	Engine   string `json:"engine"`   // "pg_dump" or "pgbackrest"
 	// Set names what the run was asked to back up: "all", or the chosen databases, sorted, with
-	// commas. Backups are compared, and kept or pruned, among those of their own engine and set.
+	// commas, and then " but " and the patterns of those that were excluded. Backups are compared, and kept or pruned, among those of their own engine and set.
 	Set  string `json:"set"`
 	Tool string `json:"tool"` // version of this program
 
@@ -48,6 +48,11 @@ type Manifest struct {
 
 	Databases []Database `json:"databases"`
 	Globals   *Globals   `json:"globals,omitempty"`
+
+	// Omitted is what of the server is not in the backup, or not proved. Incomplete is true when a database is among it
+	// that the run should have dumped: the backup is good for what it holds.
+	Omitted    []Omission `json:"omitted,omitempty"`
+	Incomplete bool       `json:"incomplete,omitempty"`
 
 	// Suspect is set when the contents collapsed against the backup before. It pauses pruning until
 	// someone accepts it (Status.Accepted).
@@ -135,9 +140,17 @@ type Contents struct {
 	Indexes     []string    `json:"indexes"`     // "schema.name"
 	Constraints []string    `json:"constraints"` // "schema.table.name"
 	Extensions  []Extension `json:"extensions"`
-	// Objects counts the rest: views, materialized_views, functions, triggers, types, policies, large_objects.
+	// Objects counts the rest: views, functions, triggers, types, ... A kind of which there is none is left out.
 	Objects map[string]int64 `json:"objects,omitempty"`
+	// Kinds says which kinds Objects counts: 0, the seven of the first version; 1, all that package contents has.
+	Kinds int `json:"kinds,omitempty"`
+	// SchemaChanged is true when tables were changed between the snapshot and pg_dump's locks, again and again: then
+	// tables and sequences are compared, and what belongs to tables is not.
+	SchemaChanged bool `json:"schema_changed,omitempty"`
 }
+
+// Empty says whether nothing that a user makes is in the database, as far as it was counted.
+func (c Contents) Empty() bool { return len(c.Tables)+len(c.Sequences)+len(c.Objects) == 0 }
 
 // Rows is the sum of the tables' rows.
 func (c Contents) Rows() int64 {
@@ -153,6 +166,8 @@ type Table struct {
 	Schema string `json:"schema"`
 	Name   string `json:"name"`
 	Rows   int64  `json:"rows"`
+	// Uncounted is true when the rows could not be counted as pg_dump saw them: Rows says nothing then.
+	Uncounted bool `json:"uncounted,omitempty"`
 }
 
 // Sequence is a sequence as read just before the dump. Sequences don't obey snapshots: on a busy

@@ -72,3 +72,43 @@ func TestReadOnEveryVersion(t *testing.T) {
 		}
 	})
 }
+
+func TestDigestChangesWithTheSchemaAndWithNothingElse(t *testing.T) {
+	pgtest.EachVersion(t, pgtest.Options{NoMonitorRole: true}, func(t *testing.T, pg *pgtest.Cluster) {
+		ctx := context.Background()
+		conn, err := pg.Connect(ctx, "postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(ctx)
+		if err := pg.Exec(ctx, `CREATE TABLE a (i int PRIMARY KEY, v text)`, `CREATE TABLE gone (i int)`); err != nil {
+			t.Fatal(err)
+		}
+		last, err := contents.Digest(ctx, conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			sql     string
+			changes bool
+		}{
+			{`INSERT INTO a SELECT i, 'x' FROM generate_series(1, 100) i`, false}, {`ANALYZE a`, false}, {`VACUUM a`, false},
+			{`CREATE TEMP TABLE passing (i int)`, false}, {`DROP TABLE gone`, true}, {`TRUNCATE a`, true}, {`ALTER TABLE a ADD COLUMN w int`, true},
+			{`ALTER TABLE a DROP COLUMN w`, true}, {`CREATE INDEX ON a (v)`, true}, {`VACUUM FULL a`, true}, {`ALTER TABLE a RENAME TO b`, true},
+			{`CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'`, true}, {`CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2'`, true},
+			{`CREATE SCHEMA s`, true}, {`ALTER TABLE b ADD CHECK (i > 0)`, true}, {`CREATE TYPE color AS ENUM ('red')`, true},
+		} {
+			if _, err := conn.Exec(ctx, step.sql); err != nil {
+				t.Fatal(err)
+			}
+			now, err := contents.Digest(ctx, conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (now != last) != step.changes {
+				t.Errorf("%s: the digest changed: %t", step.sql, now != last)
+			}
+			last = now
+		}
+	})
+}

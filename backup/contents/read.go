@@ -17,26 +17,12 @@ import (
 // the system's, not temporary, not brought by an extension.
 func ours(oid, class string) string {
 	return `n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'
-	   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-	                    WHERE e.classid = 'pg_catalog.` + class + `'::regclass AND e.objid = ` + oid + ` AND e.deptype = 'e')`
+	   AND ` + notOfExtension(oid, class)
 }
 
-// Tables lists the tables whose rows a dump holds, without their rows. Row -1: not counted yet.
-func Tables(ctx context.Context, q Querier) ([]catalog.Table, error) {
-	rows, err := q.Query(ctx, `
-		SELECT n.nspname, c.relname, -1::bigint
-		  FROM pg_catalog.pg_class c
-		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
-		 ORDER BY 1, 2`)
-	if err != nil {
-		return nil, fmt.Errorf("list the tables: %w", err)
-	}
-	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Table])
-	if err != nil {
-		return nil, fmt.Errorf("list the tables: %w", err)
-	}
-	return tables, nil
+func notOfExtension(oid, class string) string {
+	return `NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+	                    WHERE e.classid = 'pg_catalog.` + class + `'::regclass AND e.objid = ` + oid + ` AND e.deptype = 'e')`
 }
 
 // Querier is a session or a transaction.
@@ -45,22 +31,29 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Count fills in the exact number of rows of each table. The session must have row_security off, so
-// that a policy is an error and never a smaller number. ONLY: children count for themselves.
-func Count(ctx context.Context, q Querier, tables []catalog.Table) error {
-	for i, t := range tables {
-		err := q.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM ONLY `+server.Quote(t.Schema, t.Name)).Scan(&tables[i].Rows)
+// Count fills in the exact number of rows of each table, under the transaction's own snapshot. See CountFiles.
+func Count(ctx context.Context, q Querier, relations []Relation) ([]catalog.Table, error) {
+	const batch = 50 // tables a round trip
+	tables := []catalog.Table{}
+	for rest := relations; len(rest) > 0; rest = rest[min(batch, len(rest)):] {
+		part := rest[:min(batch, len(rest))]
+		rows, _, err := CountFiles(ctx, q, part)
 		if err != nil {
-			return fmt.Errorf("count the rows of %s.%s: %w", t.Schema, t.Name, err)
+			return nil, err
+		}
+		for i, r := range part {
+			tables = append(tables, catalog.Table{Schema: r.Schema, Name: r.Name, Rows: rows[i]})
 		}
 	}
-	return nil
+	return tables, nil
 }
 
-// Sequences reads the sequences, without those of extensions.
+// Sequences reads the sequences, without those of extensions. What is read of them obeys no snapshot. A standby can't
+// read unlogged ones: they are at their start there.
 func Sequences(ctx context.Context, q Querier) ([]catalog.Sequence, error) {
 	rows, err := q.Query(ctx, `
-		SELECT n.nspname, c.relname, 0::bigint, false, s.seqincrement, s.seqcycle
+		SELECT n.nspname, c.relname, s.seqstart, false, s.seqincrement, s.seqcycle,
+		       c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()
 		  FROM pg_catalog.pg_sequence s
 		  JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
 		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -69,19 +62,28 @@ func Sequences(ctx context.Context, q Querier) ([]catalog.Sequence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the sequences: %w", err)
 	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Sequence])
+	all := []catalog.Sequence{}
+	var readable []int // indexes in all
+	var s catalog.Sequence
+	var hidden bool
+	_, err = pgx.ForEachRow(rows, []any{&s.Schema, &s.Name, &s.Last, &s.Called, &s.Increment, &s.Cycles, &hidden}, func() error {
+		if !hidden {
+			readable = append(readable, len(all))
+		}
+		all = append(all, s)
+		return nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the sequences: %w", err)
 	}
 	// In batches: a round trip each would hold up the dump of a schema with thousands.
-	const batch = 200
-	for from := 0; from < len(all); from += batch {
-		part := all[from:min(from+batch, len(all))]
+	const batch = 50
+	for from := 0; from < len(readable); from += batch {
 		var sql []string
-		for i, s := range part {
-			sql = append(sql, fmt.Sprintf("SELECT %d, last_value, is_called FROM %s", i, server.Quote(s.Schema, s.Name)))
+		for _, i := range readable[from:min(from+batch, len(readable))] {
+			sql = append(sql, fmt.Sprintf("SELECT %d, last_value, is_called FROM %s", i, server.Quote(all[i].Schema, all[i].Name)))
 		}
-		rows, err := q.Query(ctx, strings.Join(sql, " UNION ALL "))
+		rows, err := q.Query(ctx, strings.Join(sql, " UNION ALL "), pgx.QueryExecModeExec)
 		if err != nil {
 			return nil, fmt.Errorf("read the sequences: %w", err)
 		}
@@ -89,7 +91,7 @@ func Sequences(ctx context.Context, q Querier) ([]catalog.Sequence, error) {
 		var last int64
 		var called bool
 		_, err = pgx.ForEachRow(rows, []any{&i, &last, &called}, func() error {
-			part[i].Last, part[i].Called = last, called
+			all[i].Last, all[i].Called = last, called
 			return nil
 		})
 		if err != nil {
@@ -149,48 +151,6 @@ func names(ctx context.Context, q Querier, sql string) ([]string, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// counts counts the objects that are not listed by name.
-func counts(ctx context.Context, q Querier, c *catalog.Contents) error {
-	rows, err := q.Query(ctx, `
-		SELECT CASE c.relkind WHEN 'v' THEN 'views' WHEN 'm' THEN 'materialized_views'
-		                      WHEN 'p' THEN 'partitioned_tables' ELSE 'foreign_tables' END, pg_catalog.count(*)
-		  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		 WHERE c.relkind IN ('v', 'm', 'p', 'f') AND c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
-		 GROUP BY 1
-		UNION ALL
-		SELECT 'functions', pg_catalog.count(*)
-		  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-		 WHERE `+ours("p.oid", "pg_proc")+`
-		UNION ALL
-		SELECT 'triggers', pg_catalog.count(*)
-		  FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		 WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
-		UNION ALL
-		SELECT 'policies', pg_catalog.count(*)
-		  FROM pg_catalog.pg_policy y JOIN pg_catalog.pg_class c ON c.oid = y.polrelid
-		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		 WHERE `+ours("c.oid", "pg_class")+`
-		UNION ALL
-		SELECT 'large_objects', pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata`)
-	if err != nil {
-		return fmt.Errorf("count the other objects: %w", err)
-	}
-	c.Objects = map[string]int64{}
-	var kind string
-	var n int64
-	_, err = pgx.ForEachRow(rows, []any{&kind, &n}, func() error {
-		if n > 0 {
-			c.Objects[kind] = n
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("count the other objects: %w", err)
-	}
-	return nil
-}
-
 // Read reads a whole database's contents in one transaction with row security off.
 func Read(ctx context.Context, conn *pgx.Conn) (c catalog.Contents, err error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
@@ -201,8 +161,9 @@ func Read(ctx context.Context, conn *pgx.Conn) (c catalog.Contents, err error) {
 	if _, err = tx.Exec(ctx, "SET LOCAL row_security = off"); err != nil {
 		return c, fmt.Errorf("read the database's contents: %w", err)
 	}
-	if c.Tables, err = Tables(ctx, tx); err == nil {
-		err = Count(ctx, tx, c.Tables)
+	relations, err := Relations(ctx, tx)
+	if err == nil {
+		c.Tables, err = Count(ctx, tx, relations)
 	}
 	if err == nil {
 		c.Sequences, err = Sequences(ctx, tx)

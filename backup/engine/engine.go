@@ -24,7 +24,8 @@ type Engine interface {
 
 	// Backup makes a backup now. Files go to d.Dir; the engine fills Server, Client, RecoveryPoint,
 	// Databases, Globals, and, where the data lives elsewhere, External and Bytes of d.Manifest. It
-	// returns nil only when everything asked for is there, complete: no partial success. It neither
+	// returns nil only when what is there is complete in itself, and what was asked for and is not there is
+	// in d.Manifest.Omitted. A backup that would hold none of what was asked for is an error. It neither
 	// seals nor publishes. On an error it leaves nothing outside d.Dir that a later run trips over.
 	Backup(ctx context.Context, req Request, d *catalog.Draft) error
 
@@ -72,8 +73,8 @@ type Examiner interface {
 // Request is one backup that is asked for.
 type Request struct {
 	Target server.Target
-	// Databases to back up; nil means all that allow connections, templates aside.
-	Databases []string
+	// Databases to back up, and which of them not.
+	Databases server.Selection
 	// LockWait bounds how long the dump may wait for any table's lock, and queue others behind it.
 	LockWait time.Duration
 	// Previous is the last good backup of the same engine and set, nil when there is none.

@@ -52,6 +52,8 @@ const (
 	Offsite Reason = "offsite"
 	// Stale: the newest good backup is too old (healthcheck).
 	Stale Reason = "stale"
+	// Incomplete: the backup was published, good for what it holds, and a database that was asked for is not in it.
+	Incomplete Reason = "incomplete"
 	// Other is whatever is none of the above; the log has the text.
 	Other Reason = "other"
 )
@@ -60,7 +62,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		Config, Connection, Permission, LockTimeout, Dump, Verify, Space, Locked, Version, Refused, Nothing,
-		Interrupted, Killed, Timeout, Repository, Restore, Offsite, Stale, Other,
+		Interrupted, Killed, Timeout, Repository, Restore, Offsite, Stale, Incomplete, Other,
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -82,16 +81,6 @@ type Result struct {
 	Unrecorded *catalog.Failure `json:"unrecorded,omitempty"`
 }
 
-// SetName names a selection of databases in manifests.
-func SetName(databases []string) string {
-	if len(databases) == 0 {
-		return "all"
-	}
-	sorted := slices.Clone(databases)
-	slices.Sort(sorted)
-	return strings.Join(slices.Compact(sorted), ",")
-}
-
 // Run makes one backup. After a failure no trace of it is left but its entry in the journal.
 func (j *Job) Run(ctx context.Context) (Result, error) {
 	release, err := j.Repo.Lock()
@@ -115,7 +104,23 @@ func (j *Job) Run(ctx context.Context) (Result, error) {
 		_ = level.Error(j.Log).Log("msg", "the backup is suspect: pruning is paused", "id", b.ID, "why", b.Manifest.Suspect.Message,
 			"hint", "if that is right: pg_reliability_backup accept "+b.ID)
 	}
-	return j.afterwards(ctx, b, res)
+	res, err = j.afterwards(ctx, b, res)
+	if err == nil && b.Manifest.Incomplete {
+		err = incomplete(b.Manifest)
+	}
+	return res, err
+}
+
+// incomplete names the databases that were asked for and are not in a backup.
+func incomplete(m catalog.Manifest) error {
+	var lacks []string
+	for _, o := range m.Omitted {
+		if o.Kind.Incomplete() {
+			lacks = append(lacks, o.String())
+		}
+	}
+	return failure.New(failure.Incomplete, "backup %s is good for what it holds, and incomplete: %s", m.ID, strings.Join(lacks, "; ")).
+		WithHint("`pg_reliability_backup show %s` has the remedies.", m.ID)
 }
 
 // backup makes and publishes one, or records why not.
@@ -136,7 +141,7 @@ func (j *Job) backup(ctx context.Context) (catalog.Backup, Result, error) {
 		return catalog.Backup{}, res, err
 	}
 	m := &d.Manifest
-	m.Engine, m.Set, m.Tool = j.Engine.Name(), SetName(j.Request.Databases), j.Tool
+	m.Engine, m.Set, m.Tool = j.Engine.Name(), j.Request.Databases.String(), j.Tool
 	host, _ := os.Hostname()
 	run := catalog.Running{ID: d.ID(), Since: m.Started, Engine: m.Engine, PID: os.Getpid(), Host: host, Trigger: j.Trigger}
 	err = j.Repo.UpdateState(ctx, func(s *catalog.State) {
@@ -270,8 +275,8 @@ func Suspicion(m catalog.Manifest, previous *catalog.Backup, below float64) *cat
 		return nil
 	}
 	p := previous.Manifest
-	rows, size := weight(m)
-	rowsBefore, before := weight(p)
+	rows, size := weight(m, p)
+	rowsBefore, before := weight(p, m)
 	switch {
 	case float64(rows) < below*float64(rowsBefore):
 		return &catalog.Suspect{Reason: "rows", Against: p.ID, Message: fmt.Sprintf("%d rows, the backup before had %d", rows, rowsBefore)}
@@ -284,12 +289,12 @@ func Suspicion(m catalog.Manifest, previous *catalog.Backup, below float64) *cat
 // kept are the names restore gives to databases it replaced: dropping one is no collapse.
 var kept = regexp.MustCompile(`_before_\d{8}T\d{6}$`)
 
-// weight is what two backups are compared by. An incremental backup is small by design: there the
+// weight is what two backups are compared by: the databases that neither is known to lack. An incremental backup is small by design: there the
 // size of the databases counts.
-func weight(m catalog.Manifest) (rows, bytes int64) {
+func weight(m, other catalog.Manifest) (rows, bytes int64) {
 	for _, d := range m.Databases {
 		switch {
-		case kept.MatchString(d.Name):
+		case kept.MatchString(d.Name), other.Lacks(d.Name):
 		case m.External != nil:
 			rows, bytes = rows+d.Contents.Rows(), bytes+d.ServerBytes
 		default:

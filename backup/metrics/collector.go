@@ -74,6 +74,7 @@ type descs struct {
 	repositorySize, repositoryFree, rpo, rto                            *prometheus.Desc
 	autoRestores, autoRestoreLast, autoRestoreFellBack                  *prometheus.Desc
 	offsiteLast, offsiteAge, offsiteLastFailure, offsiteCopies, walTime *prometheus.Desc
+	omitted                                                             *prometheus.Desc
 }
 
 func makeDescs() descs {
@@ -123,6 +124,7 @@ func makeDescs() descs {
 		offsiteAge:          desc(n+"offsite_age_seconds", "Seconds since the newest backup with a complete off-site copy was made."),
 		offsiteLastFailure:  desc(n+"offsite_failing", "1 if the last attempt to copy the newest good backup off-site failed."),
 		offsiteCopies:       desc(n+"offsite_copies", "Backups in the repository that have a complete off-site copy."),
+		omitted:             desc(n+"omitted", "What the newest good backup lacks of the server, by kind: `show` names each, with its remedy.", "kind"),
 		walTime:             desc(n+"wal_archived_timestamp_seconds", "Up to when archived WAL can recover, as last seen by the job."),
 	}
 	d.all = all
@@ -285,7 +287,7 @@ func (e emitter) counts(d *prometheus.Desc, counts []catalog.Count) {
 	n := map[[2]string]uint64{{catalog.Success, ""}: 0}
 	for _, r := range failure.Reasons() {
 		switch r {
-		case failure.Refused, failure.Nothing, failure.Restore, failure.Stale:
+		case failure.Refused, failure.Nothing, failure.Restore, failure.Stale, failure.Incomplete:
 		default:
 			n[[2]string{catalog.Failing, string(r)}] = 0
 		}
@@ -363,6 +365,15 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 	}
 	for h, n := range bytes {
 		e.gauge(d.bytes, float64(n), string(h))
+	}
+	if good != nil {
+		n := map[catalog.OmissionKind]int{}
+		for _, o := range good.Manifest.Omitted {
+			n[o.Kind]++
+		}
+		for _, k := range catalog.OmissionKinds() {
+			e.gauge(d.omitted, float64(n[k]), string(k))
+		}
 	}
 	if newest != nil {
 		m := newest.Manifest

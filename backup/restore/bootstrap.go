@@ -48,6 +48,8 @@ type Outcome struct {
 	Seconds   float64  `json:"seconds"`
 	// Rejected are newer backups that were unusable, each with its reason.
 	Rejected []string `json:"rejected,omitempty"`
+	// Lacks is what of the backup's server is not in the backup, and so not on this one.
+	Lacks []string `json:"lacks,omitempty"`
 }
 
 // Bootstrap fills an empty server from the newest verified backup, else the newest good one, else with
@@ -197,6 +199,10 @@ func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outco
 		rows, names, err := s.whole(ctx, b)
 		if err == nil {
 			out.Result, out.Backup, out.Databases, out.Rows = Restored, b.ID, names, rows
+			for _, o := range b.Manifest.Omitted {
+				out.Lacks = append(out.Lacks, o.String())
+				_ = level.Warn(s.Log).Log("msg", "the backup does not hold all of its server: "+o.String(), "backup", b.ID, "hint", o.Remedy)
+			}
 			if len(out.Rejected) > 0 {
 				_ = level.Error(s.Log).Log("msg", "an OLDER backup was restored: newer ones were unusable", "backup", b.ID,
 					"taken", b.Manifest.RecoveryPoint.Format(time.RFC3339), "unusable", strings.Join(out.Rejected, " | "))
@@ -288,9 +294,7 @@ func (s *session) dropEmpty(ctx context.Context, swaps []*Swap) {
 	}
 }
 
-func empty(db catalog.Database) bool {
-	return len(db.Contents.Tables)+len(db.Contents.Sequences)+len(db.Contents.Objects) == 0
-}
+func empty(db catalog.Database) bool { return db.Contents.Empty() }
 
 // condemn notes in a backup's status that it is damaged, so that nobody chooses it again.
 func (r *Restorer) condemn(ctx context.Context, b catalog.Backup, why error) {

@@ -38,44 +38,6 @@ func Facts(ctx context.Context, conn *pgx.Conn) (catalog.Server, error) {
 // Unfinished begins the comment on databases that are being restored.
 const Unfinished = "pg_reliability_backup: unfinished restore of "
 
-// Databases lists the databases a run backs up: the chosen ones, or all that allow connections,
-// templates and unfinished restores aside. A chosen one that is missing is an error.
-func Databases(ctx context.Context, conn *pgx.Conn, chosen []string) ([]string, error) {
-	rows, err := conn.Query(ctx, `
-		SELECT datname,
-		       datallowconn AND NOT datistemplate
-		       AND NOT pg_catalog.starts_with(coalesce(pg_catalog.shobj_description(oid, 'pg_database'), ''), $1)
-		  FROM pg_catalog.pg_database
-		 ORDER BY datname`, Unfinished)
-	if err != nil {
-		return nil, fmt.Errorf("list the databases: %w", err)
-	}
-	there := map[string]bool{}
-	var all []string
-	var name string
-	var usual bool
-	_, err = pgx.ForEachRow(rows, []any{&name, &usual}, func() error {
-		there[name] = true
-		if usual {
-			all = append(all, name)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the databases: %w", err)
-	}
-	if len(chosen) == 0 {
-		return all, nil
-	}
-	for _, want := range chosen {
-		if !there[want] {
-			return nil, failure.New(failure.Config, "database %q does not exist on the server", want).
-				WithHint("It has: %v.", all)
-		}
-	}
-	return chosen, nil
-}
-
 // Properties reads what CREATE DATABASE, ALTER DATABASE and GRANT gave a database, its owner and size.
 func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog.Database, err error) {
 	d = catalog.Database{Name: database}

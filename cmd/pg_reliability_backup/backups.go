@@ -111,6 +111,9 @@ func (p *program) list(context.Context) error {
 		if note == "" && b.Status.Verified != nil {
 			note = fmt.Sprintf("restored in %s", roundSeconds(b.Status.Verified.RestoreSeconds))
 		}
+		if lacks := lackNote(m); lacks != "" {
+			note = strings.TrimPrefix(note+"; "+lacks, "; ")
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), rows,
 			roundSeconds(m.Duration().Seconds()), m.Engine, strings.Join(names, ","), note)
 	}
@@ -118,6 +121,27 @@ func (p *program) list(context.Context) error {
 		return err
 	}
 	return p.printState(repo)
+}
+
+// lackNote is the mark of a backup that lacks something; what was excluded on purpose is none.
+func lackNote(m catalog.Manifest) string {
+	var missing []string
+	others := 0
+	for _, o := range m.Omitted {
+		switch {
+		case o.Kind.Incomplete():
+			missing = append(missing, catalog.Printable(o.Database))
+		case o.Kind != catalog.ExcludedDatabase:
+			others++
+		}
+	}
+	switch {
+	case len(missing) > 0:
+		return "INCOMPLETE: lacks " + strings.Join(missing, ",") + ", see show"
+	case others > 0:
+		return fmt.Sprintf("lacks %d, see show", others)
+	}
+	return ""
 }
 
 // printState prints what the list does not show: a run in progress, the last failure.
@@ -169,6 +193,12 @@ func (p *program) show(context.Context) error {
 	if g := m.Globals; g != nil {
 		fmt.Fprintf(w, "globals\t%d roles (passwords: %t), %d tablespaces\n", g.Roles, g.Passwords, g.Tablespaces)
 	}
+	for _, o := range m.Omitted {
+		fmt.Fprintf(w, "not in it\t%s\n", o)
+		if o.Remedy != "" {
+			fmt.Fprintf(w, "\t%s\n", o.Remedy)
+		}
+	}
 	if x := m.External; x != nil {
 		fmt.Fprintf(w, "pgBackRest\t%s, stanza %s, repository %s\nWAL needed\t%s to %s\n", x.Label, x.Stanza, x.Repository, x.WALStart, x.WALStop)
 		return w.Flush()
@@ -176,7 +206,11 @@ func (p *program) show(context.Context) error {
 	for _, d := range m.Databases {
 		fmt.Fprintf(w, "\ndatabase %s\towner %s, %s, %d rows in %d tables\n", d.Name, d.Owner, bytesText(d.Bytes), d.Contents.Rows(), len(d.Contents.Tables))
 		for _, t := range d.Contents.Tables {
-			fmt.Fprintf(w, "  %s.%s\t%d\n", t.Schema, t.Name, t.Rows)
+			rows := fmt.Sprint(t.Rows)
+			if t.Uncounted {
+				rows = "not counted"
+			}
+			fmt.Fprintf(w, "  %s.%s\t%s\n", t.Schema, t.Name, rows)
 		}
 	}
 	return w.Flush()

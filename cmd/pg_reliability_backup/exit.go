@@ -25,6 +25,7 @@ const (
 	exitTimeout    = 13
 	exitOffsite    = 14
 	exitRestore    = 15
+	exitIncomplete = 16
 )
 
 // exits says what each code means, in order.
@@ -54,6 +55,7 @@ func exits() []struct {
 		{exitTimeout, "timeout: the deadline passed", []failure.Reason{failure.Timeout}},
 		{exitOffsite, "off-site: the copy failed; the local backup is good", []failure.Reason{failure.Offsite}},
 		{exitRestore, "restore: it failed midway; the original is untouched", []failure.Reason{failure.Restore}},
+		{exitIncomplete, "incomplete: the backup was published, and lacks a database that was asked for", []failure.Reason{failure.Incomplete}},
 	}
 }
 

@@ -44,6 +44,7 @@ type flags struct {
 type backupFlags struct {
 	engine        string
 	databases     []string
+	except        []string
 	jobs          int
 	compress      int
 	parallelAbove units.Base2Bytes
@@ -221,6 +222,7 @@ func (f *flags) addBackup(c *kingpin.CmdClause) {
 	b := &f.backup
 	c.Flag("engine", "pg_dump, or pgbackrest for large databases and point-in-time recovery.").Default("pg_dump").EnumVar(&b.engine, engineNames()...)
 	c.Flag("database", "Back up this database only. Repeatable (default: all).").Short('d').StringsVar(&b.databases)
+	c.Flag("exclude-database", "Do not back up databases of this name; * stands for any characters, ? for one. Repeatable.").StringsVar(&b.except)
 	c.Flag("jobs", "Tables dumped and restored at once, where the format allows.").Default("2").IntVar(&b.jobs)
 	c.Flag("parallel-above", "Database size from which it is dumped by --jobs at once (directory format).").Default("5GB").BytesVar(&b.parallelAbove)
 	c.Flag("compress", "Level of gzip, 0 to 9. pg_dump's own default is 6; 3 takes much less time for a little more space.").Default("3").IntVar(&b.compress)

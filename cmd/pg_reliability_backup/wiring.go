@@ -120,7 +120,7 @@ func (p *program) job(repo *catalog.Repository, trigger string, progress *progre
 		Copier: copier,
 		Repo:   repo, Engine: e, Engines: p.engines(repo), Policy: policy,
 		Request: engine.Request{
-			Target: target, Databases: b.databases, LockWait: b.lockWait, Progress: progress.report, Log: p.log,
+			Target: target, Databases: server.Selection{Only: b.databases, Except: b.except}, LockWait: b.lockWait, Progress: progress.report, Log: p.log,
 		},
 		Verifier: p.verifier(repo, progress), Verify: p.flags.verify.after, VerifyTimeout: p.flags.verify.timeout,
 		Timeout: b.timeout, SuspectBelow: b.suspectBelow, MinFree: int64(b.minFree),

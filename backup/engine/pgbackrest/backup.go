@@ -26,8 +26,8 @@ const infoFile = "pgbackrest-info.json"
 // Backup implements engine.Engine. pgBackRest itself waits until the WAL that makes the backup
 // consistent is in the archive, so that a backup which returns can be restored.
 func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draft) error {
-	if len(req.Databases) > 0 {
-		return failure.New(failure.Config, "--engine=%s backs up the whole server, not chosen databases", Name).WithHint("Leave out --database.")
+	if len(req.Databases.Only)+len(req.Databases.Except) > 0 {
+		return failure.New(failure.Config, "--engine=%s backs up the whole server, not chosen databases", Name).WithHint("Leave out --database and --exclude-database.")
 	}
 	before, err := e.info(ctx, "")
 	if err != nil {
@@ -179,7 +179,7 @@ func (e *Engine) describe(ctx context.Context, label string, d *catalog.Draft) e
 
 // readDatabases reads what the server holds before a backup.
 func readDatabases(ctx context.Context, t server.Target, conn *pgx.Conn) ([]known, error) {
-	names, err := server.Databases(ctx, conn, nil)
+	names, _, err := server.Databases(ctx, conn, server.Selection{})
 	if err != nil {
 		return nil, err
 	}

@@ -52,9 +52,9 @@ func TestEachFailureHasItsReason(t *testing.T) {
 	fails("no stanza", failure.Config, "--pgbackrest-stanza")
 	b.engine.Stanza = stanza
 
-	b.job.Request.Databases = []string{"shop"}
+	b.job.Request.Databases.Only = []string{"shop"}
 	fails("chosen databases", failure.Config, "whole server")
-	b.job.Request.Databases = nil
+	b.job.Request.Databases.Only = nil
 
 	b.exec(t, "ALTER SYSTEM SET archive_command = 'true'", "SELECT pg_reload_conf()")
 	fails("archive_command without pgBackRest", failure.Config, "archive-push")

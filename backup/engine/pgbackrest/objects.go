@@ -64,7 +64,7 @@ func stillThere(ctx context.Context, t server.Target, before []known) ([]catalog
 	if err != nil {
 		return nil, err
 	}
-	names, err := server.Databases(ctx, conn, nil)
+	names, _, err := server.Databases(ctx, conn, server.Selection{})
 	_ = conn.Close(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err

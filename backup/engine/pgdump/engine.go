@@ -6,6 +6,7 @@
 package pgdump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,11 @@ import (
 	"time"
 
 	"github.com/go-kit/log/level"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
@@ -75,10 +78,11 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 		return err
 	}
 	m.Client = catalog.Client{Program: "pg_dump", Version: programs.Version}
-	names, err := server.Databases(ctx, conn, req.Databases)
+	names, omitted, err := server.Databases(ctx, conn, req.Databases)
 	if err != nil {
 		return asFailure(err)
 	}
+	m.Omit(omitted...)
 	for _, dir := range []string{databasesDir, globalsDir} {
 		if err := os.Mkdir(filepath.Join(d.Dir, dir), 0o700); err != nil {
 			return fmt.Errorf("write the backup: %w", err)
@@ -87,30 +91,144 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 	if m.Globals, err = e.dumpGlobals(ctx, req, conn, programs, d.Dir); err != nil {
 		return asFailure(err)
 	}
+	if !m.Globals.Passwords {
+		m.Omit(catalog.Omission{
+			Kind: catalog.OmittedPasswords, Why: "the job's role may not read the roles' passwords: restored roles have none",
+			Remedy: "GRANT pg_read_all_data to the job's role.",
+		})
+	}
+	template, omitted := template1(ctx, conn, req)
+	m.Omit(omitted...)
+	if template {
+		names = append(names, "template1")
+	}
+	if err := e.dumpAll(ctx, req, conn, programs, names, d); err != nil {
+		return asFailure(err)
+	}
+	if m.RecoveryPoint.IsZero() { // no database at all: the globals are the backup
+		m.RecoveryPoint = time.Now().UTC()
+	}
+	for _, o := range m.Omitted {
+		log := level.Warn(req.Log)
+		if o.Kind == catalog.ExcludedDatabase {
+			log = level.Info(req.Log)
+		}
+		_ = log.Log("msg", "not in the backup: "+o.String(), "hint", o.Remedy)
+	}
+	return nil
+}
+
+// dumpAll dumps the databases one after the other. One that can't be dumped costs itself, and all that hold anything
+// cost the backup.
+func (e *Engine) dumpAll(ctx context.Context, req engine.Request, conn *pgx.Conn, p clients.Programs, names []string, d *catalog.Draft) error {
+	m := &d.Manifest
 	taken := map[string]bool{}
+	var first error
+	held := false
 	for i, name := range names {
 		db, err := server.Properties(ctx, conn, name)
+		if err == nil {
+			db.Path = databasesDir + "/" + fileName(name, i, taken)
+			db.Format = "custom"
+			if above := e.ParallelAbove; db.ServerBytes > above && (above > 0 || db.ServerBytes > defaultParallelAbove) {
+				db.Format = "directory"
+			}
+			_ = level.Debug(req.Log).Log("msg", "dumping", "database", name, "bytes", db.ServerBytes, "format", db.Format)
+			var omitted []catalog.Omission
+			if omitted, err = e.dump(ctx, req, p, d.Dir, &db); err == nil {
+				m.Omit(omitted...)
+			}
+		}
 		if err != nil {
-			return asFailure(err)
-		}
-		db.Path = databasesDir + "/" + fileName(name, i, taken)
-		db.Format = "custom"
-		if above := e.ParallelAbove; db.ServerBytes > above && (above > 0 || db.ServerBytes > defaultParallelAbove) {
-			db.Format = "directory"
-		}
-		_ = level.Debug(req.Log).Log("msg", "dumping", "database", name, "bytes", db.ServerBytes, "format", db.Format)
-		if err := e.dump(ctx, req, programs, d.Dir, &db); err != nil {
-			return asFailure(fmt.Errorf("dump database %s: %w", name, err))
+			err = asFailure(fmt.Errorf("dump database %s: %w", name, err))
+			if !ofDatabase(ctx, conn, err) {
+				return err
+			}
+			first = cmp.Or(first, err)
+			m.Omit(failed(name, err))
+			continue
 		}
 		if m.RecoveryPoint.IsZero() || db.SnapshotAt.Before(m.RecoveryPoint) {
 			m.RecoveryPoint = db.SnapshotAt
 		}
 		m.Databases = append(m.Databases, db)
+		held = held || !db.Contents.Empty()
 	}
-	if len(names) == 0 { // a server with templates only: its globals are the backup
-		m.RecoveryPoint = time.Now().UTC()
+	if !m.Incomplete || held {
+		return nil
 	}
-	return nil
+	if first == nil {
+		for _, o := range m.Omitted {
+			if o.Kind.Incomplete() {
+				return failure.New(failure.Permission, "no database that holds anything could be dumped: %s", o).WithHint("%s.", o.Remedy)
+			}
+		}
+	}
+	return first
+}
+
+// ofDatabase says whether a failure is that of one database: others may still be dumped.
+func ofDatabase(ctx context.Context, conn *pgx.Conn, err error) bool {
+	switch failure.Of(err) {
+	case failure.Connection, failure.Permission, failure.LockTimeout, failure.Dump, failure.Other:
+		return ctx.Err() == nil && conn.Ping(ctx) == nil
+	}
+	return false
+}
+
+// failed is the omission of a database that could not be dumped.
+func failed(name string, err error) catalog.Omission {
+	o := catalog.Omission{Kind: catalog.FailedDatabase, Database: name, Why: err.Error(), Remedy: "Mend that, or --exclude-database if it may be lost."}
+	var f *failure.Error
+	if errors.As(err, &f) {
+		o.Why = f.Err.Error()
+		if f.Hint != "" {
+			o.Remedy = f.Hint
+		}
+	}
+	return o
+}
+
+// template1 looks whether template1 holds anything of a user's: then it is dumped like other databases. Most don't, and whoever
+// is in it keeps others from making databases.
+func template1(ctx context.Context, maintenance *pgx.Conn, req engine.Request) (dump bool, omitted []catalog.Omission) {
+	const name = "template1"
+	if len(req.Databases.Only) > 0 || req.Databases.Excludes(name) {
+		return false, nil
+	}
+	unread := func(err error) []catalog.Omission {
+		return []catalog.Omission{{
+			Kind: catalog.UnreadTemplate, Database: name, Why: "it could not be looked into, and may hold something: " + err.Error(),
+			Remedy: "GRANT CONNECT ON DATABASE template1 to the job's role, or --exclude-database=template1.",
+		}}
+	}
+	var there, may bool
+	err := maintenance.QueryRow(ctx, `
+		SELECT count(*) > 0, coalesce(bool_and(datallowconn AND has_database_privilege(oid, 'CONNECT')), false)
+		  FROM pg_database WHERE datname = $1`, name).Scan(&there, &may)
+	if err != nil {
+		return false, unread(err)
+	}
+	if !there {
+		return false, nil
+	}
+	if !may {
+		return false, unread(errors.New("the job's role has no CONNECT on it, or nobody has"))
+	}
+	conn, err := req.Target.Connect(ctx, name)
+	if err != nil {
+		return false, unread(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	what, err := contents.Anything(ctx, conn)
+	if err != nil {
+		return false, unread(err)
+	}
+	var extensions int
+	if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'`).Scan(&extensions); err != nil {
+		return false, unread(err)
+	}
+	return what != "" || extensions > 0, nil
 }
 
 // Estimate implements engine.Engine: the last dump's size, scaled by how the databases grew, and a
@@ -122,7 +240,7 @@ func (e *Engine) Estimate(ctx context.Context, req engine.Request, last *catalog
 		return 0, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	names, err := server.Databases(ctx, conn, req.Databases)
+	names, _, err := server.Databases(ctx, conn, req.Databases)
 	if err != nil {
 		return 0, asFailure(err)
 	}
