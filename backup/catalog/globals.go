@@ -33,15 +33,18 @@ type ServerObjects struct {
 
 // Role is a row of pg_authid, without its password, and what else is said of the role.
 type Role struct {
-	Name            string `json:"name"`
-	Superuser       bool   `json:"superuser,omitempty"`
-	Inherit         bool   `json:"inherit,omitempty"`
-	CreateRole      bool   `json:"create_role,omitempty"`
-	CreateDB        bool   `json:"create_db,omitempty"`
-	Login           bool   `json:"login,omitempty"`
-	Replication     bool   `json:"replication,omitempty"`
-	BypassRLS       bool   `json:"bypass_rls,omitempty"`
-	ConnectionLimit int    `json:"connection_limit"` // -1: none
+	Name string `json:"name"`
+	// Bootstrap is the role initdb made, which every server has, under whatever name. In PostgreSQL 16 and later
+	// it grants what superusers grant.
+	Bootstrap       bool `json:"bootstrap,omitempty"`
+	Superuser       bool `json:"superuser,omitempty"`
+	Inherit         bool `json:"inherit,omitempty"`
+	CreateRole      bool `json:"create_role,omitempty"`
+	CreateDB        bool `json:"create_db,omitempty"`
+	Login           bool `json:"login,omitempty"`
+	Replication     bool `json:"replication,omitempty"`
+	BypassRLS       bool `json:"bypass_rls,omitempty"`
+	ConnectionLimit int  `json:"connection_limit"` // -1: none
 	// ValidUntil is when the password expires, as PostgreSQL writes a timestamptz in ISO style and UTC,
 	// e.g. "2027-01-01 00:00:00+00" or "infinity"; "" means that no end was set.
 	ValidUntil string  `json:"valid_until,omitempty"`

@@ -16,6 +16,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
@@ -243,7 +244,7 @@ func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, name
 	if err := s.checkSpace(ctx, b.Manifest.Databases...); err != nil {
 		return 0, nil, err
 	}
-	if err := s.roles(ctx, b); err != nil {
+	if err := s.roles(ctx, b, globals.Options{WholeServer: true}); err != nil {
 		return 0, nil, err
 	}
 	stamp := s.Now().UTC().Format("20060102T150405")

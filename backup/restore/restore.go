@@ -19,6 +19,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
@@ -171,7 +172,7 @@ func (r *Restorer) Restore(ctx context.Context, o Options) (Report, error) {
 	if swap.KeepAs == "" {
 		swap.KeepAs = trimName(o.As, "_before_"+stamp)
 	}
-	if err := s.roles(ctx, o.Backup); err != nil {
+	if err := s.roles(ctx, o.Backup, globals.Options{}); err != nil {
 		return Report{}, s.restoreFailure(o.As, err)
 	}
 	rows, err := s.beside(ctx, o.Backup, db, swap.New)
@@ -238,12 +239,16 @@ func (s *session) checkTarget(ctx context.Context, o Options) error {
 }
 
 // roles makes the roles the server lacks.
-func (s *session) roles(ctx context.Context, b catalog.Backup) error {
+func (s *session) roles(ctx context.Context, b catalog.Backup, o globals.Options) error {
 	if s.NoOwner {
 		return nil
 	}
 	s.report("roles")
-	return s.Engine.RestoreRoles(ctx, b, s.Target.With("dbname", s.maintenance), s.programs)
+	notes, err := s.Engine.RestoreRoles(ctx, b, s.Target.With("dbname", s.maintenance), o)
+	for _, note := range notes {
+		_ = level.Warn(s.Log).Log("msg", "something of the backup's roles could not be restored", "what", note)
+	}
+	return err
 }
 
 // beside restores a database under a new name and compares it with the manifest. It returns the
@@ -346,21 +351,22 @@ func (s *session) dropQuietly(ctx context.Context, name string) {
 	}
 }
 
-// lacksTablespaces says whether the server lacks tablespaces the backup's server had.
+// lacksTablespaces says whether the server lacks tablespaces the backup's server had, by name.
 func (s *session) lacksTablespaces(ctx context.Context, b catalog.Backup) (bool, error) {
-	if b.Manifest.Globals == nil || b.Manifest.Globals.Tablespaces == 0 {
-		return false, nil
-	}
-	var have int
-	err := s.conn.QueryRow(ctx, `SELECT pg_catalog.count(*)::int FROM pg_catalog.pg_tablespace WHERE spcname !~ '^pg_'`).Scan(&have)
+	rows, err := s.conn.Query(ctx, `SELECT spcname FROM pg_catalog.pg_tablespace`)
 	if err != nil {
 		return false, fmt.Errorf("list the tablespaces: %w", err)
 	}
-	if have >= b.Manifest.Globals.Tablespaces {
-		return false, nil
+	have, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return false, fmt.Errorf("list the tablespaces: %w", err)
 	}
-	_ = level.Warn(s.Log).Log("msg", "the server lacks tablespaces of the backup: everything goes into the default one",
-		"hint", "their definitions are in "+b.Manifest.Globals.TablespacesFile)
+	missing, err := pgdump.MissingTablespaces(b, have)
+	if err != nil || len(missing) == 0 {
+		return false, err
+	}
+	_ = level.Warn(s.Log).Log("msg", "the server lacks tablespaces of the backup: everything goes into the default one", "tablespaces", strings.Join(missing, ", "),
+		"hint", "make them first, as "+b.Manifest.Globals.TablespacesFile+" in the backup has them")
 	return true, nil
 }
 

@@ -50,6 +50,7 @@ const (
 	globalsDir      = "globals"
 	rolesFile       = "globals/roles.sql"
 	tablespacesFile = "globals/tablespaces.sql"
+	passwordsFile   = "globals/passwords.json"
 )
 
 // Name implements engine.Engine.

@@ -9,6 +9,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
@@ -23,7 +24,7 @@ func (e *Engine) Rehearse(ctx context.Context, b catalog.Backup, room *scratch.R
 		return err
 	}
 	t := room.Target().With("dbname", "template1")
-	if err := e.RestoreRoles(ctx, b, t, room.Programs()); err != nil {
+	if _, err := e.RestoreRoles(ctx, b, t, globals.Options{WholeServer: true}); err != nil {
 		return condemn(ctx, room, err)
 	}
 	conn, err := t.Connect(ctx, "")

@@ -1,0 +1,260 @@
+// Package globals reads what belongs to a whole server (roles, memberships, settings, privileges on parameters,
+// tablespaces) out of its catalogues, as data, and makes the roles anew on a server, whether it has them or not.
+//
+// What a restore must not do: change a role that exists, and run anything that a name, a setting or a comment says.
+// What it must not do either is fail for something that no row depends on: a setting that the new version does not
+// know, or a label whose provider is not loaded, is left out and named in a note.
+package globals
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+)
+
+// Globals is what a server has. The passwords are apart, as they are kept apart.
+type Globals struct {
+	catalog.ServerObjects
+	// Passwords are pg_authid.rolpassword by role: hashes, never clear text. Nil where they may not be read.
+	Passwords map[string]string
+	// Notes name what could not be read, for people.
+	Notes []string
+}
+
+// Read reads a server's globals as of one moment, from any database. Passwords are left out where the session's
+// role may not read pg_authid.
+//
+// Names and comments are bytes that each database takes to be in its own encoding. What is not UTF-8 is left out
+// with a note: no session could give it back.
+func Read(ctx context.Context, conn *pgx.Conn) (*Globals, error) {
+	g, err := read(ctx, conn, "UTF8")
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "22021" || pg.Code == "22P05") { // not valid, or not translatable: look at the bytes
+		g, err = read(ctx, conn, "SQL_ASCII")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the server's roles: %w", err)
+	}
+	g.dropUnreadable()
+	return g, nil
+}
+
+func read(ctx context.Context, conn *pgx.Conn, encoding string) (*Globals, error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	r := reader{ctx: ctx, tx: tx}
+	for _, set := range [][2]string{
+		{"search_path", "pg_catalog"}, {"client_encoding", encoding}, {"datestyle", "ISO, YMD"}, {"timezone", "UTC"},
+	} {
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config($1, $2, true)", set[0], set[1]); err != nil {
+			return nil, err
+		}
+	}
+	var major int
+	var passwords bool
+	err = tx.QueryRow(ctx, `
+		SELECT current_setting('server_version_num')::int / 10000, has_table_privilege('pg_catalog.pg_authid', 'SELECT')`).
+		Scan(&major, &passwords)
+	if err != nil {
+		return nil, err
+	}
+	g := &Globals{}
+	g.Roles = r.roles()
+	g.Memberships = r.memberships(major)
+	g.Settings = r.settings()
+	g.Tablespaces = r.tablespaces()
+	if major >= 15 {
+		g.Parameters = collect[catalog.ParameterGrant](&r, `
+			SELECT p.parname, CASE WHEN a.grantee = 0 THEN '' ELSE pg_get_userbyid(a.grantee) END,
+			       a.privilege_type, a.is_grantable, pg_get_userbyid(a.grantor)
+			  FROM pg_catalog.pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
+			 WHERE a.grantee <> 10
+			 ORDER BY 1, 2, 3, 5`)
+	}
+	if passwords {
+		type row struct{ Role, Hash string }
+		g.Passwords = map[string]string{}
+		for _, p := range collect[row](&r, `
+			SELECT rolname, rolpassword
+			  FROM pg_catalog.pg_authid
+			 WHERE rolpassword IS NOT NULL AND rolname !~ '^pg_'`) {
+			g.Passwords[p.Role] = p.Hash
+		}
+	}
+	return g, r.err
+}
+
+// reader runs queries in one transaction, up to the first error.
+type reader struct {
+	ctx context.Context
+	tx  pgx.Tx
+	err error
+}
+
+func collect[T any](r *reader, sql string, args ...any) []T {
+	if r.err != nil {
+		return nil
+	}
+	rows, err := r.tx.Query(r.ctx, sql, args...)
+	if err != nil {
+		r.err = err
+		return nil
+	}
+	var all []T
+	all, r.err = pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+	return all
+}
+
+func (r *reader) roles() []catalog.Role {
+	type row struct {
+		Name                                                                               string
+		Bootstrap, Superuser, Inherit, CreateRole, CreateDB, Login, Replication, BypassRLS bool
+		ConnectionLimit                                                                    int
+		ValidUntil, Comment                                                                string
+	}
+	labels := r.labels("pg_catalog.pg_authid", "SELECT oid, rolname FROM pg_catalog.pg_roles")
+	var all []catalog.Role
+	for _, o := range collect[row](r, `
+		SELECT rolname, oid = 10, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,
+		       rolconnlimit, coalesce(rolvaliduntil::text, ''), coalesce(shobj_description(oid, 'pg_authid'), '')
+		  FROM pg_catalog.pg_roles
+		 WHERE rolname !~ '^pg_'
+		 ORDER BY rolname`) {
+		all = append(all, catalog.Role{
+			Name: o.Name, Bootstrap: o.Bootstrap, Superuser: o.Superuser, Inherit: o.Inherit, CreateRole: o.CreateRole, CreateDB: o.CreateDB,
+			Login: o.Login, Replication: o.Replication, BypassRLS: o.BypassRLS, ConnectionLimit: o.ConnectionLimit,
+			ValidUntil: o.ValidUntil, Comment: o.Comment, Labels: labels[o.Name],
+		})
+	}
+	return all
+}
+
+// labels are the security labels of one shared catalogue's objects, by name. named is a query of their oids and names.
+func (r *reader) labels(class, named string) map[string][]catalog.Label {
+	type row struct{ Name, Provider, Label string }
+	all := map[string][]catalog.Label{}
+	for _, l := range collect[row](r, `
+		SELECT o.name, l.provider, l.label
+		  FROM pg_catalog.pg_shseclabel l JOIN (`+named+`) o (oid, name) ON o.oid = l.objoid
+		 WHERE l.classoid = $1::regclass
+		 ORDER BY 1, 2`, class) {
+		all[l.Name] = append(all[l.Name], catalog.Label{Provider: l.Provider, Label: l.Label})
+	}
+	return all
+}
+
+func (r *reader) memberships(major int) []catalog.Membership {
+	options := "NULL::boolean, NULL::boolean"
+	if major >= 16 {
+		options = "m.inherit_option, m.set_option"
+	}
+	return collect[catalog.Membership](r, `
+		SELECT r.rolname, u.rolname, coalesce(g.rolname, ''), m.admin_option, `+options+`
+		  FROM pg_catalog.pg_auth_members m
+		  JOIN pg_catalog.pg_roles r ON r.oid = m.roleid
+		  JOIN pg_catalog.pg_roles u ON u.oid = m.member
+		  LEFT JOIN pg_catalog.pg_roles g ON g.oid = m.grantor
+		 WHERE NOT (r.rolname ~ '^pg_' AND u.rolname ~ '^pg_')
+		 ORDER BY 1, 2, 3`)
+}
+
+func (r *reader) settings() []catalog.Setting {
+	return collect[catalog.Setting](r, `
+		SELECT coalesce(o.rolname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+		  FROM pg_catalog.pg_db_role_setting s
+		  LEFT JOIN pg_catalog.pg_roles o ON o.oid = s.setrole
+		 CROSS JOIN LATERAL unnest(s.setconfig) WITH ORDINALITY AS c (c, nth)
+		 WHERE s.setdatabase = 0 AND (o.oid IS NOT NULL OR s.setrole = 0)
+		 ORDER BY 1, c.nth`)
+}
+
+func (r *reader) tablespaces() []catalog.Tablespace {
+	type row struct {
+		Name, Owner, Location string
+		Options               []string
+		Comment               string
+		DefaultGrants         bool
+	}
+	type grant struct {
+		Tablespace string
+		catalog.Grant
+	}
+	labels := r.labels("pg_catalog.pg_tablespace", "SELECT oid, spcname FROM pg_catalog.pg_tablespace")
+	grants := map[string][]catalog.Grant{}
+	for _, g := range collect[grant](r, `
+		SELECT t.spcname, CASE WHEN a.grantee = 0 THEN '' ELSE pg_get_userbyid(a.grantee) END,
+		       a.privilege_type, a.is_grantable, pg_get_userbyid(a.grantor)
+		  FROM pg_catalog.pg_tablespace t CROSS JOIN LATERAL aclexplode(t.spcacl) a
+		 ORDER BY 1, 2, 3, 5`) {
+		grants[g.Tablespace] = append(grants[g.Tablespace], g.Grant)
+	}
+	var all []catalog.Tablespace
+	for _, t := range collect[row](r, `
+		SELECT spcname, pg_get_userbyid(spcowner), pg_tablespace_location(oid), coalesce(spcoptions, '{}'),
+		       coalesce(shobj_description(oid, 'pg_tablespace'), ''), spcacl IS NULL
+		  FROM pg_catalog.pg_tablespace
+		 WHERE spcname !~ '^pg_'
+		 ORDER BY 1`) {
+		all = append(all, catalog.Tablespace{
+			Name: t.Name, Owner: t.Owner, Location: t.Location, Options: t.Options, Comment: t.Comment, Labels: labels[t.Name],
+			DefaultGrants: t.DefaultGrants, Grants: grants[t.Name],
+		})
+	}
+	return all
+}
+
+// dropUnreadable leaves out, with a note, what is not UTF-8.
+func (g *Globals) dropUnreadable() {
+	drop := func(what string, texts ...string) bool {
+		if !slices.ContainsFunc(texts, func(s string) bool { return !utf8.ValidString(s) }) {
+			return false
+		}
+		g.Notes = append(g.Notes, what+" is not UTF-8 and left out")
+		return true
+	}
+	g.Roles = slices.DeleteFunc(g.Roles, func(r catalog.Role) bool {
+		return drop(fmt.Sprintf("the name of role %q", r.Name), r.Name)
+	})
+	for i := range g.Roles {
+		r := &g.Roles[i]
+		if drop(fmt.Sprintf("the comment on role %q", r.Name), r.Comment) {
+			r.Comment = ""
+		}
+		r.Labels = slices.DeleteFunc(r.Labels, func(l catalog.Label) bool {
+			return drop(fmt.Sprintf("a security label of role %q", r.Name), l.Provider, l.Label)
+		})
+	}
+	g.Memberships = slices.DeleteFunc(g.Memberships, func(m catalog.Membership) bool {
+		return drop(fmt.Sprintf("the membership of %q in %q", m.Member, m.Role), m.Member, m.Role, m.Grantor)
+	})
+	g.Settings = slices.DeleteFunc(g.Settings, func(s catalog.Setting) bool {
+		return drop(fmt.Sprintf("setting %q of role %q", s.Name, s.Role), s.Role, s.Name, s.Value)
+	})
+	g.Parameters = slices.DeleteFunc(g.Parameters, func(p catalog.ParameterGrant) bool {
+		return drop(fmt.Sprintf("a privilege of %q on parameter %q", p.Grantee, p.Parameter), p.Parameter, p.Grantee, p.Grantor)
+	})
+	g.Tablespaces = slices.DeleteFunc(g.Tablespaces, func(t catalog.Tablespace) bool {
+		return drop(fmt.Sprintf("the name of tablespace %q", t.Name), t.Name, t.Owner, t.Location)
+	})
+	for i := range g.Tablespaces {
+		t := &g.Tablespaces[i]
+		if drop(fmt.Sprintf("the comment on tablespace %q", t.Name), t.Comment) {
+			t.Comment = ""
+		}
+	}
+	for name := range g.Passwords {
+		if !utf8.ValidString(name) {
+			delete(g.Passwords, name)
+		}
+	}
+}
