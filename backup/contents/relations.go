@@ -44,7 +44,9 @@ func Relations(ctx context.Context, q Querier) ([]Relation, error) {
 		SELECT c.oid, n.nspname, c.relname, c.relfilenode,
 		       pg_catalog.hashtextextended(coalesce(a.columns, '') || '/' || coalesce(i.indexes, ''), 0),
 		       c.relpages::bigint * pg_catalog.current_setting('block_size')::int,
-		       pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.row_security_active(c.oid),
+		       -- NULL where the snapshot has a table that is gone by now
+		       coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'), true),
+		       coalesce(pg_catalog.row_security_active(c.oid), false),
 		       c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()
 		  FROM pg_catalog.pg_class c
 		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
