@@ -67,10 +67,10 @@ type sessionFlags struct {
 }
 
 type probeFlags struct {
-	interval, timeout, loginInterval, loginTimeout time.Duration
-	write                                          bool
-	writeInterval, writeTimeout                    time.Duration
-	instance                                       string
+	interval, timeout, stallThreshold, loginInterval, loginTimeout time.Duration
+	write                                                          bool
+	writeInterval, writeTimeout                                    time.Duration
+	instance                                                       string
 }
 
 type containerFlags struct {
@@ -119,6 +119,8 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 
 	app.Flag("probe.interval", "Time between read probes.").Default("1s").DurationVar(&f.probe.interval)
 	app.Flag("probe.timeout", "A read probe without an answer after this time has failed.").Default("2s").DurationVar(&f.probe.timeout)
+	app.Flag("probe.stall-threshold", "A read that takes longer, and less than its timeout, counts as stalled time.").Default("500ms").
+		DurationVar(&f.probe.stallThreshold)
 	app.Flag("probe.login-interval", "Time between logins.").Default("10s").DurationVar(&f.probe.loginInterval)
 	app.Flag("probe.login-timeout", "A login without an answer after this time has failed.").Default("2s").DurationVar(&f.probe.loginTimeout)
 	app.Flag("probe.write", "Also commit a row at each --probe.write-interval. Needs deploy/sql/heartbeat.sql.").BoolVar(&f.probe.write)

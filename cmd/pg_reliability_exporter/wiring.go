@@ -144,7 +144,7 @@ func targetOptions(f *flags, logger log.Logger) (fleet.TargetOptions, error) {
 		}
 	}
 	return fleet.TargetOptions{PoolMin: f.poolMin, PoolMax: f.poolMax, Logger: logger, Probe: probe.Options{
-		ReadInterval: f.probe.interval, ReadTimeout: f.probe.timeout,
+		ReadInterval: f.probe.interval, ReadTimeout: f.probe.timeout, StallThreshold: f.probe.stallThreshold,
 		LoginInterval: f.probe.loginInterval, LoginTimeout: f.probe.loginTimeout,
 		Write: f.probe.write, WriteInterval: f.probe.writeInterval, WriteTimeout: f.probe.writeTimeout, Instance: instance,
 	}}, nil

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"sync"
@@ -141,12 +142,8 @@ func (f *Fleet) launch(w *watched, after time.Duration) {
 func (f *Fleet) Run(ctx context.Context) {
 	f.mu.Lock()
 	f.started = true
-	// Spread over the time between two probes, so that they don't all come at once, then and ever after.
-	step := spread(f.o.Probe.ReadInterval, len(f.byName))
-	after := time.Duration(0)
-	for _, w := range f.byName {
-		f.launch(w, after)
-		after += step
+	for name, w := range f.byName {
+		f.launch(w, f.startOf(name, len(f.byName)))
 	}
 	f.mu.Unlock()
 	ticker := time.NewTicker(sweepEvery)
@@ -166,11 +163,21 @@ func (f *Fleet) Run(ctx context.Context) {
 	}
 }
 
-func spread(interval time.Duration, n int) time.Duration {
+// startCost is what the start of one target may take of a machine: a login for the prober and one for the pool, and the first
+// run of each collector, here and on the servers.
+const startCost = 30 * time.Millisecond
+
+// startOf is how long the start of one of n targets waits. A target has its own place among them, by its name, and keeps it:
+// their probes and refreshes don't all come at once, then and ever after, also when some are made anew.
+func (f *Fleet) startOf(name string, n int) time.Duration {
+	interval := f.o.Probe.ReadInterval
 	if interval == 0 {
 		interval = probe.DefaultReadInterval
 	}
-	return interval / time.Duration(max(n, 1))
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(name))
+	over := max(interval, time.Duration(n)*startCost)
+	return time.Duration(sum.Sum64() % uint64(over)) //nolint:gosec // positive
 }
 
 // stop ends targets and does not wait for them.

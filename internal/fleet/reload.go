@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/go-kit/log/level"
 
@@ -27,8 +26,7 @@ func (f *Fleet) Apply(c *Config, definitions []collector.Definition) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var errs []error
-	step := spread(f.o.Probe.ReadInterval, len(changed))
-	for i, t := range changed {
+	for _, t := range changed {
 		if f.closed {
 			return nil
 		}
@@ -40,7 +38,7 @@ func (f *Fleet) Apply(c *Config, definitions []collector.Definition) error {
 		}
 		f.byName[t.Name], f.byAddress[t.Address.String()] = w, w
 		if f.started {
-			f.launch(w, time.Duration(i)*step)
+			f.launch(w, f.startOf(t.Name, len(changed)))
 		}
 	}
 	return errors.Join(errs...)

@@ -7,25 +7,68 @@ import (
 	"syscall"
 )
 
-// silent says that nothing has come in on a connection since it was last read: neither bytes nor its end. It costs
-// one system call, where reading with a deadline costs a millisecond.
-func silent(conn net.Conn) bool {
-	for outer, ok := conn.(interface{ NetConn() net.Conn }); ok; outer, ok = conn.(interface{ NetConn() net.Conn }) {
-		conn = outer.NetConn() // the meter, and TLS
+// system is the connection as the operating system has it, below TLS and what else is wrapped around it.
+func system(conn net.Conn) (syscall.RawConn, bool) {
+	for {
+		outer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = outer.NetConn()
 	}
 	sys, ok := conn.(syscall.Conn)
 	if !ok {
-		return false
+		return nil, false
 	}
 	raw, err := sys.SyscallConn()
-	if err != nil {
+	return raw, err == nil
+}
+
+// peek looks at what has come in on a connection since it was last read, without reading it. It costs one system call,
+// where reading with a deadline costs a millisecond.
+func peek(fd uintptr) (n int, err error) {
+	var b [1]byte
+	n, _, err = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return n, err
+}
+
+func nothing(err error) bool {
+	return err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR
+}
+
+// silent says that nothing has come in on a connection: neither bytes nor its end.
+func silent(conn net.Conn) bool {
+	raw, ok := system(conn)
+	if !ok {
 		return false
 	}
 	quiet := false
-	err = raw.Control(func(fd uintptr) {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
+	err := raw.Control(func(fd uintptr) {
+		_, err := peek(fd)
+		quiet = nothing(err)
 	})
 	return err == nil && quiet
+}
+
+// unread says that bytes have come in on a connection.
+func unread(conn net.Conn) bool {
+	raw, ok := system(conn)
+	if !ok {
+		return false
+	}
+	some := false
+	err := raw.Control(func(fd uintptr) {
+		n, err := peek(fd)
+		some = err == nil && n > 0
+	})
+	return err == nil && some
+}
+
+// watch waits until something comes in on a connection or it ends; false when it was closed on our side or given a
+// deadline. A read of the connection waits until this has returned, which what it reads makes it do.
+func watch(raw syscall.RawConn) bool {
+	return raw.Read(func(fd uintptr) bool {
+		_, err := peek(fd)
+		return !nothing(err)
+	}) == nil
 }

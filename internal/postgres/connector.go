@@ -205,7 +205,11 @@ func (t *dialTimer) watch(cfg *pgx.ConnConfig) {
 	}
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		defer t.add(time.Now())
-		return dial(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
+		if w, ok := ctx.Value(wireKey{}).(*Wire); ok && err == nil {
+			w.set(conn)
+		}
+		return conn, err
 	}
 }
 

@@ -111,6 +111,7 @@ func (s *Session) Pipeline(ctx context.Context, statements []Statement, row RowF
 		limit += cmp.Or(st.MaxBytes, queryBytes)
 	}
 	meterOf(s.conn.PgConn()).begin("a query's answer", limit)
+	s.show(ctx)
 	p := s.conn.PgConn().StartPipeline(ctx)
 	queue := make([]sent, len(statements))
 	for i, st := range statements {

@@ -22,6 +22,8 @@ type session interface {
 	querier
 	Phases() postgres.Phases
 	Certificate() postgres.Certificate
+	// Watch calls stirred once, when something comes in or the connection ends.
+	Watch(stirred func())
 	Close()
 }
 
@@ -40,25 +42,46 @@ func (s server) Connect(ctx context.Context) (session, error) {
 type attempt struct {
 	started   time.Time
 	cancel    context.CancelFunc
+	limit     *deadline
+	wire      *postgres.Wire
 	abandoned bool
+	expired   bool // its limit has passed
+}
+
+// reason of a result. One that our own limit cut had no answer in time, whatever the network's error says.
+func (a *attempt) reason(err error) postgres.Reason {
+	if err != nil && a.expired {
+		return postgres.Timeout
+	}
+	return postgres.ReasonOf(err)
 }
 
 // abandon gives an attempt up: its context ends, its result is dropped.
 func (a *attempt) abandon() {
 	if a != nil {
 		a.abandoned = true
+		a.limit.stop()
 		a.cancel()
 	}
 }
 
-// launch does work in a goroutine and then calls done on the loop, or drop if nobody waits any more.
+// age is how long it has been under way, without what this process slept through.
+func (a *attempt) age() time.Duration { return sub(time.Now(), a.started) - a.limit.slept() }
+
+// launch does work in a goroutine and then calls done on the loop, or drop if nobody waits any more. It is called on the loop.
 func launch[T any](l *loop, limit time.Duration, work func(context.Context) T, done, drop func(T)) *attempt {
-	ctx, cancel := context.WithTimeout(l.ctx, limit)
-	a := &attempt{started: time.Now(), cancel: cancel}
+	ctx, cancel := context.WithCancel(l.ctx)
+	a := &attempt{started: time.Now(), cancel: cancel, wire: &postgres.Wire{}}
+	a.limit = l.deadline(limit, nil, func() {
+		a.expired = true
+		cancel()
+	})
+	ctx = postgres.WithWire(ctx, a.wire)
 	l.running.Go(func() {
 		result := work(ctx)
 		cancel()
 		posted := l.post(func() {
+			a.limit.stop()
 			if a.abandoned {
 				drop(result)
 				return
@@ -78,6 +101,8 @@ type loop struct {
 	events  chan func()
 	ended   chan struct{} // closed when no more events are taken
 	running sync.WaitGroup
+	// lateness takes by how much something was noticed late.
+	lateness func(time.Duration)
 }
 
 // post hands f to the loop; false when the loop has ended.

@@ -16,6 +16,7 @@ type login struct {
 	connector connector
 
 	busy    *attempt
+	limit   *deadline
 	overdue bool // the attempt in flight is reported as timed out
 	again   bool // the attempt in flight was made because one before came too late
 	turn    int  // counts plans, so that an old one's timer is known as such
@@ -24,8 +25,7 @@ type login struct {
 
 // learn takes the result of a login that the read probe made.
 func (l *login) learn(reason postgres.Reason) {
-	l.busy.abandon()
-	l.busy = nil
+	l.drop()
 	l.again = false
 	l.turn++ // what was planned is not needed any more
 	if reason == postgres.OK {
@@ -35,10 +35,16 @@ func (l *login) learn(reason postgres.Reason) {
 
 // soon asks for a login now.
 func (l *login) soon() {
-	l.busy.abandon()
-	l.busy = nil
+	l.drop()
 	l.turn++
 	l.try()
+}
+
+// drop gives up what is in flight.
+func (l *login) drop() {
+	l.busy.abandon()
+	l.busy = nil
+	l.limit.stop()
 }
 
 func (l *login) succeeded() {
@@ -73,18 +79,16 @@ func (l *login) try() {
 		},
 		l.finished, func(dialed) {})
 	l.busy = a
-	l.p.loop.after(l.p.o.LoginTimeout, func() {
-		if l.busy == a && !l.overdue {
-			l.overdue = true
-			l.report(Outcome{Started: a.started, Reason: postgres.Timeout, Error: "no answer within " + l.p.o.LoginTimeout.String()})
-		}
+	l.limit = l.p.loop.deadline(l.p.o.LoginTimeout, a.wire.Unread, func() {
+		l.overdue = true
+		l.report(Outcome{Started: a.started, Reason: postgres.Timeout, Error: "no answer within " + l.p.o.LoginTimeout.String()})
 	})
 }
 
 func (l *login) finished(d dialed) {
-	began, late := l.busy.started, l.overdue
+	began, late, reason := l.busy.started, l.overdue, l.busy.reason(d.err)
 	l.busy = nil
-	reason := postgres.ReasonOf(d.err)
+	l.limit.stop()
 	switch {
 	case reason == postgres.OK && !late:
 		l.p.metrics.phases(Login, d.session.Phases())

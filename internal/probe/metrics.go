@@ -23,12 +23,14 @@ type metrics struct {
 	kinds    []Kind
 	duration *prometheus.HistogramVec
 	total    *prometheus.CounterVec
+	lateness prometheus.Histogram
 	d        descs
 }
 
 type descs struct {
 	up, upReason, probeSuccess, probeReason, probeTime                   *prometheus.Desc
 	outages, downtime, inProgress, lastStart, lastEnd, recovery, longest *prometheus.Desc
+	stalls                                                               *prometheus.Desc
 	restarts, lastRestart, observable, startTime, role                   *prometheus.Desc
 	persistence, saveErrors, lastSave, setAside                          *prometheus.Desc
 	skew, skewUncertainty, certificate, chain                            *prometheus.Desc
@@ -53,6 +55,12 @@ func newMetrics(p *Prober, write bool) *metrics {
 		Name: namespace + "probe_total",
 		Help: "Probes by result: ok, or the reason of the failure.",
 	}, []string{"probe", "result"})
+	m.lateness = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: namespace + "probe_lateness_seconds",
+		Help: "How late the exporter noticed that a probe was due, or that a part of its timeout had passed. High values: the " +
+			"exporter gets too little CPU. It does not call the server down for that, but sees less of it.",
+		Buckets: []float64{0.01, 0.05, 0.25, 1, 5},
+	})
 	for _, k := range m.kinds {
 		for _, r := range reasonsAndOK() {
 			m.total.WithLabelValues(string(k), string(r))
@@ -78,6 +86,8 @@ func newDescs() descs {
 			"None is counted before the database was fit for use once. Survives restarts of the exporter.", "reason"),
 		downtime: desc(namespace+"downtime_seconds_total", "Seconds of outages by the reason of each moment, "+
 			"growing during an outage. Survives restarts of the exporter.", "reason"),
+		stalls: desc(namespace+"stall_seconds_total", "Seconds of reads that took longer than --probe.stall-threshold and were answered "+
+			"before --probe.timeout: the server stood still, and it was no outage. Survives restarts of the exporter."),
 		inProgress: desc(namespace+"outage_in_progress_seconds", "How long the present outage has lasted; 0 without one."),
 		lastStart:  desc(namespace+"last_outage_start_timestamp_seconds", "When the newest outage began."),
 		lastEnd:    desc(namespace+"last_outage_end_timestamp_seconds", "When the newest outage that has ended did."),
@@ -117,10 +127,11 @@ func (p *Prober) Collect(ch chan<- prometheus.Metric) { p.metrics.collect(ch) }
 func (m *metrics) describe(ch chan<- *prometheus.Desc) {
 	m.duration.Describe(ch)
 	m.total.Describe(ch)
+	m.lateness.Describe(ch)
 	d := m.d
 	for _, desc := range []*prometheus.Desc{
 		d.up, d.upReason, d.probeSuccess, d.probeReason, d.probeTime,
-		d.outages, d.downtime, d.inProgress, d.lastStart, d.lastEnd, d.recovery, d.longest,
+		d.outages, d.downtime, d.stalls, d.inProgress, d.lastStart, d.lastEnd, d.recovery, d.longest,
 		d.restarts, d.lastRestart, d.observable, d.startTime, d.role,
 		d.persistence, d.saveErrors, d.lastSave, d.setAside,
 		d.skew, d.skewUncertainty, d.certificate, d.chain,
@@ -132,6 +143,7 @@ func (m *metrics) describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) collect(ch chan<- prometheus.Metric) {
 	m.duration.Collect(ch)
 	m.total.Collect(ch)
+	m.lateness.Collect(ch)
 	v := m.p.published.Load()
 	out := sink{ch}
 	m.collectProbes(out, v, time.Now())
@@ -167,6 +179,7 @@ func (m *metrics) collectOutages(out sink, v *view) {
 		out.counter(m.d.outages, float64(v.outages.Count[r]), string(r))
 		out.counter(m.d.downtime, v.outages.Seconds[r], string(r))
 	}
+	out.counter(m.d.stalls, v.Stalled.Seconds())
 	out.gauge(m.d.inProgress, v.outages.lasted(time.Now()).Seconds())
 	out.time(m.d.lastStart, v.outages.LastStart)
 	out.time(m.d.lastEnd, v.outages.LastEnd)
@@ -243,6 +256,8 @@ func (m *metrics) phases(k Kind, p postgres.Phases) {
 func (m *metrics) phase(k Kind, phase string, d time.Duration) {
 	m.duration.WithLabelValues(string(k), phase).Observe(d.Seconds())
 }
+
+func (m *metrics) late(by time.Duration) { m.lateness.Observe(by.Seconds()) }
 
 func (m *metrics) count(o Outcome) {
 	if !o.Skipped {

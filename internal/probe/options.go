@@ -16,12 +16,16 @@ const (
 	DefaultLoginInterval = 10 * time.Second
 	DefaultWriteInterval = 5 * time.Second
 	DefaultTimeout       = 2 * time.Second
+	// DefaultStallThreshold is far above what a read takes on a machine that has work to do.
+	DefaultStallThreshold = 500 * time.Millisecond
 
 	minInterval = 100 * time.Millisecond
 	maxInterval = time.Hour
 	minTimeout  = 50 * time.Millisecond
-	maxTimeout  = time.Minute
-	maxInstance = 200
+	// minThreshold is for those whose reads take microseconds.
+	minThreshold = time.Millisecond
+	maxTimeout   = time.Minute
+	maxInstance  = 200
 )
 
 // Options of a prober. Connector, Target and Logger are required.
@@ -37,6 +41,8 @@ type Options struct {
 	ReadInterval time.Duration
 	// ReadTimeout is when a read probe without an answer counts as failed; 0 means DefaultTimeout.
 	ReadTimeout time.Duration
+	// StallThreshold is when a read that succeeds in time counts as stalled; 0 means DefaultStallThreshold.
+	StallThreshold time.Duration
 	// LoginInterval is the time between logins; 0 means DefaultLoginInterval.
 	LoginInterval time.Duration
 	// LoginTimeout is when a login without an answer counts as failed; 0 means DefaultTimeout.
@@ -63,6 +69,7 @@ func (o Options) withDefaults() Options {
 		or    time.Duration
 	}{
 		{&o.ReadInterval, DefaultReadInterval}, {&o.ReadTimeout, DefaultTimeout},
+		{&o.StallThreshold, DefaultStallThreshold},
 		{&o.LoginInterval, DefaultLoginInterval}, {&o.LoginTimeout, DefaultTimeout},
 		{&o.WriteInterval, DefaultWriteInterval}, {&o.WriteTimeout, DefaultTimeout},
 	} {
@@ -86,6 +93,7 @@ func (o Options) validate() error {
 		{"probe interval", o.ReadInterval, minInterval, maxInterval},
 		{"login interval", o.LoginInterval, minInterval, maxInterval},
 		{"write interval", o.WriteInterval, minInterval, maxInterval},
+		{"stall threshold", o.StallThreshold, minThreshold, maxTimeout},
 		{"probe timeout", o.ReadTimeout, minTimeout, maxTimeout},
 		{"login timeout", o.LoginTimeout, minTimeout, maxTimeout},
 		{"write timeout", o.WriteTimeout, minTimeout, maxTimeout},

@@ -72,6 +72,7 @@ func newProber(o Options, read connector, write func() connector) (*Prober, erro
 	p.store, p.state = openStore(o.StateDir, o.Target, p.history, time.Now(), o.Logger)
 	p.state.maxAge = o.maxAges()
 	p.metrics = newMetrics(p, o.Write)
+	p.loop.lateness = p.metrics.late
 	p.reader = &reader{p: p, connector: read}
 	p.login = &login{p: p, connector: read}
 	if o.Write {
@@ -129,7 +130,8 @@ func (p *Prober) Run(ctx context.Context) {
 }
 
 func (p *Prober) work(ctx context.Context) {
-	reads := time.NewTicker(p.o.ReadInterval)
+	due := time.Now().Add(p.o.ReadInterval)
+	reads := time.NewTimer(p.o.ReadInterval)
 	defer reads.Stop()
 	saves := time.NewTicker(saveInterval)
 	defer saves.Stop()
@@ -149,6 +151,10 @@ func (p *Prober) work(ctx context.Context) {
 		case f := <-p.loop.events:
 			f()
 		case <-reads.C:
+			late := sub(time.Now(), due)
+			p.loop.lateness(late)
+			due = due.Add(late - late%p.o.ReadInterval + p.o.ReadInterval) // what was slept through is not made up for
+			reads.Reset(time.Until(due))
 			p.reader.tick()
 		case <-writes:
 			p.writer.tick()

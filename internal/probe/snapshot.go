@@ -90,6 +90,8 @@ type Snapshot struct {
 	Downtime time.Duration
 	// LongestOutage that has ended.
 	LongestOutage time.Duration
+	// Stalled is the time of reads that took longer than they may, and less than their timeout: no outage.
+	Stalled time.Duration
 	// LastOutageStart and LastOutageEnd are zero before the first.
 	LastOutageStart, LastOutageEnd time.Time
 	// Restarts that were seen, and when the newest of each kind was.

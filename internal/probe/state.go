@@ -22,6 +22,8 @@ type Outcome struct {
 	Skew *Skew
 	// Certificate is the server's, as a successful login met it.
 	Certificate postgres.Certificate
+	// Stalled is how long a read took that was slower than it may be and succeeded in time; 0 for the others.
+	Stalled time.Duration
 	// Skipped: the probe does not apply now, such as a write on a standby. Its last result is forgotten.
 	Skipped bool
 }
@@ -33,6 +35,8 @@ type state struct {
 	Restarts    map[RestartKind]uint64    `json:"restarts"`
 	LastRestart map[RestartKind]time.Time `json:"last_restart"`
 	Outages     outages                   `json:"outages"`
+	// Stalled are the seconds of reads that were slow, and in time.
+	Stalled float64 `json:"stalled_seconds,omitempty"`
 
 	probes map[Kind]Result
 	server Server
@@ -71,6 +75,7 @@ func (s *state) observe(o Outcome) []RestartKind {
 	if o.Kind != Write {
 		s.judge(o)
 	}
+	s.Stalled += o.Stalled.Seconds()
 	if o.Kind == Login && o.Reason == postgres.OK {
 		s.cert = o.Certificate
 	}
@@ -144,6 +149,7 @@ func (s *state) snapshot() Snapshot {
 		Reason: s.fit.reason, Known: s.fit.known, Since: s.fit.since,
 		OutageStart: s.Outages.start(), Server: s.server,
 		Outages: s.Outages.total(), Downtime: s.Outages.downtime(), LongestOutage: seconds(s.Outages.Longest),
+		Stalled:         seconds(s.Stalled),
 		LastOutageStart: s.Outages.LastStart, LastOutageEnd: s.Outages.LastEnd,
 		Restarts: maps.Clone(s.Restarts), LastRestart: maps.Clone(s.LastRestart),
 	}

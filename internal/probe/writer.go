@@ -17,6 +17,7 @@ type writer struct {
 
 	session session // nil while there is none, or while an attempt has it
 	busy    *attempt
+	limit   *deadline
 	overdue bool
 	started time.Time
 }
@@ -81,11 +82,9 @@ func (w *writer) write() {
 			}
 		})
 	w.busy = a
-	w.p.loop.after(w.p.o.WriteTimeout, func() {
-		if w.busy == a && !w.overdue {
-			w.overdue = true
-			w.timedOut()
-		}
+	w.limit = w.p.loop.deadline(w.p.o.WriteTimeout, a.wire.Unread, func() {
+		w.overdue = true
+		w.timedOut()
 	})
 }
 
@@ -109,14 +108,14 @@ func (w *writer) beat(ctx context.Context, s session) (r written) {
 }
 
 func (w *writer) finished(r written) {
-	late := w.overdue
+	late, reason := w.overdue, w.busy.reason(r.err)
 	w.busy = nil
+	w.limit.stop()
 	if r.session != nil && r.session.Broken() {
 		r.session.Close()
 		r.session = nil
 	}
 	w.session = r.session
-	reason := postgres.ReasonOf(r.err)
 	if late {
 		return // reported as timed out; the next write tells more
 	}
@@ -141,6 +140,7 @@ func (w *writer) timedOut() {
 
 // close ends the session.
 func (w *writer) close() {
+	w.limit.stop()
 	if w.session != nil {
 		w.session.Close()
 	}
