@@ -160,13 +160,13 @@ func backupSizes(s *sources) *panel {
 }
 
 func backupCounts(s *sources) *panel {
-	return series("Backups in the repository", "By state, against what retention keeps. suspect: its last check failed for a reason that may pass. damaged: a file is missing or wrong.").
+	return series("Backups in the repository", "By state, against what retention keeps. suspect: its last check failed for a reason that may pass. damaged: a file is missing or wrong. unreadable: it can't be read for now, and nothing is deleted.").
 		query(`sum by (state) (max by (job, cluster, instance, state) (pg_reliability_backup_count{$here}))`, "{{state}}").
 		query(`sum(max by (job, cluster, instance) (pg_reliability_backup_retention_target{$here}))`, "kept").
 		unit("short").steppy().stacked().
-		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).
+		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).called("unreadable", colored("purple")).
 		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}}, property{"custom.fillOpacity", 0}).
-		none(noCatalogue).runbooks(s, "PostgresBackupDamaged", "PostgresBackupTooFew")
+		none(noCatalogue).runbooks(s, "PostgresBackupDamaged", "PostgresBackupUnreadable", "PostgresBackupTooFew")
 }
 
 func lastFailures(s *sources) *panel {

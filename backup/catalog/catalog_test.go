@@ -190,13 +190,13 @@ func TestDamagedJournalIsBegunAnewAndKeptAside(t *testing.T) {
 	}
 }
 
-func TestUnreadableStatusCondemnsUntilCheckedAgain(t *testing.T) {
+func TestCutStatusIsUnreadableUntilCheckedAgain(t *testing.T) {
 	r := newRepo(t)
 	b := publish(t, r, noon, "a")
 	if err := os.WriteFile(filepath.Join(b.Dir, statusFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := r.Get(b.ID); got.Health != Damaged {
+	if got, _ := r.Get(b.ID); got.Health != Unreadable {
 		t.Errorf("state = %s", got.Health)
 	}
 	if err := r.UpdateStatus(t.Context(), b.ID, func(s *Status) { s.Verified = &Verification{At: noon} }); err != nil {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -52,11 +53,19 @@ func (d *Draft) ID() string { return d.Manifest.ID }
 
 // lastSequence is the highest sequence number in use or used before.
 func (r *Repository) lastSequence() (uint64, error) {
-	s, err := r.State()
+	last, err := r.highestName()
 	if err != nil {
-		s = State{} // a damaged journal is replaced at the next write; names still tell
+		return 0, err
 	}
-	last := s.LastSequence
+	s, err := r.State()
+	if err != nil && !errors.Is(err, ErrDamagedJournal) { // rebuilt at the next write; names still tell
+		return 0, err
+	}
+	return max(last, s.LastSequence), nil
+}
+
+// highestName is the highest sequence number among the names in the repository.
+func (r *Repository) highestName() (last uint64, err error) {
 	for _, sub := range []string{backupsDir, tmpDir, trashDir} {
 		entries, err := os.ReadDir(filepath.Join(r.dir, sub))
 		if err != nil {
@@ -141,6 +150,9 @@ func (d *Draft) Publish(now time.Time) (Backup, error) {
 	if err := syncDir(d.Dir); err != nil {
 		return Backup{}, fmt.Errorf("sync backup: %w", err)
 	}
+	if err := d.repo.noted(m.Server.SystemIdentifier, now); err != nil {
+		return Backup{}, fmt.Errorf("publish backup %s: %w", m.ID, err)
+	}
 	final := d.repo.Path(m.ID)
 	if _, err := os.Lstat(final); err == nil {
 		return Backup{}, fmt.Errorf("publish backup: %s exists already", final)
@@ -154,7 +166,7 @@ func (d *Draft) Publish(now time.Time) (Backup, error) {
 		}
 	}
 	b := d.repo.read(m.ID)
-	if b.Health == Damaged {
+	if b.Health == Damaged || b.Health == Unreadable {
 		return b, failure.New(failure.Verify, "backup %s does not read back: %s", m.ID, b.Problem)
 	}
 	return b, nil

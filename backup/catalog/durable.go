@@ -89,7 +89,7 @@ func (r *Repository) restoreReserve() {
 
 // Digest reads a file and returns its size and sha256 in hex.
 func Digest(path string) (int64, string, error) {
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return 0, "", err
 	}

@@ -26,10 +26,14 @@ const (
 	IsSuspect Health = "suspect"
 	// Damaged: a file or the manifest is missing, has another size, or failed a check.
 	Damaged Health = "damaged"
+	// Unreadable: something of it can't be read for now (permissions, an input/output error, a network
+	// file system that is gone, a newer program's format), which says nothing about the backup.
+	// It is never deleted, and while there is one nothing of its kind is.
+	Unreadable Health = "unreadable"
 )
 
 // Healths lists every Health.
-func Healths() []Health { return []Health{Verified, Unverified, IsSuspect, Damaged} }
+func Healths() []Health { return []Health{Verified, Unverified, IsSuspect, Damaged, Unreadable} }
 
 // Good says whether the backup may be relied on: counted by retention, chosen as "latest".
 func (h Health) Good() bool { return h == Verified || h == Unverified }
@@ -39,7 +43,7 @@ type Backup struct {
 	ID       string   `json:"id"`
 	Sequence uint64   `json:"sequence"`
 	Health   Health   `json:"state"`
-	Problem  string   `json:"problem,omitempty"` // why Damaged or suspect, for people
+	Problem  string   `json:"problem,omitempty"` // why Damaged, suspect or Unreadable, for people
 	Manifest Manifest `json:"manifest"`          // zero but for id and times when it can't be read
 	Status   Status   `json:"status"`
 	Dir      string   `json:"-"`
@@ -53,9 +57,9 @@ func (b Backup) VerifiedAt() time.Time {
 	return b.Status.Verified.At
 }
 
-// List reads the catalogue, newest backup first. A backup that can't be read is in it as Damaged;
-// the error is for a catalogue that can't be read at all. Sizes of all files are checked, contents
-// are not: that is verification.
+// List reads the catalogue, newest backup first. A backup that is broken is in it as Damaged, one that
+// can't be read as Unreadable; the error is for a catalogue that can't be read at all, or not to its end:
+// a list that is returned is whole. Sizes of all files are checked, contents are not: that is verification.
 func (r *Repository) List() ([]Backup, error) {
 	if err := r.Present(); err != nil {
 		return nil, err
@@ -76,6 +80,9 @@ func (r *Repository) List() ([]Backup, error) {
 		}
 		seen[b.ID] = true
 		all = append(all, b)
+	}
+	if err := r.Present(); err != nil { // a disk that went away meanwhile condemns nothing
+		return nil, err
 	}
 	r.cache.keep(seen)
 	sort.Slice(all, func(a, b int) bool { return all[a].Sequence > all[b].Sequence })
@@ -101,7 +108,7 @@ func (r *Repository) read(id string) Backup {
 	m, err := r.cache.manifest(b.Dir, id)
 	if err != nil {
 		b.Manifest = Manifest{ID: id, Sequence: n, Started: at, Finished: at, RecoveryPoint: at}
-		b.Health, b.Problem = Damaged, err.Error()
+		b.Health, b.Problem = ofError(err), err.Error()
 		b.Status, _ = readStatus(b.Dir)
 		return b
 	}
@@ -112,7 +119,7 @@ func (r *Repository) read(id string) Backup {
 	}
 	switch {
 	case err != nil:
-		b.Health, b.Problem = Damaged, err.Error()
+		b.Health, b.Problem = ofError(err), err.Error()
 	case b.Status.Damage != nil:
 		b.Health, b.Problem = Damaged, b.Status.Damage.Message
 	case m.Suspect != nil && b.Status.Accepted == nil:
@@ -125,17 +132,25 @@ func (r *Repository) read(id string) Backup {
 	return b
 }
 
+// ofError is the health of a backup that met an error.
+func ofError(err error) Health {
+	if IsDamage(err) {
+		return Damaged
+	}
+	return Unreadable
+}
+
 // checkSizes finds missing and truncated files without reading them.
 func checkSizes(dir string, files []File) error {
 	for _, f := range files {
 		fi, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.Path)))
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("%s is missing", f.Path)
 		case err != nil:
-			return err
+			return ofFile(f.Path, err)
+		case !fi.Mode().IsRegular():
+			return wrongf("%s is no regular file", f.Path)
 		case fi.Size() != f.Bytes:
-			return fmt.Errorf("%s has %d bytes, the manifest says %d", f.Path, fi.Size(), f.Bytes)
+			return wrongf("%s has %d bytes, the manifest says %d", f.Path, fi.Size(), f.Bytes)
 		}
 	}
 	return nil
@@ -152,9 +167,12 @@ type cachedManifest struct {
 	stamps   [2]stamp // of the manifest and SHA256SUMS
 }
 
+// stamp tells whether a file is the one that was read: the kernel sets Changed at every change of the file, of its
+// mode, its owner or its links, and nobody else can set it.
 type stamp struct {
-	mod  time.Time
-	size int64
+	Mod, Changed int64 // nanoseconds since 1970
+	Inode        uint64
+	Size         int64
 }
 
 func stampOf(path string) (stamp, error) {
@@ -162,7 +180,9 @@ func stampOf(path string) (stamp, error) {
 	if err != nil {
 		return stamp{}, err
 	}
-	return stamp{fi.ModTime(), fi.Size()}, nil
+	s := stamp{Mod: fi.ModTime().UnixNano(), Size: fi.Size()}
+	s.Changed, s.Inode = changed(fi)
+	return s, nil
 }
 
 // manifest reads and checks a manifest. The caller must not change what it points to.
@@ -170,11 +190,8 @@ func (c *manifestCache) manifest(dir, id string) (Manifest, error) {
 	var stamps [2]stamp
 	for i, name := range []string{manifestFile, sumsFile} {
 		s, err := stampOf(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			return Manifest{}, fmt.Errorf("%s is missing", name)
-		}
 		if err != nil {
-			return Manifest{}, err
+			return Manifest{}, ofFile(name, err)
 		}
 		stamps[i] = s
 	}
@@ -207,23 +224,24 @@ func (c *manifestCache) keep(ids map[string]bool) {
 	}
 }
 
-// readManifest reads a manifest and compares it with its digest in SHA256SUMS.
+// readManifest reads a manifest and compares it with its digest in SHA256SUMS. One whose digest is right and
+// which this program does not understand is a newer program's: it is not damaged.
 func readManifest(dir, id string) (Manifest, error) {
 	var m Manifest
-	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	text, err := readFile(filepath.Join(dir, manifestFile))
 	if err != nil {
-		return m, err
+		return m, ofFile(manifestFile, err)
 	}
-	list, err := os.ReadFile(filepath.Join(dir, sumsFile))
+	list, err := readFile(filepath.Join(dir, sumsFile))
 	if err != nil {
-		return m, err
+		return m, ofFile(sumsFile, err)
 	}
 	want, ok := manifestSum(list)
 	if !ok {
-		return m, fmt.Errorf("%s does not list %s", sumsFile, manifestFile)
+		return m, wrongf("%s does not list %s", sumsFile, manifestFile)
 	}
 	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != want {
-		return m, fmt.Errorf("%s does not have the digest %s says", manifestFile, sumsFile)
+		return m, wrongf("%s does not have the digest %s says", manifestFile, sumsFile)
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestFile, err)
@@ -233,7 +251,8 @@ func readManifest(dir, id string) (Manifest, error) {
 
 // CheckSums is verification level 1: it reads every file of a backup and compares sizes and
 // digests, the manifest's own included and uncached. progress, if not nil, is called with the
-// bytes read so far. The error names the first file that differs.
+// bytes read so far. The error names the first file that differs; IsDamage says whether one does, or
+// could not be read.
 func (r *Repository) CheckSums(id string, progress func(done int64)) error {
 	dir := r.Path(id)
 	m, err := readManifest(dir, id)
@@ -247,10 +266,10 @@ func (r *Repository) CheckSums(id string, progress func(done int64)) error {
 	for _, f := range m.Files {
 		n, sum, err := Digest(filepath.Join(dir, filepath.FromSlash(f.Path)))
 		if err != nil {
-			return err
+			return ofFile(f.Path, err)
 		}
 		if sum != f.SHA256 {
-			return fmt.Errorf("%s does not have the digest the manifest says", f.Path)
+			return wrongf("%s does not have the digest the manifest says", f.Path)
 		}
 		if done += n; progress != nil {
 			progress(done)

@@ -62,9 +62,9 @@ func (r *Repository) lockWait(ctx context.Context, name string) (func(), error) 
 
 // Hold keeps a published backup from being removed while it is read.
 func (r *Repository) Hold(id string) (release func(), err error) {
-	f, err := os.Open(filepath.Join(r.Path(id), sumsFile))
+	f, err := openFile(filepath.Join(r.Path(id), sumsFile))
 	if err != nil {
-		return nil, fmt.Errorf("hold backup %s: %w", id, err)
+		return nil, fmt.Errorf("hold backup %s: %w", id, ofFile(sumsFile, err))
 	}
 	got, err := tryLock(f, false)
 	if err == nil && !got {

@@ -168,6 +168,9 @@ type Table struct {
 	Rows   int64  `json:"rows"`
 	// Uncounted is true when the rows could not be counted as pg_dump saw them: Rows says nothing then.
 	Uncounted bool `json:"uncounted,omitempty"`
+	// Passing says that the table may go or lose its rows in the course of things: a partition, a child of another
+	// table, or one that is not logged. It is not noted in format 1.
+	Passing bool `json:"passing,omitempty"`
 }
 
 // Sequence is a sequence as read just before the dump. Sequences don't obey snapshots: on a busy
@@ -190,9 +193,11 @@ type Extension struct {
 
 // Suspect says what collapsed.
 type Suspect struct {
-	Reason  string `json:"reason"`  // "size" or "rows"
-	Message string `json:"message"` // with both figures
+	Reason  string `json:"reason"`  // "size", "rows" or "vanished"; an engine may have others
+	Message string `json:"message"` // with both figures, and the names of what vanished
 	Against string `json:"against"` // id of the backup compared with
+	// Databases are those that vanished. Who accepts the backup says that they are gone for good.
+	Databases []string `json:"databases,omitempty"`
 }
 
 // Encryption says how files are encrypted. It never holds a secret.
@@ -267,7 +272,7 @@ func (m Manifest) check(id string) error {
 	case m.Format < 1 || m.Format > FormatVersion:
 		return fmt.Errorf("manifest has format %d; this program reads 1 to %d", m.Format, FormatVersion)
 	case m.ID != id:
-		return fmt.Errorf("manifest is of backup %q", m.ID)
+		return wrongf("manifest is of backup %q", m.ID)
 	case m.Engine == "":
 		return fmt.Errorf("manifest names no engine")
 	case len(m.Files) == 0 && m.External == nil:

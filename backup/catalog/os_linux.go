@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,4 +43,12 @@ func isLocked(f *os.File) (held, known bool) {
 // dropLock ends a lock of tryLock, wherever else the file is open.
 func dropLock(f *os.File) error {
 	return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
+}
+
+// changed is when a file's inode was last changed, and its number.
+func changed(fi os.FileInfo) (ctime int64, inode uint64) {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Ctim.Nano(), st.Ino
+	}
+	return 0, 0
 }

@@ -90,7 +90,7 @@ func (in *Incoming) Publish() (Backup, error) {
 		}
 	}
 	b := in.repo.read(in.id)
-	if b.Health == Damaged {
+	if b.Health == Damaged || b.Health == Unreadable {
 		return b, failure.New(failure.Verify, "backup %s does not read back: %s", in.id, b.Problem)
 	}
 	return b, nil

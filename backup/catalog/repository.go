@@ -131,7 +131,7 @@ func (r *Repository) Present() error {
 
 func readSentinel(dir string) (Sentinel, error) {
 	var s Sentinel
-	b, err := os.ReadFile(filepath.Join(dir, sentinelFile))
+	b, err := readFile(filepath.Join(dir, sentinelFile))
 	if err != nil {
 		return s, err
 	}

@@ -1,13 +1,7 @@
 package catalog
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"sort"
 	"time"
 
@@ -38,6 +32,9 @@ type State struct {
 	Schedule *Schedule `json:"schedule,omitempty"`
 	// RetentionTarget is how many good backups the last job meant to keep at least.
 	RetentionTarget int `json:"retention_target,omitempty"`
+	// Rebuilt is when a journal that was lost or cut was made anew from what was left of it and from the
+	// catalogue; zero when never. Then a zero LastSuccess does not say that there never was a backup.
+	Rebuilt time.Time `json:"rebuilt,omitzero"`
 	// WAL is the archive's state as the last run of an engine with point-in-time recovery saw it.
 	WAL *WAL `json:"wal,omitempty"`
 }
@@ -129,48 +126,6 @@ func add(counts []Count, result string, reason failure.Reason) []Count {
 		return out[a].Reason < out[b].Reason
 	})
 	return out
-}
-
-// State reads state.json; the zero State where there is none yet.
-func (r *Repository) State() (State, error) {
-	var s State
-	b, err := os.ReadFile(filepath.Join(r.dir, stateFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return s, fmt.Errorf("read the journal: %w", err)
-	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return State{}, fmt.Errorf("read %s: %w: %w", stateFile, errDamagedJournal, err)
-	}
-	return s, nil
-}
-
-var errDamagedJournal = errors.New("the journal is damaged")
-
-// UpdateState changes state.json atomically; concurrent updates are serialised. A damaged journal
-// is kept beside under another name and begun anew: counters restart, as after a reset.
-func (r *Repository) UpdateState(ctx context.Context, change func(*State)) error {
-	if err := r.Present(); err != nil {
-		return err
-	}
-	unlock, err := r.lockWait(ctx, lockState)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	path := filepath.Join(r.dir, stateFile)
-	s, err := r.State()
-	if errors.Is(err, errDamagedJournal) {
-		err = os.Rename(path, path+".damaged")
-	}
-	if err != nil {
-		return fmt.Errorf("update the journal: %w", err)
-	}
-	s.Format = FormatVersion
-	change(&s)
-	return r.replace(path, s)
 }
 
 // Settled folds a run that ended without a word into the state: one whose backup was published is a

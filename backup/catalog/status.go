@@ -80,16 +80,22 @@ func (r *Repository) UpdateStatus(ctx context.Context, id string, change func(*S
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("update the status of backup %s: %w", id, err)
 	}
-	// An unreadable status is replaced: its backup counts as damaged until checked again.
-	s, _ := readStatus(dir)
+	s, err := readStatus(dir)
+	if err != nil && !errors.Is(err, errCutStatus) { // what it says must not be lost
+		return fmt.Errorf("update the status of backup %s: %w", id, err)
+	}
 	change(&s)
 	return r.replace(filepath.Join(dir, statusFile), s)
 }
 
+// errCutStatus is for a status file whose bytes can be read and make no sense. What happened to the backup is unknown
+// then: it counts as unreadable until a check writes the status anew.
+var errCutStatus = errors.New("it is cut or garbled; `pg_reliability_backup verify` writes it anew")
+
 // readStatus returns the zero status where there is no file.
 func readStatus(dir string) (Status, error) {
 	var s Status
-	b, err := os.ReadFile(filepath.Join(dir, statusFile))
+	b, err := readFile(filepath.Join(dir, statusFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -97,7 +103,7 @@ func readStatus(dir string) (Status, error) {
 		return s, fmt.Errorf("read %s: %w", statusFile, err)
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
-		return Status{}, fmt.Errorf("read %s: %w", statusFile, err)
+		return Status{}, fmt.Errorf("read %s: %w (%w)", statusFile, errCutStatus, err)
 	}
 	return s, nil
 }

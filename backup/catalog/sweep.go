@@ -63,7 +63,11 @@ func (r *Repository) Remove(id string) error {
 		return fmt.Errorf("remove backup %q: not a backup's id", id)
 	}
 	dir := r.Path(id)
-	if f, err := os.OpenFile(filepath.Join(dir, sumsFile), os.O_RDWR, 0); err == nil {
+	f, err := os.OpenFile(filepath.Join(dir, sumsFile), os.O_RDWR, 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // what can't be read is not deleted
+		return fmt.Errorf("remove backup %s: %w", id, err)
+	}
+	if err == nil {
 		defer f.Close()
 		got, err := tryLock(f, true)
 		if err == nil && !got {

@@ -43,7 +43,7 @@ func TestReadOnEveryVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []catalog.Table{{Schema: "public", Name: "a", Rows: 30}, {Schema: "public", Name: "b_1", Rows: 5}, {Schema: "public", Name: "u"}}
+		want := []catalog.Table{{Schema: "public", Name: "a", Rows: 30}, {Schema: "public", Name: "b_1", Rows: 5, Passing: true}, {Schema: "public", Name: "u", Passing: true}}
 		if !slices.Equal(c.Tables, want) || c.Rows() != 35 {
 			t.Errorf("tables = %+v", c.Tables)
 		}

@@ -42,7 +42,7 @@ func Count(ctx context.Context, q Querier, relations []Relation) ([]catalog.Tabl
 			return nil, err
 		}
 		for i, r := range part {
-			tables = append(tables, catalog.Table{Schema: r.Schema, Name: r.Name, Rows: rows[i]})
+			tables = append(tables, catalog.Table{Schema: r.Schema, Name: r.Name, Rows: rows[i], Passing: r.Passing})
 		}
 	}
 	return tables, nil

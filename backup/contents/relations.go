@@ -26,6 +26,8 @@ type Relation struct {
 	Readable, Filtered bool
 	// Hidden is true for an unlogged table on a standby, which has none of its rows.
 	Hidden bool
+	// Passing is catalog.Table's.
+	Passing bool
 }
 
 // Same says whether nothing happened to the table.
@@ -35,7 +37,7 @@ func (r Relation) Same(o Relation) bool {
 
 // Table is the manifest's entry, not counted yet.
 func (r Relation) Table() catalog.Table {
-	return catalog.Table{Schema: r.Schema, Name: r.Name, Uncounted: !r.Hidden}
+	return catalog.Table{Schema: r.Schema, Name: r.Name, Uncounted: !r.Hidden, Passing: r.Passing}
 }
 
 // Relations lists the tables whose rows a dump holds. What it lists obeys the transaction's snapshot.
@@ -47,7 +49,8 @@ func Relations(ctx context.Context, q Querier) ([]Relation, error) {
 		       -- NULL where the snapshot has a table that is gone by now
 		       coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'), true),
 		       coalesce(pg_catalog.row_security_active(c.oid), false),
-		       c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()
+		       c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery(),
+		       c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)
 		  FROM pg_catalog.pg_class c
 		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		  LEFT JOIN (SELECT attrelid, pg_catalog.string_agg(attnum || ' ' || attname || ' ' || atttypid, ',' ORDER BY attnum) AS columns

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -32,8 +31,9 @@ type Copier interface {
 	// Copy copies one backup, reads it back, and enters the result in its status. An error is of
 	// reason failure.Offsite.
 	Copy(ctx context.Context, b catalog.Backup) error
-	// Prune removes copies of backups the policy no longer keeps there.
-	Prune(ctx context.Context, keep []catalog.Backup) error
+	// Prune removes copies of backups the policy no longer keeps there; those of the server with that system identifier
+	// only, unless it is "".
+	Prune(ctx context.Context, keep []catalog.Backup, server string) error
 }
 
 // Job is everything a run needs.
@@ -67,6 +67,8 @@ type Job struct {
 	Tool    string // version of this program
 	Log     log.Logger
 	Now     func() time.Time
+
+	server string // its system identifier, "" while unknown
 }
 
 // Result is what a run came to.
@@ -88,6 +90,9 @@ func (j *Job) Run(ctx context.Context) (Result, error) {
 		return j.turnedAway(ctx, err)
 	}
 	defer release()
+	if err := j.admit(ctx); err != nil {
+		return j.failed(ctx, "", err)
+	}
 	if swept, err := j.Repo.Sweep(ctx); err != nil {
 		return j.unrecorded(err)
 	} else if len(swept) > 0 {
@@ -121,6 +126,27 @@ func incomplete(m catalog.Manifest) error {
 	}
 	return failure.New(failure.Incomplete, "backup %s is good for what it holds, and incomplete: %s", m.ID, strings.Join(lacks, "; ")).
 		WithHint("`pg_reliability_backup show %s` has the remedies.", m.ID)
+}
+
+// identifyTimeout bounds asking the server who it is.
+const identifyTimeout = 20 * time.Second
+
+// admit refuses a server whose backups don't belong into the repository, before anything is made or removed. A server that does not
+// answer now is asked again before its backup is published.
+func (j *Job) admit(ctx context.Context) error {
+	limit := identifyTimeout
+	if j.Timeout > 0 {
+		limit = min(limit, j.Timeout)
+	}
+	asking, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	id, err := server.Identify(asking, j.Request.Target)
+	if err != nil {
+		_ = level.Debug(j.Log).Log("msg", "the server did not say who it is", "err", err)
+		return nil
+	}
+	j.server = id
+	return j.Repo.Admit(id)
 }
 
 // backup makes and publishes one, or records why not.
@@ -190,7 +216,15 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 	if err != nil {
 		return catalog.Backup{}, err
 	}
-	previous := newest(all, d.Manifest, good)
+	servers, err := j.Repo.Servers(all)
+	if err != nil {
+		return catalog.Backup{}, err
+	}
+	d.Manifest.Server.SystemIdentifier = j.server
+	var previous *catalog.Backup
+	if some := ofKind(all, servers, d.Manifest, good); len(some) > 0 {
+		previous = &some[0]
+	}
 	if err := j.checkSpace(ctx, previous); err != nil {
 		return catalog.Backup{}, err
 	}
@@ -210,8 +244,15 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 	if err := context.Cause(ctx); err != nil {
 		return catalog.Backup{}, err
 	}
+	if err := j.Repo.Admit(d.Manifest.Server.SystemIdentifier); err != nil { // asked at the beginning, if the server answered then
+		return catalog.Backup{}, err
+	}
 	if d.Manifest.Suspect == nil { // the engine may know of something itself
-		d.Manifest.Suspect = Suspicion(d.Manifest, newest(all, d.Manifest, plausible), j.SuspectBelow)
+		var before []catalog.Manifest
+		for _, b := range ofKind(all, servers, d.Manifest, plausible) {
+			before = append(before, b.Manifest)
+		}
+		d.Manifest.Suspect = Suspicion(d.Manifest, before, j.SuspectBelow)
 	}
 	return d.Publish(j.Now())
 }
@@ -252,56 +293,23 @@ func (j *Job) checkSpace(ctx context.Context, previous *catalog.Backup) error {
 	return nil
 }
 
-// newest is the newest backup of the same engine and set that fits, nil when there is none.
-func newest(all []catalog.Backup, m catalog.Manifest, fits func(catalog.Backup) bool) *catalog.Backup {
-	for i, b := range all {
-		if b.ID != m.ID && b.Manifest.Engine == m.Engine && b.Manifest.Set == m.Set && fits(b) {
-			return &all[i]
+// ofKind are the backups of the same kind as one that is being made, newest first, that fit.
+func ofKind(all []catalog.Backup, servers catalog.Servers, m catalog.Manifest, fits func(catalog.Backup) bool) []catalog.Backup {
+	var some []catalog.Backup
+	for _, b := range all {
+		if b.ID != m.ID && servers.KindOf(b.Manifest) == servers.KindOf(m) && fits(b) {
+			some = append(some, b)
 		}
 	}
-	return nil
+	return some
 }
 
 func good(b catalog.Backup) bool { return b.Health.Good() }
 
 // plausible backups were no suspects when they were made. One that was damaged since still says what the server held: where
 // all are, and the data with them, the backup of the empty server is no new beginning.
-func plausible(b catalog.Backup) bool { return b.Manifest.Suspect == nil || b.Status.Accepted != nil }
-
-// Suspicion compares a backup with the one before. The previous one is never a suspect itself, so
-// that a second run after a collapse does not make the collapse look normal.
-func Suspicion(m catalog.Manifest, previous *catalog.Backup, below float64) *catalog.Suspect {
-	if previous == nil || below <= 0 {
-		return nil
-	}
-	p := previous.Manifest
-	rows, size := weight(m, p)
-	rowsBefore, before := weight(p, m)
-	switch {
-	case float64(rows) < below*float64(rowsBefore):
-		return &catalog.Suspect{Reason: "rows", Against: p.ID, Message: fmt.Sprintf("%d rows, the backup before had %d", rows, rowsBefore)}
-	case float64(size) < below*float64(before):
-		return &catalog.Suspect{Reason: "size", Against: p.ID, Message: fmt.Sprintf("%d bytes, the backup before had %d", size, before)}
-	}
-	return nil
-}
-
-// kept are the names restore gives to databases it replaced: dropping one is no collapse.
-var kept = regexp.MustCompile(`_before_\d{8}T\d{6}$`)
-
-// weight is what two backups are compared by: the databases that neither is known to lack. An incremental backup is small by design: there the
-// size of the databases counts.
-func weight(m, other catalog.Manifest) (rows, bytes int64) {
-	for _, d := range m.Databases {
-		switch {
-		case kept.MatchString(d.Name), other.Lacks(d.Name):
-		case m.External != nil:
-			rows, bytes = rows+d.Contents.Rows(), bytes+d.ServerBytes
-		default:
-			rows, bytes = rows+d.Contents.Rows(), bytes+d.Bytes
-		}
-	}
-	return rows, bytes
+func plausible(b catalog.Backup) bool {
+	return b.Manifest.Engine != "" && (b.Manifest.Suspect == nil || b.Status.Accepted != nil)
 }
 
 // afterwards copies, verifies and prunes. The first failure is the run's error, the rest is logged.
@@ -356,7 +364,13 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	decisions := retention.Plan(all, j.Policy)
+	servers, err := j.Repo.Servers(all)
+	if err != nil {
+		return nil, err
+	}
+	policy := j.Policy
+	policy.Server = j.server
+	decisions := retention.Plan(all, policy, servers)
 	var removed []string
 	var kept []catalog.Backup
 	var failures []error
@@ -385,7 +399,7 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 		_ = level.Info(j.Log).Log("msg", "backup removed", "id", d.ID, "why", strings.Join(d.Reasons, "; "))
 	}
 	if j.Copier != nil {
-		if err := j.Copier.Prune(ctx, kept); err != nil {
+		if err := j.Copier.Prune(ctx, kept, j.server); err != nil {
 			failures = append(failures, err)
 		}
 	}

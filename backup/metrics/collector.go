@@ -180,8 +180,8 @@ func (c *Collector) read() (*catalog.Repository, []catalog.Backup, catalog.State
 	if err != nil {
 		return nil, nil, state, err
 	}
-	if stateErr != nil {
-		state = catalog.State{}
+	if stateErr != nil && !errors.Is(stateErr, catalog.ErrDamagedJournal) { // of a damaged one, what can be made out of it
+		return nil, nil, catalog.State{}, stateErr
 	}
 	if state.Running != nil {
 		if busy, known := c.repo.Busy(); known && !busy {

@@ -230,7 +230,12 @@ func (s *Store) seal(ctx context.Context, b catalog.Backup, state catalog.Offsit
 	x := Index{
 		Format: indexFormat, RepositoryID: s.o.Repository.ID(), ID: b.ID, Sequence: b.Sequence, Engine: m.Engine, Set: m.Set,
 		Finished: m.Finished, RecoveryPoint: m.RecoveryPoint, Copied: s.o.Now().UTC(), Encryption: state.Encryption,
-		Bytes: total(state.Files), PlainBytes: m.Bytes, Files: state.Files,
+		Bytes: total(state.Files), PlainBytes: m.Bytes, Files: state.Files, Server: m.Server.SystemIdentifier,
+	}
+	for _, d := range m.Databases {
+		if x.Encryption == nil {
+			x.Databases = append(x.Databases, d.Name)
+		}
 	}
 	text, err := json.MarshalIndent(x, "", "  ")
 	if err != nil {

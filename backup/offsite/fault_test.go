@@ -407,7 +407,7 @@ func TestLeftoversGo(t *testing.T) {
 	if n := len(b.s3.objects(t)); n == 0 {
 		t.Fatal("nothing was left to remove")
 	}
-	if err := b.store.Prune(ctx, nil); err != nil {
+	if err := b.store.Prune(ctx, nil, ""); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(b.s3.objects(t)); n == 0 {
@@ -416,7 +416,7 @@ func TestLeftoversGo(t *testing.T) {
 	if err := b.repo.Remove(backup.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.store.Prune(ctx, nil); err != nil {
+	if err := b.store.Prune(ctx, nil, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.s3.objects(t); len(got) != 0 {

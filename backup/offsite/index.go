@@ -18,13 +18,18 @@ const (
 
 // Index is the last object written of a copy: what makes it one.
 type Index struct {
-	Format       int       `json:"format"`
-	RepositoryID string    `json:"repository_id"`
-	ID           string    `json:"id"`
-	Sequence     uint64    `json:"sequence"`
-	Engine       string    `json:"engine"`
-	Set          string    `json:"set"`
-	Finished     time.Time `json:"finished"`
+	Format       int    `json:"format"`
+	RepositoryID string `json:"repository_id"`
+	ID           string `json:"id"`
+	Sequence     uint64 `json:"sequence"`
+	Engine       string `json:"engine"`
+	Set          string `json:"set"`
+	// Server is the system identifier of the backup's server, and Databases the names of its databases: what retention needs
+	// once the backup is gone here. Copies of before these were noted lack them, and encrypted ones name no database.
+	Server    string   `json:"system_identifier,omitempty"`
+	Databases []string `json:"databases,omitempty"`
+
+	Finished time.Time `json:"finished"`
 	// RecoveryPoint as in the manifest.
 	RecoveryPoint time.Time           `json:"recovery_point"`
 	Copied        time.Time           `json:"copied"`
@@ -70,7 +75,12 @@ func (x Index) local(object string) string {
 
 // backup is what retention needs to know of a copy whose backup is not here any more.
 func (x Index) backup() catalog.Backup {
+	var databases []catalog.Database
+	for _, name := range x.Databases {
+		databases = append(databases, catalog.Database{Name: name})
+	}
 	return catalog.Backup{ID: x.ID, Sequence: x.Sequence, Health: catalog.Unverified, Manifest: catalog.Manifest{
 		ID: x.ID, Sequence: x.Sequence, Engine: x.Engine, Set: x.Set, Finished: x.Finished, RecoveryPoint: x.RecoveryPoint, Bytes: x.Bytes,
+		Server: catalog.Server{SystemIdentifier: x.Server}, Databases: databases,
 	}}
 }

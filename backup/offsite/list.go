@@ -2,6 +2,7 @@ package offsite
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"sort"
 	"strings"
@@ -47,6 +48,9 @@ func (s *Store) List(ctx context.Context) ([]Copy, error) {
 	return copies, nil
 }
 
+// errUnusable is wrapped where a copy is proven to be none, beside the errors of a store that does not answer.
+var errUnusable = errors.New("the copy is unusable")
+
 // index reads a copy's index and finds its objects in the listing.
 func (s *Store) index(ctx context.Context, repositoryID, id string, objects map[string]minio.ObjectInfo) (Index, error) {
 	dir := s.dir(repositoryID, id)
@@ -56,15 +60,15 @@ func (s *Store) index(ctx context.Context, repositoryID, id string, objects map[
 	}
 	x, err := parseIndex(text, repositoryID, id)
 	if err != nil {
-		return Index{}, failure.New(failure.Offsite, "off-site: %s: %w", dir, err)
+		return Index{}, failure.New(failure.Offsite, "off-site: %s: %w: %w", dir, errUnusable, err)
 	}
 	for _, f := range x.Files {
 		o, ok := objects[dir+f.Path]
 		switch {
 		case !ok:
-			return Index{}, failure.New(failure.Offsite, "off-site: %s%s is missing", dir, f.Path)
+			return Index{}, failure.New(failure.Offsite, "off-site: %s%s: %w: it is missing", dir, f.Path, errUnusable)
 		case o.Size != f.Bytes:
-			return Index{}, failure.New(failure.Offsite, "off-site: %s%s has %d bytes, the index says %d", dir, f.Path, o.Size, f.Bytes)
+			return Index{}, failure.New(failure.Offsite, "off-site: %s%s: %w: it has %d bytes, the index says %d", dir, f.Path, errUnusable, o.Size, f.Bytes)
 		}
 	}
 	return x, nil

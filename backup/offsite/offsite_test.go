@@ -184,7 +184,7 @@ func TestPruneFollowsThePolicyAndKeepsWhatIsHere(t *testing.T) {
 		}
 		return strings.Join(s, " ")
 	}
-	if err := b.store.Prune(ctx, []catalog.Backup{all[2]}); err != nil {
+	if err := b.store.Prune(ctx, []catalog.Backup{all[2]}, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := ids(b.store); got != "5 4 3 2" {
@@ -199,12 +199,12 @@ func TestPruneFollowsThePolicyAndKeepsWhatIsHere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.newStore(t, nil).Prune(ctx, nil); err != nil {
+	if err := b.newStore(t, nil).Prune(ctx, nil, ""); err != nil {
 		t.Fatal(err)
 	}
 	b.repo = newRepo(t)
 	stranger := b.newStore(t, func(o *offsite.Options) { o.Policy = retention.Policy{Keep: 1} })
-	if err := stranger.Prune(ctx, nil); err != nil {
+	if err := stranger.Prune(ctx, nil, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := ids(b.store); got != "5 4 3 2" {

@@ -2,6 +2,7 @@ package offsite
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 	"strings"
@@ -21,8 +22,8 @@ import (
 // backup stays, a suspect one pauses everything. So a repository that lost its backups does not take the
 // copies along. The copy of a backup that is kept here stays in any case. The caller holds the
 // repository's lock.
-func (s *Store) Prune(ctx context.Context, keep []catalog.Backup) error {
-	plan, err := s.Plan(ctx, keep)
+func (s *Store) Prune(ctx context.Context, keep []catalog.Backup, server string) error {
+	plan, err := s.Plan(ctx, keep, server)
 	if err != nil {
 		return err
 	}
@@ -54,8 +55,12 @@ type Plan struct {
 }
 
 // Plan says what Prune would do, and why.
-func (s *Store) Plan(ctx context.Context, keep []catalog.Backup) (Plan, error) {
+func (s *Store) Plan(ctx context.Context, keep []catalog.Backup, server string) (Plan, error) {
 	local, err := s.o.Repository.List()
+	if err != nil {
+		return Plan{}, err
+	}
+	servers, err := s.o.Repository.Servers(local)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -83,18 +88,23 @@ func (s *Store) Plan(ctx context.Context, keep []catalog.Backup) (Plan, error) {
 		b := x.backup()
 		if err != nil { // an unusable copy counts for nothing, and is not deleted while it may be the last trace
 			_ = level.Error(s.o.Log).Log("msg", "an off-site copy can't be used", "id", id, "err", err)
-			b = catalog.Backup{ID: id, Health: catalog.Damaged, Problem: err.Error(), Manifest: catalog.Manifest{ID: id}}
+			b = catalog.Backup{ID: id, Health: catalog.Unreadable, Problem: err.Error(), Manifest: catalog.Manifest{ID: id}}
+			if errors.Is(err, errUnusable) {
+				b.Health = catalog.Damaged
+			}
 		}
 		copies = append(copies, withHealth(b, here[id]))
 	}
 	sort.Slice(copies, func(a, b int) bool { return copies[a].Sequence > copies[b].Sequence })
-	p.Decisions = decide(copies, keep, s.o.Policy)
+	policy := s.o.Policy
+	policy.Server = server
+	p.Decisions = decide(copies, keep, policy, servers)
 	return p, nil
 }
 
 // decide is the pure part: copies newest first, keep what stays here.
-func decide(copies, keep []catalog.Backup, policy retention.Policy) []retention.Decision {
-	decisions := retention.Plan(copies, policy)
+func decide(copies, keep []catalog.Backup, policy retention.Policy, servers catalog.Servers) []retention.Decision {
+	decisions := retention.Plan(copies, policy, servers)
 	for i := range decisions {
 		d := &decisions[i]
 		if !slices.ContainsFunc(keep, func(b catalog.Backup) bool { return b.ID == d.ID }) {
@@ -111,8 +121,15 @@ func decide(copies, keep []catalog.Backup, policy retention.Policy) []retention.
 // withHealth adds what is known here of a copy's backup. Damage to the local files says nothing
 // about the copy; a rehearsal that failed does.
 func withHealth(b, local catalog.Backup) catalog.Backup {
-	if local.ID == "" || b.Health == catalog.Damaged {
+	if local.ID == "" || !b.Health.Good() {
 		return b
+	}
+	if local.Health == catalog.Unreadable { // whether it is verified or suspect is unknown
+		b.Health, b.Problem = catalog.Unreadable, "the backup in the repository can't be read: "+local.Problem
+		return b
+	}
+	if local.Manifest.Engine != "" {
+		b.Manifest.Server, b.Manifest.Databases = local.Manifest.Server, local.Manifest.Databases
 	}
 	b.Status = local.Status
 	switch st := local.Status; {

@@ -164,6 +164,9 @@ func (r *Restorer) candidates() ([]catalog.Backup, error) {
 		switch {
 		case b.Manifest.Engine != pgdump.Name && b.Manifest.Engine != "":
 			others["of engine "+catalog.Health(b.Manifest.Engine)]++
+		case b.Health == catalog.Unreadable && len(verified)+len(rest) == 0: // newer than all that can be read
+			return nil, failure.New(failure.Repository, "bootstrap: backup %s, newer than those that can be read, can't be read for now (%s), nothing was changed",
+				b.ID, b.Problem).WithHint("Mend the repository's disk or permissions and start again, or restore an older backup by its id.")
 		case b.Health == catalog.Verified:
 			verified = append(verified, b)
 		case b.Health == catalog.Unverified:
@@ -183,6 +186,11 @@ func (r *Restorer) candidates() ([]catalog.Backup, error) {
 	state, err := r.Repo.State()
 	if err != nil {
 		return nil, failure.New(failure.Repository, "bootstrap: %w", err)
+	}
+	if !state.Rebuilt.IsZero() {
+		return nil, failure.New(failure.Repository, "bootstrap: the repository holds no backup, and its journal was lost or cut and made anew on %s: "+
+			"whether there were backups is unknown, nothing was changed", state.Rebuilt.Format(time.RFC3339)).
+			WithHint("Find out where its backups went before the application begins from nothing; a new repository is made with `init` in another directory.")
 	}
 	if !state.LastSuccess.IsZero() {
 		return nil, failure.New(failure.Repository, "bootstrap: the repository had a backup on %s and has none now, nothing was changed",
@@ -273,6 +281,11 @@ func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, name
 			return 0, nil, err
 		}
 		rows, names = rows+n, append(names, db.Name)
+	}
+	// Before the data appear: were we killed in between, the server's own backups would be refused.
+	if err := s.Repo.Filled(ctx, s.facts.SystemIdentifier, b, s.Now()); err != nil {
+		_ = level.Warn(s.Log).Log("msg", "the repository does not know this server yet: its backups are refused until `init --take-over="+
+			b.Manifest.Server.SystemIdentifier+"`", "err", err)
 	}
 	s.report("swap")
 	if err := s.swap(ctx, swaps); err != nil {

@@ -202,14 +202,20 @@ func (r *Restorer) examine(b catalog.Backup) (release func(), err error) {
 		return nil, failure.New(failure.Refused, "backup %s is of engine %q, which restores whole servers, not databases", b.ID, b.Manifest.Engine)
 	}
 	release, err = r.Repo.Hold(b.ID)
-	if err != nil {
+	if catalog.IsDamage(err) {
 		return nil, failure.New(failure.Verify, "backup %s: %w", b.ID, err)
+	}
+	if err != nil {
+		return nil, failure.New(failure.Repository, "backup %s: %w", b.ID, err)
 	}
 	r.report("checksums")
 	if err := r.Repo.CheckSums(b.ID, nil); err != nil {
 		release()
 		if present := r.Repo.Present(); present != nil {
 			return nil, present
+		}
+		if !catalog.IsDamage(err) {
+			return nil, failure.New(failure.Repository, "backup %s can't be read, nothing was changed: %w", b.ID, err)
 		}
 		return nil, failure.New(failure.Verify, "backup %s is damaged, nothing was changed: %w", b.ID, err).
 			WithHint("Choose another one: `pg_reliability_backup list`.")

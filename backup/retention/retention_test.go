@@ -79,7 +79,7 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
-			for _, d := range Plan(parse(t, tc.list), tc.policy) {
+			for _, d := range Plan(parse(t, tc.list), tc.policy, catalog.Servers{}) {
 				verb := "keep  "
 				if !d.Keep {
 					verb = "delete"
@@ -119,7 +119,7 @@ func TestTheRulesHoldForEveryCatalogue(t *testing.T) {
 		for keep := 1; keep <= 3; keep++ {
 			good, keptGood, newestVerified, suspect, deleted := 0, 0, "", false, 0
 			verifiedKept := true
-			for _, d := range Plan(all, Policy{Keep: keep}) {
+			for _, d := range Plan(all, Policy{Keep: keep}, catalog.Servers{}) {
 				suspect = suspect || d.Backup.Health == catalog.IsSuspect
 				if !d.Keep {
 					deleted++

@@ -83,11 +83,11 @@ func (v *Verifier) Verify(ctx context.Context, id string, depth int) (catalog.Ve
 func (v *Verifier) check(ctx context.Context, b catalog.Backup, depth int, result *catalog.Verification) error {
 	v.report("checksums", 0, b.Manifest.Bytes)
 	err := v.Repo.CheckSums(b.ID, func(done int64) { v.report("checksums", done, b.Manifest.Bytes) })
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("read backup %s: %w", b.ID, err)
-	}
-	if err != nil {
+	if catalog.IsDamage(err) {
 		return failure.New(failure.Verify, "backup %s: %w", b.ID, err)
+	}
+	if err != nil { // unreadable for now: that condemns nothing
+		return failure.New(failure.Repository, "read backup %s: %w", b.ID, err)
 	}
 	if depth < FullRead {
 		return nil

@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/go-kit/log/level"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -15,20 +18,6 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/schedule"
 )
-
-// init makes a repository.
-func (p *program) init(context.Context) error {
-	dir, err := p.directory()
-	if err != nil {
-		return err
-	}
-	repo, err := catalog.Init(dir, time.Now())
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(p.out, "repository %s, id %s\n", repo.Dir(), repo.ID())
-	return nil
-}
 
 // run makes one backup.
 func (p *program) run(ctx context.Context) (err error) {
@@ -147,7 +136,9 @@ func lackNote(m catalog.Manifest) string {
 // printState prints what the list does not show: a run in progress, the last failure.
 func (p *program) printState(repo *catalog.Repository) error {
 	s, err := repo.State()
-	if err != nil {
+	if errors.Is(err, catalog.ErrDamagedJournal) {
+		_ = level.Warn(p.log).Log("msg", "the journal is damaged; the next run keeps it aside and rebuilds it", "err", err)
+	} else if err != nil {
 		return err
 	}
 	busy, known := repo.Busy()
@@ -274,30 +265,6 @@ func (p *program) verifyOne(ctx context.Context, repo *catalog.Repository, id st
 	return p.verifier(repo, bar).Verify(ctx, id, p.flags.verify.level)
 }
 
-// accept says that a suspect backup is right.
-func (p *program) accept(ctx context.Context) error {
-	repo, err := p.open()
-	if err != nil {
-		return err
-	}
-	if p.flags.which == catalog.Latest {
-		return failure.New(failure.Config, "accept needs a backup's id").WithHint("`list` shows which are suspect.")
-	}
-	b, err := p.choose(repo)
-	if err != nil {
-		return err
-	}
-	if b.Manifest.Suspect == nil {
-		return failure.New(failure.Nothing, "backup %s is not suspect", b.ID)
-	}
-	now := time.Now().UTC()
-	if err := repo.UpdateStatus(ctx, b.ID, func(s *catalog.Status) { s.Accepted = &now }); err != nil {
-		return err
-	}
-	fmt.Fprintf(p.out, "%s is accepted: %s\n", b.ID, b.Manifest.Suspect.Message)
-	return nil
-}
-
 // prune deletes what retention does not keep.
 func (p *program) prune(ctx context.Context) error {
 	repo, err := p.open()
@@ -322,7 +289,11 @@ func (p *program) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	decisions := retention.Plan(all, policy)
+	servers, err := repo.Servers(all)
+	if err != nil {
+		return err
+	}
+	decisions := retention.Plan(all, policy, servers)
 	if !p.flags.dryRun {
 		copier, err := p.copier(repo, nil)
 		if err != nil {

@@ -197,6 +197,8 @@ func TestTheBackupOfAnEmptiedServerIsNoNewBeginning(t *testing.T) {
 	b.destroy()
 	b.super().want(exitNothing, "bootstrap")
 	b.exec("postgres", `CREATE ROLE `+role+` LOGIN PASSWORD '`+pgtest.Password+`' IN ROLE pg_read_all_data, pg_monitor`)
+	b.want(exitConfig, "run") // it is another server than the repository's
+	b.must("init", "--take-over="+b.list()[0].Manifest.Server.SystemIdentifier)
 	b.must("run")
 	if got := b.list()[0]; got.Health != catalog.IsSuspect {
 		t.Errorf("the backup of the empty server is %s, want suspect", got.Health)

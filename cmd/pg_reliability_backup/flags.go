@@ -37,6 +37,10 @@ type flags struct {
 	cluster    clusterFlags
 	offsite    offsiteFlags
 
+	// addServer and takeOver are of init.
+	addServer bool
+	takeOver  string
+
 	// which names a backup: an id, latest, latest-verified, or a time.
 	which string
 }
@@ -112,7 +116,11 @@ func newApp() (*kingpin.Application, *flags) {
 	app.Flag("log.level", "debug, info, warn or error.").Default("info").EnumVar(&f.logLevel, "debug", "info", "warn", "error")
 	app.Flag("log.format", "logfmt or json.").Default("logfmt").EnumVar(&f.logFormat, "logfmt", "json")
 
-	app.Command("init", "Make a new, empty repository.")
+	i := app.Command("init", "Make a new, empty repository, or let another server use one that exists.")
+	i.Flag("add-server", "Let the server that the environment names keep its backups here, beside those of another. Retention counts each server's own.").
+		BoolVar(&f.addServer)
+	i.Flag("take-over", "Say that the server has taken the place of the one with this system identifier (pg_upgrade, a new machine): retention "+
+		"counts the backups of both together.").PlaceHolder("IDENTIFIER").StringVar(&f.takeOver)
 
 	run := app.Command("run", "Make one backup now.")
 	f.addBackup(run)
@@ -158,6 +166,8 @@ func newApp() (*kingpin.Application, *flags) {
 
 	accept := app.Command("accept", "Say that a suspect backup is right: it counts as good, and pruning goes on.")
 	f.addWhich(accept)
+	accept.Flag("database", "Say that this database is gone for good instead: no backup is kept for its sake. Repeatable.").Short('d').
+		StringsVar(&f.backup.databases)
 
 	r := app.Command("restore", "Restore a database beside the old one, check it, and swap the two.")
 	f.addWhich(r)

@@ -241,18 +241,22 @@ func (p *program) offsitePrune(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		servers, err := repo.Servers(all)
+		if err != nil {
+			return err
+		}
 		var kept []catalog.Backup
-		for _, d := range retention.Plan(all, policy) {
+		for _, d := range retention.Plan(all, policy, servers) {
 			if d.Keep {
 				kept = append(kept, d.Backup)
 			}
 		}
-		plan, err := s.Plan(ctx, kept)
+		plan, err := s.Plan(ctx, kept, "")
 		if err != nil {
 			return err
 		}
 		if !p.flags.dryRun {
-			if err := s.Prune(ctx, kept); err != nil {
+			if err := s.Prune(ctx, kept, ""); err != nil {
 				return err
 			}
 		}

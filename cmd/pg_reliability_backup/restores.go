@@ -87,6 +87,9 @@ func (p *program) examine(b catalog.Backup) error {
 	switch b.Health {
 	case catalog.Damaged:
 		return failure.New(failure.Verify, "backup %s is damaged (%s), nothing was changed", b.ID, b.Problem).WithHint("Choose another one: `%s list`.", appName)
+	case catalog.Unreadable:
+		return failure.New(failure.Repository, "backup %s can't be read (%s), nothing was changed", b.ID, b.Problem).
+			WithHint("Are the repository's disk and its permissions as they should be? `%s list` says what can be read.", appName)
 	case catalog.IsSuspect:
 		_ = level.Warn(p.log).Log("msg", "this backup is suspect", "id", b.ID, "why", b.Problem)
 	}

@@ -252,6 +252,9 @@ systemctl restart postgresql`},
 	"PostgresBackupDamaged": {inject: `
 oldest=$(find /var/lib/pg_reliability_backup -name '2*' -type d | sort | head -n 1)
 printf x >>"$(find "$oldest" -name '*.dump*' -type f | sort | head -n 1)"`},
+	"PostgresBackupUnreadable": {inject: `
+oldest=$(find /var/lib/pg_reliability_backup -name '2*' -type d | sort | head -n 1)
+chown root: "$oldest/manifest.json"; chmod 600 "$oldest/manifest.json"`},
 	"PostgresBackupJobSilent": {inject: `systemctl stop pg_reliability_backup`},
 	"PostgresCertificateExpires": {inject: `
 cd /var/lib/postgresql

@@ -176,7 +176,7 @@ func (f *found) backups(b *status.Backups, t Thresholds, now time.Time) {
 	}
 	failed := b.LastFailureAt != nil && (b.Newest == nil || b.LastFailureAt.After(b.Newest.FinishedAt))
 	f.warning(failed, "PostgresBackupFailed", "the last backup failed: %s", b.LastFailureReason)
-	f.warning(b.BadCount != nil && *b.BadCount > 0, "PostgresBackupDamaged", "backups that are damaged or suspect: %d", deref(b.BadCount))
+	f.warning(b.BadCount != nil && *b.BadCount > 0, "PostgresBackupDamaged", "backups that are damaged, suspect or unreadable: %d", deref(b.BadCount))
 	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt).Seconds() > t.BackupLate
 	f.critical(late, "PostgresBackupJobSilent", "the backup job did not begin the run it announced")
 	f.warning(b.RestoreSeconds != nil && *b.RestoreSeconds > t.RestoreObjective, "PostgresRestoreSlow", "the last measured restore took %.0f s", deref(b.RestoreSeconds))

@@ -1,0 +1,241 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// serversFile holds Servers.
+const serversFile = "servers.json"
+
+// Servers is what a repository was told about the servers whose backups it holds.
+type Servers struct {
+	Format int      `json:"format"`
+	Known  []Member `json:"servers"`
+	// Gone are databases of which somebody said that they are gone for good.
+	Gone []Gone `json:"gone,omitempty"`
+}
+
+// Member is a server whose backups may be in the repository.
+type Member struct {
+	// ID is PostgreSQL's system identifier: initdb makes one, a physical standby or copy has its primary's.
+	ID    string    `json:"system_identifier"`
+	Since time.Time `json:"since"`
+	// Succeeds is the identifier of the server whose place this one took (a bootstrap from this repository,
+	// pg_upgrade, a new machine): retention counts the backups of both together. "" for none.
+	Succeeds string `json:"succeeds,omitempty"`
+	By       string `json:"by"` // how it came in: one of the By... constants
+}
+
+// How a server came to be known.
+const (
+	ByBackup    = "backup"    // the first of an empty repository
+	ByManifest  = "manifest"  // a backup of it was here before servers were noted
+	ByBootstrap = "bootstrap" // it was filled from a backup of this repository
+	ByInit      = "init"      // somebody said so
+)
+
+// Gone says that a database is gone for good: backups up to Sequence are not kept for its sake.
+type Gone struct {
+	Server   string    `json:"server,omitempty"` // as Line says
+	Engine   string    `json:"engine"`
+	Set      string    `json:"set"`
+	Database string    `json:"database"`
+	Sequence uint64    `json:"sequence"`
+	At       time.Time `json:"at"`
+}
+
+// Line names the line of servers that one belongs to: the first that those after it succeeded. A server that is not
+// known, or an empty identifier, is a line of its own.
+func (s Servers) Line(id string) string {
+	for range s.Known { // bounded: a file that somebody wrote may hold a circle
+		i := slices.IndexFunc(s.Known, func(m Member) bool { return m.ID == id })
+		if i < 0 || s.Known[i].Succeeds == "" {
+			break
+		}
+		id = s.Known[i].Succeeds
+	}
+	return id
+}
+
+// Lines lists the lines of the known servers.
+func (s Servers) Lines() []string {
+	var lines []string
+	for _, m := range s.Known {
+		if line := s.Line(m.ID); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// Knows says whether backups of a server may be in the repository.
+func (s Servers) Knows(id string) bool {
+	return slices.ContainsFunc(s.Known, func(m Member) bool { return m.ID == id })
+}
+
+// Kind is what backups are compared, counted and kept among: those of one line of servers, one engine and one set.
+type Kind struct{ Server, Engine, Set string }
+
+// KindOf is a backup's kind. Engine is "" of one whose manifest can't be read. One that does not say its server is of the
+// only line there is, else of none.
+func (s Servers) KindOf(m Manifest) Kind {
+	id := m.Server.SystemIdentifier
+	if lines := s.Lines(); id == "" && len(lines) == 1 && m.Engine != "" {
+		id = lines[0]
+	}
+	return Kind{s.Line(id), m.Engine, m.Set}
+}
+
+// IsGone says whether a database of a backup was said to be gone for good since.
+func (s Servers) IsGone(k Kind, database string, sequence uint64) bool {
+	return slices.ContainsFunc(s.Gone, func(g Gone) bool {
+		return s.Line(g.Server) == k.Server && g.Engine == k.Engine && g.Set == k.Set && g.Database == database && sequence <= g.Sequence
+	})
+}
+
+// LetGo notes that databases of a kind are gone for good: backups up to a sequence number are not kept for their sake.
+func (s *Servers) LetGo(k Kind, databases []string, sequence uint64, now time.Time) {
+	for _, name := range databases {
+		g := Gone{Server: k.Server, Engine: k.Engine, Set: k.Set, Database: name, Sequence: sequence, At: now.UTC()}
+		i := slices.IndexFunc(s.Gone, func(o Gone) bool {
+			return o.Server == g.Server && o.Engine == g.Engine && o.Set == g.Set && o.Database == name
+		})
+		if i < 0 {
+			s.Gone = append(s.Gone, g)
+		} else if s.Gone[i].Sequence < sequence {
+			s.Gone[i] = g
+		}
+	}
+}
+
+// setAside are the names restore and bootstrap give to databases they replaced.
+var setAside = regexp.MustCompile(`_before_\d{8}T\d{6}$`)
+
+// SetAside says whether a database is one that a restore replaced and kept: dropping it loses nothing that counts.
+func SetAside(database string) bool { return setAside.MatchString(database) }
+
+// Servers reads what the repository knows of its servers. Those of the given backups are among them, whether or not they
+// were ever noted.
+func (r *Repository) Servers(all []Backup) (Servers, error) {
+	s, err := r.readServers()
+	return s.With(all), err
+}
+
+// With adds the servers of a list of backups that are not noted yet, the oldest first.
+func (s Servers) With(all []Backup) Servers {
+	s.Known = slices.Clone(s.Known)
+	for i := len(all) - 1; i >= 0; i-- {
+		m := all[i].Manifest
+		if id := m.Server.SystemIdentifier; id != "" && !s.Knows(id) {
+			s.Known = append(s.Known, Member{ID: id, Since: m.Started, By: ByManifest})
+		}
+	}
+	return s
+}
+
+// everyServer is Servers with all backups of the repository.
+func (r *Repository) everyServer() (Servers, error) {
+	all, err := r.List()
+	if err != nil {
+		return Servers{}, err
+	}
+	return r.Servers(all)
+}
+
+// readServers reads the file. One that is cut is an error: who guessed would let a second server in.
+func (r *Repository) readServers() (Servers, error) {
+	var s Servers
+	b, err := readFile(filepath.Join(r.dir, serversFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err == nil && s.Format > FormatVersion {
+		err = fmt.Errorf("it has format %d; this program knows %d", s.Format, FormatVersion)
+	}
+	if err != nil {
+		return s, failure.New(failure.Repository, "repository %s: read %s: %w", r.dir, serversFile, err).
+			WithHint("It says whose backups these are. If it is cut, move it away: it is made anew from the backups' manifests.")
+	}
+	return s, nil
+}
+
+// UpdateServers changes what the repository knows of its servers, atomically. Servers of manifests are noted with it.
+func (r *Repository) UpdateServers(ctx context.Context, change func(*Servers)) error {
+	if err := r.Present(); err != nil {
+		return err
+	}
+	unlock, err := r.lockWait(ctx, lockState)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s, err := r.everyServer()
+	if err != nil {
+		return err
+	}
+	s.Format = FormatVersion
+	change(&s)
+	return r.replace(filepath.Join(r.dir, serversFile), s)
+}
+
+// Add makes a server known; one that is known stays as it is, unless it shall take another's place.
+func (s *Servers) Add(m Member) {
+	if m.ID == m.Succeeds || m.Succeeds != "" && s.Line(m.Succeeds) == m.ID { // not its own successor
+		m.Succeeds = ""
+	}
+	i := slices.IndexFunc(s.Known, func(k Member) bool { return k.ID == m.ID })
+	switch {
+	case i < 0:
+		s.Known = append(s.Known, m)
+	case m.Succeeds != "" && s.Line(m.ID) != s.Line(m.Succeeds):
+		s.Known[i] = m
+	}
+}
+
+// Admit refuses a server the repository does not know, unless the repository is empty: its first backup decides. The
+// error is of reason failure.Config, and nothing was written.
+func (r *Repository) Admit(id string) error {
+	s, err := r.everyServer()
+	if err != nil {
+		return err
+	}
+	if len(s.Known) == 0 || id == "" || s.Knows(id) {
+		return nil
+	}
+	last := s.Known[len(s.Known)-1].ID
+	return failure.New(failure.Config, "repository %s holds backups of another server (system identifier %s, this one has %s), nothing was written",
+		r.dir, last, id).WithHint("Give this server a --repository of its own. If it shall share this one: `pg_reliability_backup init --add-server`. "+
+		"If it has taken the other's place (pg_upgrade, a new machine): `pg_reliability_backup init --take-over=%s`.", last)
+}
+
+// noted makes sure that a server is in the file, for the first backup of it.
+func (r *Repository) noted(id string, now time.Time) error {
+	s, err := r.readServers()
+	if err != nil || id == "" || s.Knows(id) {
+		return err
+	}
+	return r.UpdateServers(context.Background(), func(s *Servers) { s.Add(Member{ID: id, Since: now.UTC(), By: ByBackup}) })
+}
+
+// Filled notes that a server was filled from a backup of this repository: it takes the place of the backup's
+// server, and its own backups follow.
+func (r *Repository) Filled(ctx context.Context, id string, from Backup, now time.Time) error {
+	return r.UpdateServers(ctx, func(s *Servers) {
+		if !s.Knows(id) {
+			s.Add(Member{ID: id, Since: now.UTC(), By: ByBootstrap, Succeeds: from.Manifest.Server.SystemIdentifier})
+		}
+	})
+}

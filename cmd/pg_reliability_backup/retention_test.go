@@ -1,0 +1,165 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+)
+
+// unreadableFile puts a file in the place of another whose reading is an input/output error, and returns the way back.
+func unreadableFile(t *testing.T, path string) (mend func()) {
+	t.Helper()
+	if err := os.Rename(path, path+".kept"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/proc/self/mem", path); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Rename(path+".kept", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A disk that fails for a moment costs no backup, least of all the only verified one.
+func TestBackupThatCantBeReadIsNeverPruned(t *testing.T) {
+	b := newBench(t)
+	b.must("run", "--verify", "--no-prune")
+	b.must("run", "--no-prune")
+	verified := b.list()[1]
+	for _, name := range []string{"status.json", "manifest.json", "SHA256SUMS"} {
+		mend := unreadableFile(t, filepath.Join(b.repo, "backups", verified.ID, name))
+		b.must("run", "--keep=1")
+		if out := b.must("prune", "--keep=1", "--dry-run"); strings.Contains(out, "delete") || !strings.Contains(out, "unreadable") {
+			t.Errorf("%s can't be read:\n%s", name, out)
+		}
+		b.gather().expect(t, "count{state=unreadable}", 1)
+		if out, code := b.prog("verify", "--level=1", verified.ID); code == 0 {
+			t.Errorf("%s can't be read, verify says:\n%s", name, out)
+		}
+		mend()
+		if got := b.list(); got[len(got)-1].Health != catalog.Verified {
+			t.Fatalf("after %s was mended: %s (%s)", name, got[len(got)-1].Health, got[len(got)-1].Problem)
+		}
+	}
+	b.must("prune", "--keep=1")
+	if got := b.list(); len(got) != 2 || got[1].ID != verified.ID {
+		t.Errorf("%d backups are left, want the newest and the newest verified one", len(got))
+	}
+}
+
+// Two servers don't share a repository by mistake. Who wants it says so, and then each has its own backups counted.
+func TestSecondServerIsRefused(t *testing.T) {
+	a := newBench(t)
+	a.must("run")
+	other := newLoneBench(t)
+	other.repo = a.repo
+	if out := other.want(exitConfig, "run", "--keep=1"); !strings.Contains(out, "--repository of its own") || !strings.Contains(out, "init --add-server") {
+		t.Errorf("no remedy in\n%s", out)
+	}
+	if got := a.list(); len(got) != 1 {
+		t.Fatalf("%d backups", len(got))
+	}
+	a.must("run", "--keep=2") // the first server is as welcome as before
+	other.must("init", "--add-server")
+	other.must("run", "--keep=1")
+	other.must("run", "--keep=1")
+	if got := a.list(); len(got) != 3 {
+		t.Errorf("%d backups, want two of the first server and one of the second", len(got))
+	}
+	// A server that took the other's place: one line, counted together.
+	third := newLoneBench(t)
+	third.repo = a.repo
+	third.want(exitConfig, "init", "--take-over=7")
+	of := a.list()[2].Manifest.Server.SystemIdentifier
+	third.must("init", "--take-over="+of)
+	third.must("run", "--keep=1", "--suspect-below=0")
+	for _, b := range a.list() {
+		if b.Manifest.Server.SystemIdentifier == of {
+			t.Errorf("%s of the server that was replaced is left", b.ID)
+		}
+	}
+}
+
+func TestVanishedDatabaseIsASuspicionAndItsLastBackupStays(t *testing.T) {
+	b := newBench(t)
+	b.exec("postgres", `CREATE DATABASE archive`)
+	b.exec("archive", `CREATE TABLE letter AS SELECT i FROM generate_series(1, 10) AS i`)
+	b.must("run", "--verify", "--keep=1")
+	holder := b.list()[0]
+	b.exec("postgres", `DROP DATABASE archive`)
+	b.must("run", "--verify", "--keep=1")
+	newest := b.list()[0]
+	if newest.Health != catalog.IsSuspect || !strings.Contains(newest.Problem, "vanished database archive") {
+		t.Fatalf("state %s (%s), want suspect, with the name", newest.Health, newest.Problem)
+	}
+	// Also where nobody is asked.
+	b.must("run", "--verify", "--keep=1", "--suspect-below=0")
+	b.must("run", "--verify", "--keep=1", "--suspect-below=0")
+	kept := func() (ids []string) {
+		for _, x := range b.list() {
+			ids = append(ids, x.ID)
+		}
+		return ids
+	}
+	if !strings.Contains(strings.Join(kept(), " "), holder.ID) {
+		t.Fatalf("the only backup with database archive was pruned: %v", kept())
+	}
+	b.must("accept", newest.ID)
+	b.must("prune", "--keep=1")
+	if ids := kept(); len(ids) != 1 {
+		t.Errorf("after it was accepted %v are left, want the newest alone", ids)
+	}
+}
+
+func TestEmptiedTableIsASuspicionWithItsName(t *testing.T) {
+	b := newBench(t)
+	b.exec("shop", `CREATE TABLE big AS SELECT i FROM generate_series(1, 20000) AS i`,
+		`CREATE TABLE days (at date) PARTITION BY RANGE (at)`,
+		`CREATE TABLE day_1 PARTITION OF days FOR VALUES FROM ('2026-01-01') TO ('2026-01-02')`,
+		`INSERT INTO days SELECT '2026-01-01' FROM generate_series(1, 500)`)
+	b.must("run")
+	b.exec("shop", `DROP TABLE day_1`) // partitions rotate out every night
+	b.must("run")
+	if got := b.list()[0]; got.Health != catalog.Unverified {
+		t.Fatalf("state %s (%s) after a partition was dropped", got.Health, got.Problem)
+	}
+	b.exec("shop", `DELETE FROM item`)
+	b.must("run")
+	if got := b.list()[0]; got.Health != catalog.IsSuspect || !strings.Contains(got.Problem, "shop.public.item (empty, it had 2000 rows)") {
+		t.Errorf("state %s (%s), want suspect, with the table's name", got.Health, got.Problem)
+	}
+}
+
+func TestCutJournalIsNoObstacle(t *testing.T) {
+	b := newBench(t)
+	b.must("run")
+	path := filepath.Join(b.repo, "state.json")
+	for _, text := range []string{"", "{", `{"format": 2, "last_seq`} {
+		write(t, path, []byte(text))
+		if out := b.must("list"); !strings.Contains(out, "journal is damaged") {
+			t.Errorf("no warning in\n%s", out)
+		}
+		for _, command := range []string{"show", "healthcheck", "run"} {
+			b.must(command)
+		}
+		if _, err := os.Stat(path + ".damaged"); err != nil {
+			t.Error(err)
+		}
+	}
+	// Where the backups are gone, too, it is still no new repository: an application must not begin from nothing.
+	for _, x := range b.list() {
+		if err := os.RemoveAll(filepath.Join(b.repo, "backups", x.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, path, []byte("{"))
+	b.exec("postgres", `DROP DATABASE shop`)
+	if out, code := b.super().prog("bootstrap"); code != exitRepository {
+		t.Errorf("exit code %d, want %d\n%s", code, exitRepository, out)
+	}
+}
