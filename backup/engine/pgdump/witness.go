@@ -23,6 +23,10 @@ const (
 // witness says what pg_dump reads: while it runs, which tables it has, how many rows are in each; after its end, what could
 // not be counted before.
 func (a *attempt) witness(ctx context.Context, ended <-chan struct{}) error {
+	// First, while pg_dump has few locks: this takes some on the catalogues.
+	if err := a.under(ctx, func(tx pgx.Tx) error { return a.objects(ctx, tx) }); err != nil {
+		return a.changed(ctx, err)
+	}
 	if err := a.awaitLocks(ctx, ended); err != nil {
 		return err
 	}
@@ -37,9 +41,6 @@ func (a *attempt) witness(ctx context.Context, ended <-chan struct{}) error {
 	}
 	a.omitted = append(a.omitted, changed...)
 	a.db.Contents.SchemaChanged = len(changed) > 0
-	if err := a.under(ctx, func(tx pgx.Tx) error { return a.objects(ctx, tx) }); err != nil {
-		return a.changed(ctx, err)
-	}
 	// A changed table's file is known to be the one that pg_dump reads only if pg_dump had its lock when we looked.
 	var todo []int
 	for i, r := range tables {
