@@ -607,7 +607,7 @@ func TestBadInputNamesThePlaceAndTheRemedy(t *testing.T) {
 	}{
 		{"no server", nil, nil, "HINT: Set DATA_SOURCE_NAME"},
 		{"unknown flag", nil, []string{"--no-such-flag"}, "unknown long flag"},
-		{"malformed DSN", map[string]string{"DATA_SOURCE_NAME": "postgres://u:hunter2@h:port/d"}, nil, "invalid port. HINT"},
+		{"malformed DSN", map[string]string{"DATA_SOURCE_NAME": "postgres://u:hunter2@h:port/d"}, nil, "no number from 1 to 65535"},
 		{"no file", map[string]string{"DATA_SOURCE_NAME_FILE": "/nowhere"}, nil, "DATA_SOURCE_NAME_FILE: open /nowhere"},
 		{"both", map[string]string{"DATA_SOURCE_NAME": "host=h", "DATA_SOURCE_NAME_FILE": "/x"}, nil, "both set. HINT"},
 		{"pool", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--pool.max-conns=1"}, "--pool.max-conns: the pool's upper bound is 1"},

@@ -6,9 +6,10 @@ package datasource
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 )
 
 // Variables looks one up, as os.LookupEnv does.
@@ -53,25 +54,41 @@ func (v Variables) ConnectionString() (string, error) {
 	case name != "":
 		return "", errors.New("DATA_SOURCE_NAME and DATA_SOURCE_URI are both set. HINT: Keep one of them")
 	}
-	u, err := url.Parse("postgresql://" + uri)
-	if err != nil { // it may quote a password
-		return "", errors.New("DATA_SOURCE_URI can't be used: malformed. HINT: Write host:5432/database?sslmode=verify-full, without a user")
-	}
-	user, err := v.Value("DATA_SOURCE_USER")
+	params, err := parseURI(uri)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("DATA_SOURCE_URI can't be used: %w", err)
 	}
-	password, err := v.Value("DATA_SOURCE_PASS")
-	if err != nil {
-		return "", err
+	for keyword, variable := range map[string]string{"user": "DATA_SOURCE_USER", "password": "DATA_SOURCE_PASS"} {
+		value, err := v.Value(variable)
+		if err != nil {
+			return "", err
+		}
+		if value != "" {
+			params[keyword] = value
+		}
 	}
-	switch {
-	case user != "" && password != "":
-		u.User = url.UserPassword(user, password)
-	case user != "":
-		u.User = url.User(user)
+	return params.String(), nil
+}
+
+// parseURI reads what a URL has behind its scheme, or /directory:port/database for a server's socket.
+func parseURI(uri string) (dsn.Params, error) {
+	if strings.Contains(uri, "://") {
+		return nil, errors.New("it has a ://. HINT: Write host:5432/database?sslmode=verify-full, without postgres://")
 	}
-	return u.String(), nil
+	directory := ""
+	if strings.HasPrefix(uri, "/") { // its slashes are not a URL's
+		colon := strings.IndexByte(uri, ':')
+		if colon < 0 {
+			return nil, errors.New("it begins with /, and which part is the socket's directory can't be told. " +
+				"HINT: Write /var/run/postgresql:5432/database, the port between them")
+		}
+		directory, uri = uri[:colon], uri[colon:]
+	}
+	params, err := dsn.Parse("postgresql://" + uri)
+	if err == nil && directory != "" {
+		params["host"] = directory
+	}
+	return params, err
 }
 
 // several is true for postgres_exporter's list of URLs.

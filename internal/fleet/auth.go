@@ -1,12 +1,10 @@
 package fleet
 
 import (
-	"fmt"
 	"maps"
-	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
@@ -38,7 +36,7 @@ func (m AuthModule) connector(a Address, s postgres.Settings) (*postgres.Connect
 }
 
 func (m AuthModule) dsn(a Address) string {
-	settings := map[string]string{
+	params := dsn.Params{
 		"host": a.Host, "port": strconv.Itoa(a.Port), "dbname": a.Database, "user": m.User, "password": m.Password,
 		"passfile": "", "target_session_attrs": "any", "options": "",
 	}
@@ -49,14 +47,10 @@ func (m AuthModule) dsn(a Address) string {
 			value = ""
 		}
 		if value != "" || name != "connect_timeout" {
-			settings[name] = value
+			params[name] = value
 		}
 	}
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		fmt.Fprintf(&b, "%s='%s' ", name, strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(settings[name]))
-	}
-	return b.String()
+	return params.String()
 }
 
 // sameButPassword is whether two modules differ in nothing but the password, which sessions to come may simply use.

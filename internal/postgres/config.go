@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,7 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 )
 
 const (
@@ -111,10 +111,14 @@ func (c *Connector) Update(dsn string) error {
 	return nil
 }
 
-func (c *Connector) parse(dsn string) (*pgx.ConnConfig, error) {
-	cfg, err := pgx.ParseConfig(dsn)
+func (c *Connector) parse(text string) (*pgx.ConnConfig, error) {
+	params, err := dsn.Parse(text)
 	if err != nil {
-		return nil, describeParseError(err)
+		return nil, fmt.Errorf("the connection string can't be used: %w", err)
+	}
+	cfg, err := params.Config()
+	if err != nil {
+		return nil, fmt.Errorf("the connection string can't be used: %w", err)
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = DefaultConnectTimeout
@@ -132,27 +136,6 @@ func (c *Connector) parse(dsn string) (*pgx.ConnConfig, error) {
 	metered(&cfg.Config)
 	cfg.ValidateConnect = fits(cfg.ValidateConnect)
 	return cfg, nil
-}
-
-// describeParseError keeps what helps and drops what may hold a password: a malformed string can't be
-// taken apart reliably, so its text is never quoted.
-func describeParseError(err error) error {
-	const hint = "HINT: Write postgres://user@host:5432/database?sslmode=verify-full, or host=... port=... user=... dbname=..."
-	var parse *pgconn.ParseConfigError
-	if !errors.As(err, &parse) {
-		return fmt.Errorf("the connection string can't be used: %w", err)
-	}
-	_, what, _ := strings.Cut(parse.Error(), "`: ")
-	if cut := strings.LastIndex(parse.Error(), "`: "); cut >= 0 {
-		what = parse.Error()[cut+3:]
-	}
-	if strings.Contains(what, "parse as") {
-		what, _, _ = strings.Cut(what, " (")
-	}
-	if what == "" {
-		what = "malformed"
-	}
-	return fmt.Errorf("the connection string can't be used: %s. %s", what, hint)
 }
 
 func readPassword(file string) (string, error) {

@@ -63,9 +63,9 @@ func NewPool(o PoolOptions) (*Pool, error) {
 	if o.Min < 1 || o.Min > o.Max {
 		return nil, fmt.Errorf("the pool's lower bound is %d. HINT: Choose 1 to the upper bound, %d", o.Min, o.Max)
 	}
-	cfg, err := pgxpool.ParseConfig("")
+	cfg, err := pgxpool.ParseConfig("") // the connection string's own is put in below
 	if err != nil {
-		return nil, fmt.Errorf("set up the pool: %w", describeParseError(err))
+		return nil, fmt.Errorf("set up the pool: %w", err)
 	}
 	p := &Pool{connector: o.Connector, logger: o.Logger, suspended: OK, wait: &backoff.ExponentialBackOff{
 		InitialInterval: firstBackoff, RandomizationFactor: backoffJitter, Multiplier: 2, MaxInterval: maxBackoff,

@@ -48,7 +48,7 @@ func TestEverySessionHasItsLimits(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s, err := connector(t, c.MonitorDSN()+"&statement_timeout=0&search_path=public&application_name=x").Connect(t.Context())
+		s, err := connector(t, c.MonitorDSN()+"&options=-c%20statement_timeout=0%20-c%20search_path=public&application_name=x").Connect(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

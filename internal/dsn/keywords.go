@@ -1,0 +1,123 @@
+package dsn
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// keywords are libpq's, up to PostgreSQL 18 (PQconndefaults), each with the variable that its programs read for it;
+// empty where there is none.
+var keywords = map[string]string{
+	"service": "PGSERVICE", "servicefile": "PGSERVICEFILE", "user": "PGUSER", "password": "PGPASSWORD",
+	"passfile": "PGPASSFILE", "channel_binding": "PGCHANNELBINDING", "connect_timeout": "PGCONNECT_TIMEOUT",
+	"dbname": "PGDATABASE", "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT",
+	"client_encoding": "PGCLIENTENCODING", "options": "PGOPTIONS", "application_name": "PGAPPNAME",
+	"fallback_application_name": "", "keepalives": "", "keepalives_idle": "", "keepalives_interval": "",
+	"keepalives_count": "", "tcp_user_timeout": "", "sslmode": "PGSSLMODE", "sslnegotiation": "PGSSLNEGOTIATION",
+	"sslcompression": "PGSSLCOMPRESSION", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcertmode": "PGSSLCERTMODE",
+	"sslpassword": "", "sslrootcert": "PGSSLROOTCERT", "sslcrl": "PGSSLCRL", "sslcrldir": "PGSSLCRLDIR",
+	"sslsni": "PGSSLSNI", "sslkeylogfile": "", "requirepeer": "PGREQUIREPEER", "require_auth": "PGREQUIREAUTH",
+	"min_protocol_version": "PGMINPROTOCOLVERSION", "max_protocol_version": "PGMAXPROTOCOLVERSION",
+	"ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION", "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION",
+	"gssencmode": "PGGSSENCMODE", "krbsrvname": "PGKRBSRVNAME", "gsslib": "PGGSSLIB", "gssdelegation": "PGGSSDELEGATION",
+	"replication": "", "target_session_attrs": "PGTARGETSESSIONATTRS", "load_balance_hosts": "PGLOADBALANCEHOSTS",
+	"scram_client_key": "", "scram_server_key": "", "oauth_issuer": "", "oauth_client_id": "",
+	"oauth_client_secret": "", "oauth_scope": "",
+}
+
+// Variable is the environment variable that libpq's programs read for a keyword; empty where there is none.
+func Variable(keyword string) string { return keywords[keyword] }
+
+// FromEnviron reads the variables of libpq out of NAME=value lines. An empty one counts as not set.
+func FromEnviron(environ []string) Params {
+	p := Params{}
+	for _, line := range environ {
+		name, value, _ := strings.Cut(line, "=")
+		for keyword, variable := range keywords {
+			if variable == name && value != "" {
+				p[keyword] = value
+			}
+		}
+	}
+	return p
+}
+
+// Variables are the names that FromEnviron looks at, sorted.
+func Variables() []string {
+	var names []string
+	for _, variable := range keywords {
+		if variable != "" {
+			names = append(names, variable)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// libpqOnly are keywords that pgx does not know and would send to the server as settings.
+var libpqOnly = []string{
+	"hostaddr", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+	"sslcompression", "sslcrl", "sslcrldir", "ssl_min_protocol_version", "ssl_max_protocol_version", "sslkeylogfile", "requirepeer", "gssencmode", "gsslib", "gssdelegation",
+	"load_balance_hosts", "fallback_application_name", "replication", "scram_client_key", "scram_server_key",
+	"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
+}
+
+// check refuses values that would lead elsewhere than meant, without repeating them.
+func check(keyword, value string) error {
+	switch keyword {
+	case "port":
+		for _, port := range strings.Split(value, ",") {
+			if n, err := strconv.Atoi(port); port != "" && (err != nil || n < 1 || n > 65535) {
+				return malformed(hintForms+" "+HintEscape+".", "its port is no number from 1 to 65535: is there an unescaped character in the user or password?")
+			}
+		}
+	case "replication":
+		return malformed("Leave it out.", "replication makes another kind of session, in which no query works")
+	}
+	return nil
+}
+
+// nearest is the known keyword that a misspelt one is next to; empty where none is near.
+func nearest(word string) string {
+	best, least := "", 3
+	for _, k := range Known() {
+		if d := distance(word, k); d < least && d*3 <= len(k) {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// Known are all keywords, sorted.
+func Known() []string {
+	names := make([]string, 0, len(keywords))
+	for k := range keywords {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// distance is Levenshtein's, of two short words.
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
