@@ -71,6 +71,7 @@ func Sequences(ctx context.Context, q Querier) ([]catalog.Sequence, error) {
 			readable = append(readable, len(all))
 		}
 		all = append(all, s)
+		server.Readable(&all[len(all)-1])
 		return nil
 	})
 	if err != nil {
@@ -140,6 +141,7 @@ func Objects(ctx context.Context, q Querier, c *catalog.Contents) error {
 	if err != nil {
 		return fmt.Errorf("list the extensions: %w", err)
 	}
+	server.Readable(&c.Extensions)
 	return counts(ctx, q, c)
 }
 
@@ -148,7 +150,9 @@ func names(ctx context.Context, q Querier, sql string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	server.Readable(&all)
+	return all, err
 }
 
 // Read reads a whole database's contents in one transaction with row security off.

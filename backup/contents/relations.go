@@ -66,6 +66,7 @@ func Relations(ctx context.Context, q Querier) ([]Relation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tables: %w", err)
 	}
+	server.Readable(&all)
 	return all, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -365,14 +363,12 @@ func (s *session) schema(ctx context.Context, o BootstrapOptions) (out Outcome, 
 	if err := s.create(ctx, sw.New, like, "the initial schema"); err != nil {
 		return out, err
 	}
-	args := []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--no-password", "--single-transaction",
-		"--dbname=" + s.Target.With("options", "").Arg(sw.New)}
+	args := []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction"}
 	for _, f := range o.Schema {
 		args = append(args, "--file="+f)
 	}
-	cmd := exec.Command(s.programs.Path("psql"), args...)
-	cmd.Env = s.Target.With("options", "").Environ()
-	if err := clients.Run(ctx, cmd); err != nil {
+	psql := server.Child{Programs: s.programs, Name: "psql", Database: sw.New, Encoding: "UTF8", Script: true, Args: args}
+	if err := s.Target.Run(ctx, psql); err != nil {
 		return out, failure.New(failure.Restore, "bootstrap: run the initial schema: %w", err)
 	}
 	if like.Owner != "" { // it replaces a database that exists, empty, with an owner and settings

@@ -93,7 +93,7 @@ func (r *Restorer) open(ctx context.Context, swapped ...string) (*session, error
 			maintenance = "template1"
 		}
 	}
-	target := r.Target.With("options", "-c statement_timeout=0 -c default_transaction_read_only=off -c search_path=pg_catalog")
+	target := r.Target
 	r = &Restorer{
 		Repo: r.Repo, Engine: r.Engine, Target: target, Jobs: r.Jobs, Drain: r.Drain, NoOwner: r.NoOwner,
 		Log: r.Log, Now: r.Now, Progress: r.Progress,
@@ -418,7 +418,7 @@ func (s *session) watch(ctx context.Context, name string, db catalog.Database) (
 			case <-time.After(time.Second):
 			}
 			var size int64
-			if conn.QueryRow(ctx, `SELECT pg_catalog.pg_database_size($1::name)`, name).Scan(&size) != nil {
+			if conn.QueryRow(ctx, `SELECT pg_catalog.pg_database_size($1::name)`, server.Bytes(name)).Scan(&size) != nil {
 				return
 			}
 			if s.Progress != nil {
@@ -431,7 +431,7 @@ func (s *session) watch(ctx context.Context, name string, db catalog.Database) (
 
 func exists(ctx context.Context, conn *pgx.Conn, name string) (bool, error) {
 	var there bool
-	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)`, name).Scan(&there)
+	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1)`, server.Bytes(name)).Scan(&there)
 	if err != nil {
 		return false, fmt.Errorf("look for database %s: %w", name, err)
 	}

@@ -130,7 +130,7 @@ func (s *session) prepare(ctx context.Context, tx pgx.Tx, sw *Swap) error {
 	} else if err := pgdump.ApplyProperties(ctx, tx.Conn(), sw.New, sw.Database); err != nil {
 		return err
 	}
-	err := tx.QueryRow(ctx, `SELECT oid FROM pg_catalog.pg_database WHERE datname = $1`, sw.Name).Scan(&sw.oldOID)
+	err := tx.QueryRow(ctx, `SELECT oid FROM pg_catalog.pg_database WHERE datname = $1`, server.Bytes(sw.Name)).Scan(&sw.oldOID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("look for database %s: %w", sw.Name, err)
 	}

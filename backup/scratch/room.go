@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
@@ -162,8 +161,7 @@ func (r *Room) ActAs(superuser string) { r.opts.Superuser = superuser }
 
 // Target leads to the server in the room as its superuser.
 func (r *Room) Target() server.Target {
-	return server.Target{}.With("host", r.Dir).With("port", strconv.Itoa(port)).With("user", r.opts.Superuser).
-		With("sslmode", "disable").With("application_name", server.ApplicationName).With("dbname", "postgres")
+	return server.Socket(r.Dir, strconv.Itoa(port), r.opts.Superuser, "postgres")
 }
 
 // RehearsedName is the name a database of a backup has in a throwaway server: its own, but for
@@ -180,15 +178,15 @@ func (r *Room) Command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = r.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: r.cred}
-	cmd.Env = server.Target{}.Environ()
+	cmd.Env = append(clients.Environ(), "HOME="+r.Dir, "TMPDIR="+r.Dir)
 	return cmd
 }
 
-// Init runs initdb: UTF8 and the locale C, so that it works wherever the programs do. Databases
-// bring their own locale.
+// Init runs initdb: the locale C, so that it works wherever the programs do, and no encoding, so that roles and databases
+// may have any name. Databases bring their own locale and encoding.
 func (r *Room) Init(ctx context.Context) error {
 	err := clients.Run(ctx, r.Command(r.opts.Programs.Path("initdb"), "-D", r.DataDir(), "-U", r.opts.Superuser,
-		"-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"))
+		"-A", "trust", "-E", "SQL_ASCII", "--locale=C", "--no-sync", "--no-instructions"))
 	if err != nil {
 		return fmt.Errorf("make a throwaway cluster: %w", err)
 	}
@@ -260,11 +258,7 @@ func (r *Room) waitReady(ctx context.Context) error {
 }
 
 func (r *Room) recovering(ctx context.Context) (bool, error) {
-	cfg, err := r.Target().Config("postgres")
-	if err != nil {
-		return false, err
-	}
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := r.Target().Connect(ctx, "postgres")
 	if err != nil {
 		return false, err
 	}

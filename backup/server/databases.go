@@ -62,6 +62,7 @@ func Databases(ctx context.Context, conn *pgx.Conn, s Selection) (names []string
 	var name, role string
 	var open, invalid, may, usual bool
 	_, err = pgx.ForEachRow(rows, []any{&name, &open, &invalid, &may, &role, &usual}, func() error {
+		name = Text(name)
 		all = append(all, name)
 		o := catalog.Omission{Database: name}
 		switch {

@@ -40,7 +40,6 @@ const Unfinished = "pg_reliability_backup: unfinished restore of "
 
 // Properties reads what CREATE DATABASE, ALTER DATABASE and GRANT gave a database, its owner and size.
 func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog.Database, err error) {
-	d = catalog.Database{Name: database}
 	p := &d.Properties
 	var major int
 	if err := conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int / 10000`).Scan(&major); err != nil {
@@ -64,7 +63,7 @@ func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog
 		       d.datacl IS NULL, pg_catalog.pg_database_size(d.oid)
 		  FROM pg_catalog.pg_database d
 		  JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace
-		 WHERE d.datname = $1`, database).
+		 WHERE d.datname = $1`, Bytes(database)).
 		Scan(&d.Owner, &p.Encoding, &p.Collate, &p.CType, &providerCode, &p.Locale, &p.ICURules,
 			&p.ConnectionLimit, &p.IsTemplate, &p.AllowConn, &p.Tablespace, &p.Comment, &p.DefaultGrants, &d.ServerBytes)
 	if err != nil {
@@ -80,7 +79,7 @@ func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog
 		  JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
 		 CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c
 		 WHERE d.datname = $1
-		 ORDER BY 1, 2`, database)
+		 ORDER BY 1, 2`, Bytes(database))
 	if err == nil {
 		p.Settings, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Setting])
 	}
@@ -93,13 +92,15 @@ func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog
 		  FROM pg_catalog.pg_database d
 		 CROSS JOIN LATERAL pg_catalog.aclexplode(d.datacl) AS a
 		 WHERE d.datname = $1
-		 ORDER BY 1, 2`, database)
+		 ORDER BY 1, 2`, Bytes(database))
 	if err == nil {
 		p.Grants, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Grant])
 	}
 	if err != nil {
 		return d, fmt.Errorf("read the privileges on database %s: %w", database, err)
 	}
+	Readable(&d)
+	d.Name = database // which is written so already
 	return d, nil
 }
 

@@ -37,12 +37,12 @@ func Literal(s string) string {
 //
 // Text that the server would read as another than was meant is an error before anything is sent: a zero byte,
 // which ends a statement on the wire, and characters beyond ASCII in a session whose encoding is not UTF8. In
-// some encodings, half of such a character is a quote.
+// some encodings, half of such a character is a quote. (SQL_ASCII is bytes that nothing translates.)
 func Exec(ctx context.Context, conn *pgx.Conn, sql string) error {
 	if strings.IndexByte(sql, 0) >= 0 {
 		return fmt.Errorf("a statement holds a zero byte")
 	}
-	if e := conn.PgConn().ParameterStatus("client_encoding"); e != "UTF8" && !ascii(sql) {
+	if e := conn.PgConn().ParameterStatus("client_encoding"); e != "UTF8" && e != "SQL_ASCII" && !ascii(sql) {
 		return fmt.Errorf("a statement holds characters beyond ASCII, and the session's client_encoding is %s, not UTF8", e)
 	}
 	return conn.PgConn().ExecParams(ctx, sql, nil, nil, nil, nil).Read().Err

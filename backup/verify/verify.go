@@ -156,8 +156,7 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 }
 
 func read(ctx context.Context, room *scratch.Room, database string) (catalog.Contents, error) {
-	t := room.Target().With("options", "-c statement_timeout=0")
-	conn, err := t.Connect(ctx, scratch.RehearsedName(database))
+	conn, err := room.Target().Connect(ctx, scratch.RehearsedName(database))
 	if err != nil {
 		return catalog.Contents{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-kit/log/level"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/logging"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 )
@@ -25,7 +26,21 @@ func main() {
 	kingpin.ManPageTemplate = manual.Template // kingpin has no other way to choose it
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], takeEnvironment(), os.Stdout, os.Stderr))
+}
+
+// takeEnvironment reads the variables and takes libpq's away from the process: the libraries would read them by
+// themselves, for whatever server, also one that --to names.
+func takeEnvironment() environment {
+	variables := map[string]string{}
+	for _, line := range os.Environ() {
+		name, value, _ := strings.Cut(line, "=")
+		variables[name] = value
+	}
+	for _, name := range append(dsn.Variables(), "PGSSLPASSWORD", "PGTZ") { // pgx's own
+		_ = os.Unsetenv(name)
+	}
+	return func(name string) (string, bool) { v, ok := variables[name]; return v, ok }
 }
 
 // run is the whole program; it returns the exit code.

@@ -4,6 +4,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/datasource"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 )
 
 // environment looks a variable up; tests bring their own.
@@ -18,23 +19,15 @@ func (e environment) value(name string) (string, error) {
 	return value, nil
 }
 
-// libpqVariables are taken over from the environment; PGPASSWORD_FILE is ours.
-var libpqVariables = []string{
-	"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE", "PGOPTIONS",
-	"PGAPPNAME", "PGSSLMODE", "PGSSLCERT", "PGSSLKEY", "PGSSLROOTCERT", "PGSSLCRL", "PGSSLCRLDIR", "PGSSLSNI", "PGREQUIREPEER",
-	"PGSSLNEGOTIATION", "PGSSLMINPROTOCOLVERSION", "PGSSLMAXPROTOCOLVERSION", "PGCHANNELBINDING", "PGGSSENCMODE",
-	"PGKRBSRVNAME", "PGCONNECT_TIMEOUT", "PGTARGETSESSIONATTRS", "PGREQUIREAUTH",
-}
-
 // target is the server named by DATA_SOURCE_NAME, by DATA_SOURCE_URI with _USER and _PASS, or by the PG* variables.
 func (e environment) target() (server.Target, error) {
-	dsn, err := datasource.Variables(e).ConnectionString()
+	text, err := datasource.Variables(e).ConnectionString()
 	if err != nil {
 		return server.Target{}, failure.New(failure.Config, "%w", err)
 	}
 	var pg []string
-	for _, name := range libpqVariables {
-		if v, _ := e(name); v != "" {
+	for _, name := range dsn.Variables() {
+		if v, _ := e(name); v != "" && name != "PGPASSWORD" { // PGPASSWORD_FILE is ours
 			pg = append(pg, name+"="+v)
 		}
 	}
@@ -45,9 +38,9 @@ func (e environment) target() (server.Target, error) {
 	if password != "" {
 		pg = append(pg, "PGPASSWORD="+password)
 	}
-	if dsn == "" && len(pg) == 0 {
+	if text == "" && len(pg) == 0 {
 		return server.Target{}, failure.New(failure.Config, "no server is named").
 			WithHint("Set DATA_SOURCE_NAME=postgres://reliability_backup@host:5432/postgres, or DATA_SOURCE_NAME_FILE to a file that holds it, or PGHOST and its like.")
 	}
-	return server.Parse(dsn, pg)
+	return server.Parse(text, pg)
 }

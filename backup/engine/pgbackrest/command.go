@@ -15,7 +15,6 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
 // Exit codes of pgBackRest that have a meaning of their own here; they are its error numbers.
@@ -94,7 +93,8 @@ func (e *Engine) run(ctx context.Context, command string, more ...string) ([]byt
 	var out bytes.Buffer
 	cmd := exec.Command(path, e.args(command, more...)...)
 	cmd.Dir = "/" // a directory of root's may not be entered by the other user
-	cmd.Env = server.Target{}.Environ()
+	// Its repository's keys may come by a token of the cloud, its repository host by ssh.
+	cmd.Env = clients.Environ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "SSH_AUTH_SOCK")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred}
 	cmd.Stdout = &out
 	if err := clients.Run(ctx, cmd); err != nil {

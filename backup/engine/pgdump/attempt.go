@@ -154,8 +154,7 @@ func (a *attempt) session(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	for _, set := range []string{
-		"SET search_path = pg_catalog", "SET row_security = off", "SET statement_timeout = 0", "SET idle_in_transaction_session_timeout = 0",
-		"SET max_parallel_workers_per_gather = 0", "SET jit = off", "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off",
+		"SET max_parallel_workers_per_gather = 0", "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off",
 		fmt.Sprintf("SET lock_timeout = %d", a.req.LockWait.Milliseconds()),
 	} {
 		if _, err := conn.Exec(ctx, set); err != nil {

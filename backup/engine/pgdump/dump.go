@@ -66,7 +66,7 @@ func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Program
 func (a *attempt) dump(ctx context.Context) error {
 	target := a.req.Target.With("application_name", a.name)
 	args := []string{
-		"--format=" + a.db.Format, "--file=" + a.path, "--snapshot=" + a.snapshot, "--no-password", "--dbname=" + target.Arg(a.db.Name),
+		"--format=" + a.db.Format, "--file=" + a.path, "--snapshot=" + a.snapshot,
 	}
 	if a.req.LockWait > 0 {
 		args = append(args, "--lock-wait-timeout="+strconv.FormatInt(a.req.LockWait.Milliseconds(), 10))
@@ -77,10 +77,7 @@ func (a *attempt) dump(ctx context.Context) error {
 	if a.db.Format == "directory" {
 		args = append(args, "--jobs="+strconv.Itoa(a.jobs()))
 	}
-	cmd := exec.Command(a.programs.Path("pg_dump"), args...)
-	cmd.Env = target.Environ()
 	words := &said{}
-	cmd.Stderr = words
 	var expected int64 // what it was last time
 	if a.req.Previous != nil {
 		last, _ := a.req.Previous.Manifest.Database(a.db.Name)
@@ -92,7 +89,10 @@ func (a *attempt) dump(ctx context.Context) error {
 		}
 	})
 	defer stop()
-	err := clients.Run(ctx, cmd)
+	// The database's own encoding, whatever is set for the role: nothing is converted, nothing can be refused.
+	err := target.Run(ctx, server.Child{
+		Programs: a.programs, Name: "pg_dump", Database: a.db.Name, Encoding: a.db.Properties.Encoding, Args: args, Stderr: words,
+	})
 	var program *clients.ProgramError
 	if errors.As(err, &program) && program.Stderr == "" {
 		program.Stderr = words.lastLines()
@@ -141,7 +141,7 @@ func explainProgram(ctx context.Context, t server.Target, err error) error {
 func (a *attempt) checkTOC(ctx context.Context) error {
 	var out bytes.Buffer
 	cmd := exec.Command(a.programs.Path("pg_restore"), "--list", a.path)
-	cmd.Env = server.Target{}.Environ()
+	cmd.Env = clients.Environ()
 	cmd.Stdout = &out
 	if err := clients.Run(ctx, cmd); err != nil {
 		return fmt.Errorf("read back the archive's table of contents: %w", err)

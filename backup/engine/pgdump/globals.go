@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 
@@ -65,13 +64,8 @@ func (e *Engine) dumpScripts(ctx context.Context, req engine.Request, p clients.
 		if part.file == tablespacesFile && g.Tablespaces == 0 {
 			continue
 		}
-		args := append([]string{
-			part.kind, "--file=" + filepath.Join(dir, part.file), "--no-password",
-			"--dbname=" + req.Target.Arg(database), "--database=" + database,
-		}, extra...)
-		cmd := exec.Command(p.Path("pg_dumpall"), args...)
-		cmd.Env = req.Target.Environ()
-		if err := clients.Run(ctx, cmd); err != nil {
+		args := append([]string{part.kind, "--file=" + filepath.Join(dir, part.file), "--database=" + server.Bytes(database)}, extra...)
+		if err := req.Target.Run(ctx, server.Child{Programs: p, Name: "pg_dumpall", Database: database, Args: args}); err != nil {
 			return fmt.Errorf("dump the globals: %w", explainProgram(ctx, req.Target, err))
 		}
 	}
@@ -82,7 +76,7 @@ func (e *Engine) dumpScripts(ctx context.Context, req engine.Request, p clients.
 // they have, password included; memberships are granted all the same. The notes name what could not be restored
 // and what nothing depends on.
 func (e *Engine) RestoreRoles(ctx context.Context, b catalog.Backup, t server.Target, o globals.Options) (notes []string, err error) {
-	conn, err := t.With("client_encoding", "UTF8").Connect(ctx, "")
+	conn, err := t.Connect(ctx, "")
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func CreateDatabase(ctx context.Context, conn *pgx.Conn, name string, db catalog
 	// Naming the default one takes a privilege; leaving it out does not.
 	if ts := db.Properties.Tablespace; !throwaway && ts != "" && ts != "pg_default" {
 		var there bool
-		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $1)`, db.Properties.Tablespace).Scan(&there)
+		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $1)`, server.Bytes(db.Properties.Tablespace)).Scan(&there)
 		if err != nil {
 			return fmt.Errorf("create database %s: look for its tablespace: %w", name, err)
 		}
@@ -137,7 +137,7 @@ type LoadOptions struct {
 
 // Load restores a database's archive into an existing, empty database, and stops at the first error.
 func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database, t server.Target, into string, o LoadOptions) error {
-	args := []string{"--exit-on-error", "--no-password", "--dbname=" + t.Arg(into)}
+	args := []string{"--exit-on-error"}
 	if o.Jobs > 1 {
 		args = append(args, "--jobs="+strconv.Itoa(o.Jobs))
 	}
@@ -153,9 +153,8 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 	if o.ListFile != "" {
 		args = append(args, "--use-list="+o.ListFile)
 	}
-	cmd := exec.Command(o.Programs.Path("pg_restore"), append(args, archive(b, db))...)
-	cmd.Env = t.Environ()
-	if err := clients.Run(ctx, cmd); err != nil {
+	child := server.Child{Programs: o.Programs, Name: "pg_restore", Database: into, Args: append(args, archive(b, db))}
+	if err := t.Run(ctx, child); err != nil {
 		return fmt.Errorf("load database %s: %w", db.Name, err)
 	}
 	return nil
@@ -164,7 +163,7 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 // List writes an archive's table of contents.
 func (e *Engine) List(ctx context.Context, b catalog.Backup, db catalog.Database, p clients.Programs, w io.Writer) error {
 	cmd := exec.Command(p.Path("pg_restore"), "--list", archive(b, db))
-	cmd.Env = server.Target{}.Environ()
+	cmd.Env = clients.Environ()
 	cmd.Stdout = w
 	if err := clients.Run(ctx, cmd); err != nil {
 		return fmt.Errorf("list the contents of database %s: %w", db.Name, err)
@@ -181,7 +180,7 @@ func (e *Engine) Check(ctx context.Context, b catalog.Backup, progress func(done
 	var done int64
 	for _, db := range b.Manifest.Databases {
 		cmd := exec.Command(p.Path("pg_restore"), "--file=/dev/null", archive(b, db))
-		cmd.Env = server.Target{}.Environ()
+		cmd.Env = clients.Environ()
 		if err := clients.Run(ctx, cmd); err != nil {
 			if ctx.Err() != nil {
 				return err
