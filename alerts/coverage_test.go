@@ -60,7 +60,7 @@ var unitOnly = map[string][]string{
 	"its way is that of an alert of the list: one metric, one threshold": {
 		"PostgresLoginFailing", "PostgresDeadlocks", "PostgresInodesLow", "PostgresVolumeUnreadable",
 		"PostgresChecksumFailure", "PostgresPendingRestart", "PostgresBackupRepositoryUnreadable", "PostgresBackupMissing",
-		"PostgresBackupFailed", "PostgresBackupTooSmall", "PostgresBackupUnreadable", "PostgresCollectorFailing", "PostgresInvalidIndex", "PostgresSequenceNearEnd",
+		"PostgresBackupFailed", "PostgresBackupTooSmall", "PostgresBackupIncomplete", "PostgresBackupUnreadable", "PostgresCollectorFailing", "PostgresInvalidIndex", "PostgresSequenceNearEnd",
 		"PostgresCertificateExpires", "PostgresPasswordExpires",
 	},
 	"it is about the monitoring of all servers, which the other faults need": {
