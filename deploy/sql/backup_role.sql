@@ -4,7 +4,7 @@
 --
 -- It reads everything and changes nothing. pg_read_all_data covers tables made later, and the
 -- roles' password hashes, so that restored roles can log in. A table with row-level security makes
--- the dump fail, unless the role may bypass it: that is a choice, see the last statement.
+-- its database's dump fail, unless the role may bypass it: that is a choice, see the last statement.
 --
 -- PostgreSQL 13 has no pg_read_all_data: there the job needs a superuser.
 --
@@ -19,13 +19,22 @@ CREATE ROLE reliability_backup LOGIN;
 
 ALTER ROLE reliability_backup
   LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION
-  CONNECTION LIMIT 10;  -- maintenance, snapshot, pg_dump and its jobs
+  CONNECTION LIMIT 10;  -- maintenance, lock, snapshot, counting, pg_dump and its jobs
 \if :{?password}
 ALTER ROLE reliability_backup PASSWORD :'password';
 \endif
 
 SET client_min_messages = warning;  -- the second time, the grants are there
 GRANT pg_read_all_data, pg_monitor TO reliability_backup;
+
+-- Where CONNECT was revoked from PUBLIC, as guides to hardening say, the role needs it of its own. On databases of others
+-- (of a managed service, say) nobody but their owner can grant it: name those with --exclude-database. What is made later
+-- without CONNECT for PUBLIC needs it, too: a run says which, ends with code 16, and names the statement.
+SELECT pg_catalog.format('GRANT CONNECT ON DATABASE %I TO reliability_backup', datname)
+  FROM pg_catalog.pg_database
+ WHERE datallowconn AND datconnlimit <> -2 AND pg_catalog.pg_has_role(datdba, 'USAGE')
+   AND NOT pg_catalog.has_database_privilege('reliability_backup', oid, 'CONNECT')
+\gexec
 
 -- Dumps take as long as they take: limits set for everybody must not end them.
 ALTER ROLE reliability_backup SET statement_timeout = 0;
