@@ -25,8 +25,10 @@ const (
 	firstRetry = time.Second
 	// whileDown is how often the worker looks whether the server is back.
 	whileDown = 200 * time.Millisecond
-	// extensionsRefresh is how often the list of installed extensions is read.
-	extensionsRefresh = time.Minute
+	// factsRefresh is how often it is read which extensions are installed and which functions the role may call.
+	factsRefresh = time.Minute
+	// afterLoss is how long the worker rests when a query cost it its connection.
+	afterLoss = 2 * time.Second
 	// idleCheck bounds the worker's sleep.
 	idleCheck = 10 * time.Second
 )
@@ -70,9 +72,10 @@ func (e *Engine) readSource(ctx context.Context, u *sourceUnit) {
 	overdue.Stop()
 	now := time.Now()
 	u.mu.Lock()
-	u.samples = sink.samples
+	u.samples = sink.samples[:min(len(sink.samples), e.maxSamples)]
 	u.mu.Unlock()
 	u.status.record(e.logger, u.Name(), now, now.Sub(start), err, len(sink.samples) > 0)
+	u.status.reject(e.logger, u.Name(), tooManySamples, max(0, len(sink.samples)-e.maxSamples), e.tooMany())
 }
 
 // errOverdue is the error of a source that does not come back.
@@ -80,19 +83,21 @@ var errOverdue = &postgres.Failure{Reason: postgres.Timeout, Err: errors.New("it
 
 // refreshQueries is the one worker for cached collectors: however many are due, they use one connection.
 func (e *Engine) refreshQueries(ctx context.Context) {
-	var extensionsAt time.Time
+	var factsAt time.Time
 	for {
 		wait := whileDown
 		if down, reason := known(e.prober.Snapshot()); down {
 			e.missed(reason)
 		} else {
-			if time.Since(extensionsAt) >= extensionsRefresh && e.readExtensions(ctx) == nil {
-				extensionsAt = time.Now()
+			if (time.Since(factsAt) >= factsRefresh || e.rightsWanted()) && e.readFacts(ctx) == nil {
+				factsAt = time.Now()
 			}
 			var u *queryUnit
 			if u, wait = e.due(); u != nil {
-				e.refresh(ctx, u)
 				wait = 0
+				if lost := e.refresh(ctx, u); lost {
+					wait = afterLoss
+				}
 			}
 		}
 		select {
@@ -146,19 +151,19 @@ func (e *Engine) missed(reason postgres.Reason) {
 	}
 }
 
-// refresh runs one cached collector.
-func (e *Engine) refresh(ctx context.Context, u *queryUnit) {
+// refresh runs one cached collector, and says whether that cost the connection.
+func (e *Engine) refresh(ctx context.Context, u *queryUnit) (lost bool) {
 	timeout := u.def.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout+clientGrace)
 	defer cancel()
-	d, outcome := e.runCached(ctx, u, timeout)
+	d, outcome, lost := e.runCached(ctx, u, timeout)
 	now := time.Now()
 	if d == nil && outcome.Err == nil { // does not apply to this server
 		u.schedule(now.Add(u.interval()))
-		return
+		return lost
 	}
 	if outcome.Err == nil {
 		u.mu.Lock()
@@ -167,34 +172,65 @@ func (e *Engine) refresh(ctx context.Context, u *queryUnit) {
 	} else {
 		u.mu.Lock()
 		u.retry = min(max(2*u.retry, firstRetry), u.interval())
+		if errors.Is(outcome.Err, postgres.ErrTooMuch) {
+			u.retry = u.interval() // it will be as much a second later
+		}
 		u.next = now.Add(u.retry)
 		u.mu.Unlock()
 	}
 	if d == nil {
 		u.status.down(postgres.ReasonOf(outcome.Err)) // no connection: the pool has logged why
-		return
+		return lost
 	}
 	e.finish(u, d, now, outcome)
 	if u.def.Live() && u.status.recovered(outcome.Duration, outcome.Err) {
 		_ = level.Info(e.logger).Log("msg", "collector is quick again and live", "collector", u.def.Name)
 	}
+	return lost
 }
 
 // runCached returns a nil decoder without an error when the collector does not apply.
-func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Duration) (*rowDecoder, postgres.Outcome) {
+func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Duration) (d *rowDecoder, o postgres.Outcome, lost bool) {
 	lease, err := e.pool.Acquire(ctx)
 	if err != nil {
-		return nil, postgres.Outcome{Err: fmt.Errorf("get a connection: %w", err)}
+		return nil, postgres.Outcome{Err: fmt.Errorf("get a connection: %w", err)}, false
 	}
 	defer lease.Release()
 	sql, ok := e.applies(u, lease.Version(), e.prober.Snapshot().Server.Role)
 	if !ok {
-		return nil, postgres.Outcome{}
+		return nil, postgres.Outcome{}, false
 	}
-	d := newRowDecoder(u.def.MetricsFor(lease.Version()))
-	outcomes, _ := lease.Pipeline(ctx, []postgres.Statement{{SQL: sql, Timeout: timeout}},
+	d = newRowDecoder(u.def.MetricsFor(lease.Version()), roomFor(e.maxSamples), e.roomBeside(u))
+	outcomes, err := lease.Pipeline(ctx, []postgres.Statement{{SQL: sql, Timeout: timeout, MaxBytes: backgroundBytes}},
 		func(_ int, fields []pgconn.FieldDescription, values [][]byte) { d.row(fields, values) })
-	return d, outcomes[0]
+	return d, outcomes[0], err != nil
+}
+
+// roomBeside is the room that the other cached collectors leave one of them.
+func (e *Engine) roomBeside(u *queryUnit) *room {
+	r := onAPage(e.maxSamples)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, other := range e.queries {
+		if other == u {
+			continue
+		}
+		other.mu.Lock()
+		r.samples -= len(other.cached)
+		for _, s := range other.cached {
+			for _, label := range s.labels {
+				r.text -= len(label)
+			}
+		}
+		other.mu.Unlock()
+	}
+	return r
+}
+
+// tooMany says in the log what there was no room for.
+func (e *Engine) tooMany() string {
+	return fmt.Sprintf("a collector may have %d samples, and all of a server a fifth more. HINT: Let the query return fewer rows, or raise --collector.max-samples",
+		e.maxSamples)
 }
 
 // poke wakes the background worker.

@@ -12,7 +12,7 @@ type Definition struct {
 	Name string
 	// Help is one line for --help and the catalogue of metrics.
 	Help string
-	// Scope says whether the queries run once, or once in each database.
+	// Scope says what the values are of: the whole server, or the connection's database.
 	Scope Scope
 	// Refresh is how often the rows are read in the background; zero means live, in each scrape.
 	Refresh time.Duration
@@ -33,13 +33,13 @@ type Definition struct {
 	Line int
 }
 
-// Scope says where a collector's queries run.
+// Scope says what a collector's values are of. The queries run once a server, in the database of the connection, either way.
 type Scope string
 
 const (
-	// ScopeCluster: once a server, in the database of the connection.
+	// ScopeCluster: of the whole server.
 	ScopeCluster Scope = "cluster"
-	// ScopeDatabase: once in each database that is collected from.
+	// ScopeDatabase: of the database of the connection alone. Users' own collectors may not say so: see Load.
 	ScopeDatabase Scope = "database"
 )
 
@@ -63,6 +63,8 @@ const (
 type Query struct {
 	Versions Range
 	SQL      string
+	// Optional are functions of it that the role may lack.
+	Optional []Optional
 	Line     int
 }
 

@@ -40,7 +40,21 @@ func Load(dir string) ([]Definition, error) {
 		}
 	}
 	slices.Sort(files)
-	return load(files, os.ReadFile)
+	defs, err := load(files, os.ReadFile)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, d := range defs {
+		if d.Scope == ScopeDatabase {
+			errs = append(errs, &FileError{File: d.File, Line: d.Line, What: "collector " + d.Name + " has scope: database, which is not done for collectors of your own",
+				Hint: "Remove it: the queries run in the database of the connection alone. For another database run them by a target of a fleet that names it."})
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return defs, nil
 }
 
 func load(files []string, read func(string) ([]byte, error)) ([]Definition, error) {

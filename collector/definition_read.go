@@ -108,7 +108,7 @@ func (r *reader) requirements(n *yaml.Node) Requirements {
 
 func (r *reader) query(n *yaml.Node) Query {
 	q := Query{Line: n.Line}
-	f := r.Fields(n, "a query", "versions", "sql")
+	f := r.Fields(n, "a query", "versions", "sql", "optional")
 	if v := f["versions"]; v != nil {
 		q.Versions = r.versions(v)
 	}
@@ -124,7 +124,35 @@ func (r *reader) query(n *yaml.Node) Query {
 			r.Fail(v, fmt.Sprintf("sql holds %d statements", n), "Write one; make another collector of the others.")
 		}
 	}
+	if v := f["optional"]; v != nil {
+		for _, o := range r.List(v, "optional", "Write \"- {function: pg_ls_waldir(), otherwise: ...}\".") {
+			q.Optional = append(q.Optional, r.optional(o, q.SQL))
+		}
+	}
 	return q
+}
+
+// functionSignature is a function as has_function_privilege takes it.
+var functionSignature = regexp.MustCompile(`^[a-z_][a-z0-9_.]*\([a-z0-9_ ,.\[\]]*\)$`)
+
+func (r *reader) optional(n *yaml.Node, sql string) Optional {
+	f := r.Fields(n, "an optional function", "function", "text", "otherwise")
+	o := Optional{
+		Function:  r.Required(n, f, "function", "Name it with the types of its arguments, such as \"pg_ls_waldir()\"."),
+		Otherwise: r.Required(n, f, "otherwise", "Say what stands in the query in its place where the role may not call it, such as \"NULL::pg_lsn\"."),
+	}
+	o.Text = o.Function
+	if v := f["text"]; v != nil {
+		o.Text = r.Text(v, "text")
+	}
+	switch {
+	case o.Function == "":
+	case !functionSignature.MatchString(o.Function):
+		r.Fail(n, fmt.Sprintf("%q is not a function with the types of its arguments", o.Function), "Write it such as \"pg_database_size(oid)\".")
+	case o.Text == "" || !strings.Contains(sql, o.Text):
+		r.Fail(n, fmt.Sprintf("%q is not in the query", o.Text), "Say with \"text: \" what stands there in place of the function.")
+	}
+	return o
 }
 
 func (r *reader) metric(n *yaml.Node, labels []string) Metric {

@@ -69,7 +69,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Definition{{
-		Name: "orders", Help: "Orders by state.", Scope: ScopeDatabase, Refresh: 2 * time.Minute, Timeout: 30 * time.Second,
+		Name: "orders", Help: "Orders by state.", Scope: ScopeCluster, Refresh: 2 * time.Minute, Timeout: 30 * time.Second,
 		OffReason: "reads a table of the application",
 		Requires:  Requirements{Role: RolePrimary, Extension: "citext"},
 		Queries: []Query{

@@ -4,6 +4,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ type Options struct {
 	// Definitions are the collectors that run; Validate has been called on them.
 	Definitions []Definition
 	Sources     []ScheduledSource
+	// MaxSamples is what one collector may have; 0 is DefaultMaxSamples. All together may have a fifth more.
+	MaxSamples int
 }
 
 // Engine runs collectors.
@@ -50,10 +53,14 @@ type Engine struct {
 	flights flights
 	started time.Time
 	wake    chan struct{} // tells the background worker that there are other collectors
+	// maxSamples is what one collector may have.
+	maxSamples int
 
 	mu         sync.Mutex
 	queries    []*queryUnit
 	extensions map[string]extension // nil until known
+	denied     map[string]bool      // functions that the role may not call; nil until known
+	askRights  bool                 // one was denied that was not known to be
 }
 
 // queryUnit is one collector written as data, with what its runs left behind.
@@ -65,7 +72,8 @@ type queryUnit struct {
 	cached  []sample
 	next    time.Time // of the next background run
 	retry   time.Duration
-	skipped string // why it does not apply to this server, empty when it does
+	skipped string   // why it does not apply to this server, empty when it does
+	denied  []string // functions it does without
 }
 
 // sourceUnit is one source, with what its newest run left behind.
@@ -93,7 +101,8 @@ func (s Selection) key() string {
 
 // New makes an engine; Run starts its background work.
 func New(o Options) *Engine {
-	e := &Engine{pool: o.Pool, prober: o.Prober, logger: o.Logger, started: time.Now(), wake: make(chan struct{}, 1)}
+	e := &Engine{pool: o.Pool, prober: o.Prober, logger: o.Logger, started: time.Now(), wake: make(chan struct{}, 1),
+		maxSamples: cmp.Or(o.MaxSamples, DefaultMaxSamples)}
 	for _, s := range o.Sources {
 		e.sources = append(e.sources, &sourceUnit{ScheduledSource: s, status: status{since: e.started}})
 	}
@@ -195,8 +204,9 @@ func (e *Engine) units(sel Selection) []*queryUnit {
 // server that is known to be down. Scrapes at the same time share one collection.
 func (e *Engine) Gather(ctx context.Context, sel Selection) []*dto.MetricFamily {
 	units := e.units(sel)
-	out := newFamilies()
-	for _, r := range e.live(ctx, sel, units) {
+	out := newFamilies(onAPage(e.maxSamples))
+	results, missing := e.live(ctx, sel, units)
+	for _, r := range results {
 		e.show(out, r.unit, r.samples)
 	}
 	now := time.Now()
@@ -210,28 +220,40 @@ func (e *Engine) Gather(ctx context.Context, sel Selection) []*dto.MetricFamily 
 			e.showSource(out, s, now)
 		}
 	}
-	e.selfMetrics(out, sel, units, now)
+	out.room = roomFor(maxOwnSamples) // what the engine says of itself has its place at any rate
+	e.selfMetrics(out, sel, units, missing, now)
 	return out.list()
 }
 
+// maxOwnSamples bounds what the engine says of itself.
+const maxOwnSamples = 10_000
+
 func (e *Engine) show(out *families, u *queryUnit, samples []sample) {
-	for _, s := range samples {
-		if problem := out.add(s); problem != "" {
-			u.status.reject(e.logger, u.def.Name, problem, s.describe())
-		}
-	}
+	e.add(out, &u.status, u.def.Name, samples)
 }
 
 func (e *Engine) showSource(out *families, u *sourceUnit, now time.Time) {
-	for _, s := range u.fresh(now) {
+	e.add(out, &u.status, u.Name(), u.fresh(now))
+}
+
+// add shows samples and counts those that can't be shown.
+func (e *Engine) add(out *families, st *status, name string, samples []sample) {
+	problems, first := map[errorReason]int{}, map[errorReason]string{}
+	for _, s := range samples {
 		if problem := out.add(s); problem != "" {
-			u.status.reject(e.logger, u.Name(), problem, s.describe())
+			if problems[problem]++; problems[problem] == 1 {
+				first[problem] = s.describe()
+			}
 		}
+	}
+	for problem, n := range problems {
+		st.reject(e.logger, name, problem, n, first[problem])
 	}
 }
 
+// describe names a sample for the log.
 func (s sample) describe() string {
-	return fmt.Sprintf("%s%q", s.desc.Name, s.labels)
+	return shortened([]byte(fmt.Sprintf("%s%q", s.desc.Name, s.labels)), 5*shownText)
 }
 
 // isLive is whether a collector's queries belong to the scrape.

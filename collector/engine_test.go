@@ -437,3 +437,84 @@ func TestOtherDefinitionsKeepWhatDidNotChange(t *testing.T) {
 	want(t, b.scrape(t, time.Second), map[string]float64{"test_stays": 1, "test_goes": -1})
 	pgtest.Eventually(t, 20*time.Second, func() error { return check(b.scrape(t, time.Second), map[string]float64{"test_new": 3}) })
 }
+
+// A query that is slower than the scrape's deadline costs the page itself, and no other: what came before is shown, what was cut moves
+// to the background, the connection stays, and the page says of each what is so.
+func TestASlowCollectorCutsItselfOffThePage(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("quick", "live", "SELECT 1 AS v")+one("slow", "live", "SELECT 2 AS v FROM pg_sleep(0.9)")+one("behind", "live", "SELECT 3 AS v"))
+	opened := b.proxy.Accepted()
+	success := func(name string) string { return fmt.Sprintf("pg_reliability_collector_success{collector=%q}", name) }
+	age := func(name string) string {
+		return fmt.Sprintf("pg_reliability_collector_data_age_seconds{collector=%q}", name)
+	}
+	pgtest.Eventually(t, 20*time.Second, func() error { // on a busy machine even the first answer may come too late
+		page := b.scrape(t, 500*time.Millisecond)
+		return check(page, map[string]float64{
+			"test_quick": 1, success("quick"): 1, age("quick"): 0, "test_slow": -1, success("slow"): 0, "test_behind": -1, success("behind"): 0,
+			`pg_reliability_collector_demoted{collector="slow"}`: 1, `pg_reliability_collector_demoted{collector="quick"}`: 0,
+		})
+	})
+	pgtest.Eventually(t, 20*time.Second, func() error {
+		return check(b.scrape(t, 500*time.Millisecond), map[string]float64{
+			"test_quick": 1, "test_slow": 2, "test_behind": 3, success("slow"): 1, success("behind"): 1,
+		})
+	})
+	for range 5 {
+		want(t, b.scrape(t, 5*time.Second), map[string]float64{"test_quick": 1, "test_slow": 2, "test_behind": 3})
+	}
+	if more := b.proxy.Accepted() - opened; more > 1 { // the background's own
+		t.Errorf("%d connections were opened", more)
+	}
+}
+
+func TestSamplesOfACollectorAreBounded(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	rows := func(name, refresh string) string {
+		return fmt.Sprintf("- name: %s\n  help: For a test.\n  refresh: %s\n  labels: [l]\n  queries:\n    - sql: SELECT g AS v, 'l' || g AS l FROM generate_series(1, 200000) AS g\n"+
+			"  metrics:\n    - {name: test_%[1]s, column: v, type: gauge, help: For a test.}\n", name, refresh)
+	}
+	b := start(t, c, rows("live", "live")+rows("cached", "1h")+one("other", "live", "SELECT 7 AS v"))
+	const many = collector.DefaultMaxSamples
+	pgtest.Eventually(t, 30*time.Second, func() error {
+		page := b.scrape(t, 10*time.Second)
+		live, cached := 0, 0
+		for name := range page {
+			switch {
+			case strings.HasPrefix(name, "test_live{"):
+				live++
+			case strings.HasPrefix(name, "test_cached{"):
+				cached++
+			}
+		}
+		if live > many || cached > many || live+cached > many+many/5 {
+			t.Errorf("%d and %d samples", live, cached)
+		}
+		if max(live, cached) != many || min(live, cached) == 0 {
+			return fmt.Errorf("%d and %d samples", live, cached)
+		}
+		for _, name := range []string{"live", "cached"} {
+			if n := page[fmt.Sprintf(`pg_reliability_collector_errors_total{collector=%q,reason="too_many"}`, name)]; n < 150_000 {
+				return fmt.Errorf("%v samples of %s are said to be too many", n, name)
+			}
+		}
+		return check(page, map[string]float64{"test_other": 7})
+	})
+}
+
+// An answer without any end costs its connection, and the others nothing but that.
+func TestACollectorWithoutEndMovesToTheBackground(t *testing.T) {
+	c := pgtest.New(t, pgtest.Options{})
+	endless := one("endless", "live", "SELECT g AS v, repeat('x', 1000) AS l FROM generate_series(1, 1000000) AS g")
+	b := start(t, c, one("other", "live", "SELECT 7 AS v")+endless)
+	pgtest.Eventually(t, 30*time.Second, func() error {
+		page := b.scrape(t, 10*time.Second)
+		if page[`pg_reliability_collector_errors_total{collector="endless",reason="too_many"}`] == 0 {
+			return errors.New("not counted")
+		}
+		return check(page, map[string]float64{
+			"test_other": 7, "test_endless": -1, `pg_reliability_collector_demoted{collector="endless"}`: 1,
+			`pg_reliability_collector_success{collector="endless"}`: 0, `pg_reliability_collector_success{collector="other"}`: 1,
+		})
+	})
+}

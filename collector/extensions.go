@@ -24,9 +24,10 @@ SELECT e.extname, pg_catalog.quote_ident(n.nspname), e.extversion
 // extension is one that is installed; schema is quoted as SQL needs it.
 type extension struct{ schema, version string }
 
-// readExtensions notes what is installed in the database of the connection.
-func (e *Engine) readExtensions(ctx context.Context) error {
-	if !e.needsExtensions() {
+// readFacts notes what the queries depend on: the extensions of the connection's database, and the functions the role may not call.
+func (e *Engine) readFacts(ctx context.Context) error {
+	extensions, functions := e.needs()
+	if !extensions && len(functions) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, clientGrace)
@@ -36,27 +37,51 @@ func (e *Engine) readExtensions(ctx context.Context) error {
 		return err
 	}
 	defer lease.Release()
-	rows, err := lease.Query(ctx, installedSQL)
-	if err != nil {
-		return err
-	}
 	found := map[string]extension{}
-	for _, r := range rows {
-		if len(r) != 3 || slices.Contains(r, nil) {
-			return errors.New("pg_extension has rows without a name")
+	if extensions {
+		rows, err := lease.Query(ctx, installedSQL)
+		if err != nil {
+			return err
 		}
-		found[*r[0]] = extension{schema: *r[1], version: *r[2]}
+		for _, r := range rows {
+			if len(r) != 3 || slices.Contains(r, nil) {
+				return errors.New("pg_extension has rows without a name")
+			}
+			found[*r[0]] = extension{schema: *r[1], version: *r[2]}
+		}
+	}
+	denied := map[string]bool{}
+	if len(functions) > 0 {
+		rows, err := lease.Query(ctx, deniedSQL(functions))
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if len(r) == 1 && r[0] != nil && slices.Contains(functions, *r[0]) {
+				denied[*r[0]] = true
+			}
+		}
 	}
 	e.mu.Lock()
-	e.extensions = found
+	e.extensions, e.denied, e.askRights = found, denied, false
 	e.mu.Unlock()
 	return nil
 }
 
-func (e *Engine) needsExtensions() bool {
+// needs says whether a collector requires an extension, and lists the functions that collectors can do without.
+func (e *Engine) needs() (extensions bool, functions []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.ContainsFunc(e.queries, func(u *queryUnit) bool { return u.def.Requires.Extension != "" })
+	for _, u := range e.queries {
+		extensions = extensions || u.def.Requires.Extension != ""
+		for _, q := range u.def.Queries {
+			for _, o := range q.Optional {
+				functions = append(functions, o.Function)
+			}
+		}
+	}
+	slices.Sort(functions)
+	return extensions, slices.Compact(functions)
 }
 
 // withExtension is the query for the extension as it is installed, or false where that won't do.

@@ -15,6 +15,7 @@ type families struct {
 	byName map[string]*family
 	seed   maphash.Seed
 	seen   map[uint64]struct{} // hashes of the names and labels so far
+	room   *room
 }
 
 type family struct {
@@ -28,11 +29,13 @@ type errorReason string
 const (
 	duplicateSample errorReason = "duplicate"
 	malformedSample errorReason = "malformed"
+	// tooManySamples: more than there is room for, or an answer that was cut off for its length.
+	tooManySamples errorReason = "too_many"
 )
 
-func newFamilies() *families {
+func newFamilies(r *room) *families {
 	const many = 2048 // samples of a usual page
-	return &families{byName: map[string]*family{}, seed: maphash.MakeSeed(), seen: make(map[uint64]struct{}, many)}
+	return &families{byName: map[string]*family{}, seed: maphash.MakeSeed(), seen: make(map[uint64]struct{}, many), room: r}
 }
 
 // add takes a sample and says what is wrong with it, if anything.
@@ -60,6 +63,9 @@ func (f *families) add(s sample) errorReason {
 	key := h.Sum64()
 	if _, ok := f.seen[key]; ok {
 		return duplicateSample
+	}
+	if !take(0, f.room) {
+		return tooManySamples
 	}
 	f.seen[key] = struct{}{}
 	fam.dto.Metric = append(fam.dto.Metric, dtoMetric(s))

@@ -1,9 +1,9 @@
 package collector
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/common/model"
@@ -15,9 +15,12 @@ type rowDecoder struct {
 	columns []metricColumns // where each metric finds its parts; nil before the first row
 	descs   map[string]*Desc
 	sink    Sink
+	rooms   []*room
 	// err is the first thing wrong with a row; malformed counts them all.
 	err       error
 	malformed int
+	// dropped counts samples that there was no room for.
+	dropped int
 }
 
 type metricColumns struct {
@@ -26,8 +29,9 @@ type metricColumns struct {
 	desc              *Desc // of a metric with a fixed name
 }
 
-func newRowDecoder(metrics []Metric) *rowDecoder {
-	return &rowDecoder{metrics: metrics, descs: map[string]*Desc{}}
+// newRowDecoder keeps as many samples as all of the rooms have place for.
+func newRowDecoder(metrics []Metric, rooms ...*room) *rowDecoder {
+	return &rowDecoder{metrics: metrics, rooms: rooms, descs: map[string]*Desc{}}
 }
 
 // row decodes one row; values are text, nil is NULL.
@@ -40,9 +44,11 @@ func (d *rowDecoder) row(fields []pgconn.FieldDescription, values [][]byte) {
 		if c.value < 0 || values[c.value] == nil {
 			continue // unknown is absent
 		}
-		v, err := parseValue(values[c.value])
-		if err != nil {
-			d.fail(fmt.Errorf("column %s: %w", d.metrics[i].Column, err))
+		v, ok := parseValue(values[c.value])
+		if !ok {
+			d.fail(func() error {
+				return fmt.Errorf("column %s: %q is not a number", d.metrics[i].Column, shortened(values[c.value], shownText))
+			})
 			continue
 		}
 		desc := c.desc
@@ -51,9 +57,17 @@ func (d *rowDecoder) row(fields []pgconn.FieldDescription, values [][]byte) {
 				continue
 			}
 		}
+		text := 0
+		for _, at := range c.labels {
+			text += min(len(values[at]), labelLimit)
+		}
+		if !take(text, d.rooms...) {
+			d.dropped++
+			continue
+		}
 		labels := make([]string, len(c.labels))
 		for j, at := range c.labels {
-			labels[j] = string(values[at])
+			labels[j] = shortened(values[at], labelLimit)
 		}
 		d.sink.Add(desc, v, labels...)
 	}
@@ -69,7 +83,7 @@ func (d *rowDecoder) locate(fields []pgconn.FieldDescription) {
 		if i, ok := at[column]; ok {
 			return i
 		}
-		d.fail(fmt.Errorf("the query returns no column %q", column))
+		d.fail(func() error { return fmt.Errorf("the query returns no column %q", column) })
 		return -1
 	}
 	d.columns = make([]metricColumns, len(d.metrics))
@@ -96,42 +110,54 @@ func (d *rowDecoder) locate(fields []pgconn.FieldDescription) {
 }
 
 func (d *rowDecoder) dynamicDesc(m *Metric, c *metricColumns, values [][]byte) *Desc {
-	name := m.NamePrefix + string(values[c.name])
+	name := m.NamePrefix + shortened(values[c.name], nameLimit)
 	if desc, ok := d.descs[name]; ok {
 		return desc
 	}
 	if !model.LegacyValidation.IsValidMetricName(name) {
-		d.fail(fmt.Errorf("column %s: %q is no name for a metric", m.NameColumn, name))
+		d.fail(func() error {
+			return fmt.Errorf("column %s: %q can't be a metric's name", m.NameColumn, shortened([]byte(name), shownText))
+		})
+		return nil
+	}
+	if !take(len(name), d.rooms...) {
+		d.dropped++
 		return nil
 	}
 	desc := &Desc{Name: name, Help: m.Help, Type: m.Type, Labels: m.Labels}
 	if c.help >= 0 && values[c.help] != nil {
-		desc.Help = string(values[c.help])
+		desc.Help = strings.ToValidUTF8(shortened(values[c.help], labelLimit), "\uFFFD")
 	}
 	d.descs[name] = desc
 	return desc
 }
 
-func (d *rowDecoder) fail(err error) {
+// fail counts what is wrong with a row; the first time it also says it.
+func (d *rowDecoder) fail(say func() error) {
 	d.malformed++
 	if d.err == nil {
-		d.err = err
+		d.err = say()
 	}
 }
 
-var errNotANumber = errors.New("is not a number")
+// shownText bounds a server's text in a message.
+const shownText = 60
+
+// shortened is at most limit bytes of a server's text. One that is cut may end in half a character, which Sink.Add mends.
+func shortened(b []byte, limit int) string { return string(b[:min(len(b), limit)]) }
 
 // parseValue takes a number or a boolean as PostgreSQL prints it.
-func parseValue(b []byte) (float64, error) {
+func parseValue(b []byte) (float64, bool) {
 	switch string(b) {
 	case "t", "true":
-		return 1, nil
+		return 1, true
 	case "f", "false":
-		return 0, nil
+		return 0, true
+	}
+	const longest = 400 // digits of a numeric that a float can hold
+	if len(b) > longest {
+		return 0, false
 	}
 	v, err := strconv.ParseFloat(string(b), 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q %w", b, errNotANumber)
-	}
-	return v, nil
+	return v, err == nil
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -53,6 +54,9 @@ func (s *status) record(logger log.Logger, name string, now time.Time, took time
 		return
 	}
 	reason := string(postgres.ReasonOf(err))
+	if errors.Is(err, postgres.ErrTooMuch) {
+		reason = string(tooManySamples)
+	}
 	if s.errors == nil {
 		s.errors = map[string]uint64{}
 	}
@@ -74,8 +78,21 @@ func (s *status) down(reason postgres.Reason) {
 	s.errors[string(reason)]++
 }
 
+// missed records that a page went out without a collector's data, because its run had not ended by then.
+func (s *status) missed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.errors == nil {
+		s.errors = map[string]uint64{}
+	}
+	s.errors[string(postgres.Timeout)]++
+}
+
 // reject counts samples that could not be shown.
-func (s *status) reject(logger log.Logger, name string, reason errorReason, detail string) {
+func (s *status) reject(logger log.Logger, name string, reason errorReason, n int, detail string) {
+	if n == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.errors == nil {
@@ -84,7 +101,7 @@ func (s *status) reject(logger log.Logger, name string, reason errorReason, deta
 	if s.errors[string(reason)] == 0 {
 		_ = level.Warn(logger).Log("msg", "collector has samples that can't be shown", "collector", name, "reason", reason, "detail", detail)
 	}
-	s.errors[string(reason)]++
+	s.errors[string(reason)] += uint64(n)
 }
 
 // timing folds a live query's duration in and says whether it is to be moved to the background now.
@@ -100,6 +117,17 @@ func (s *status) timing(took time.Duration) (demotedNow bool) {
 		return false
 	}
 	s.demoted, s.quick = true, 0
+	return true
+}
+
+// demote moves a live collector to the background at once; false when it is there already.
+func (s *status) demote() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.demoted {
+		return false
+	}
+	s.demoted, s.quick, s.slow = true, 0, slowInARow
 	return true
 }
 

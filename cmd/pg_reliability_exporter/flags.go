@@ -51,6 +51,7 @@ type flags struct {
 	backupCatalog string
 
 	collectorDir      string
+	maxSamples        int
 	disableDefaults   bool
 	collectorSwitches map[string]*collectorSwitch
 
@@ -138,6 +139,8 @@ func newApp(definitions []collector.Definition) (*kingpin.Application, *flags) {
 	app.Flag("backup.catalog", "Repository of pg_reliability_backup to watch. Off without one.").StringVar(&f.backupCatalog)
 
 	app.Flag("collector.config-dir", "Directory with collectors of your own (*.yml).").StringVar(&f.collectorDir)
+	app.Flag("collector.max-samples", "Samples that one collector may have, and all of a server a fifth more. The rest is left out, and counted by "+
+		"pg_reliability_collector_errors_total{reason=\"too_many\"}.").Default(strconv.Itoa(collector.DefaultMaxSamples)).IntVar(&f.maxSamples)
 	app.Flag("collector.disable-defaults", "Run only the collectors that are switched on by flag, and those of --collector.config-dir.").
 		BoolVar(&f.disableDefaults)
 	for _, d := range definitions {
@@ -183,6 +186,9 @@ func (f *flags) check() error {
 	}
 	if _, err := httpserver.NewHosts(f.allowedHosts); err != nil {
 		return fmt.Errorf("--web.allowed-hosts: %w", err)
+	}
+	if f.maxSamples < 1 {
+		return fmt.Errorf("--collector.max-samples=%d leaves nothing to show. HINT: Choose at least 1, such as %d", f.maxSamples, collector.DefaultMaxSamples)
 	}
 	if f.timeoutOffset < 0 {
 		return fmt.Errorf("--scrape.timeout-offset=%s is negative", f.timeoutOffset)

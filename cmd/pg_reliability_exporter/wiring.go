@@ -102,7 +102,7 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 	if config != nil {
 		e.fleet, err = fleet.New(fleet.Options{
 			Config: config, Settings: f.session.settings(), PoolMin: f.poolMin, PoolMax: f.poolMax, Probe: options.Probe,
-			StateDir: stateDir, Definitions: definitions, Logger: logger,
+			StateDir: stateDir, Definitions: definitions, MaxSamples: f.maxSamples, Logger: logger,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("--config.file: %w", err)
@@ -143,7 +143,7 @@ func targetOptions(f *flags, logger log.Logger) (fleet.TargetOptions, error) {
 			return fleet.TargetOptions{}, fmt.Errorf("find the host's name: %w. HINT: Set --probe.instance", err)
 		}
 	}
-	return fleet.TargetOptions{PoolMin: f.poolMin, PoolMax: f.poolMax, Logger: logger, Probe: probe.Options{
+	return fleet.TargetOptions{PoolMin: f.poolMin, PoolMax: f.poolMax, MaxSamples: f.maxSamples, Logger: logger, Probe: probe.Options{
 		ReadInterval: f.probe.interval, ReadTimeout: f.probe.timeout, StallThreshold: f.probe.stallThreshold,
 		LoginInterval: f.probe.loginInterval, LoginTimeout: f.probe.loginTimeout,
 		Write: f.probe.write, WriteInterval: f.probe.writeInterval, WriteTimeout: f.probe.writeTimeout, Instance: instance,

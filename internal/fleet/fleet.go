@@ -37,6 +37,7 @@ type Options struct {
 	// StateDir keeps each target's counts in a directory below targets/; empty keeps nothing.
 	StateDir    string
 	Definitions []collector.Definition
+	MaxSamples  int
 	Logger      log.Logger
 }
 
@@ -108,7 +109,7 @@ func (f *Fleet) build(t TargetConfig, listed bool) (*watched, error) {
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	options := TargetOptions{
-		Connector: connector, PoolMin: f.o.PoolMin, PoolMax: f.o.PoolMax, Probe: f.o.Probe, Definitions: f.definitions,
+		Connector: connector, PoolMin: f.o.PoolMin, PoolMax: f.o.PoolMax, Probe: f.o.Probe, Definitions: f.definitions, MaxSamples: f.o.MaxSamples,
 		Logger: log.With(f.o.Logger, "server", t.Name),
 	}
 	if options.Probe.StateDir = w.stateDir; w.stateDir != "" {

@@ -35,7 +35,9 @@ type TargetOptions struct {
 	Sources func(*probe.Prober) ([]collector.ScheduledSource, error)
 	// Definitions are the collectors; Engine.SetDefinitions replaces them.
 	Definitions []collector.Definition
-	Logger      log.Logger
+	// MaxSamples is what one collector may have, as collector.Options has it.
+	MaxSamples int
+	Logger     log.Logger
 }
 
 // Target is one server that is watched: the server an exporter stands beside, or one of a fleet.
@@ -75,6 +77,7 @@ func NewTarget(o TargetOptions) (*Target, error) {
 	}
 	t.Engine = collector.New(collector.Options{
 		Pool: t.Pool, Prober: t.Prober, Logger: o.Logger, Definitions: o.Definitions, Sources: t.Sources,
+		MaxSamples: o.MaxSamples,
 	})
 	return t, nil
 }

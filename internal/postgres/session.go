@@ -105,6 +105,11 @@ func (s *Session) Query(ctx context.Context, sql string) ([][]*string, error) {
 // that fails, fails alone, because a Sync stands behind each. The error is the connection's; then
 // every statement without a result has it as its own, too.
 func (s *Session) Pipeline(ctx context.Context, statements []Statement, row RowFunc) ([]Outcome, error) {
+	return s.Stream(ctx, statements, row, func(int, Outcome) {})
+}
+
+// Stream is Pipeline that tells of each statement's end as soon as it is read, of those that the connection's end cut short, too.
+func (s *Session) Stream(ctx context.Context, statements []Statement, row RowFunc, ended func(int, Outcome)) ([]Outcome, error) {
 	outcomes := make([]Outcome, len(statements))
 	var limit int64
 	for _, st := range statements {
@@ -131,6 +136,7 @@ func (s *Session) Pipeline(ctx context.Context, statements []Statement, row RowF
 		if err != nil {
 			break
 		}
+		ended(done, outcomes[done])
 	}
 	if err != nil {
 		s.abort() // nobody knows which answer would come next
@@ -143,6 +149,7 @@ func (s *Session) Pipeline(ctx context.Context, statements []Statement, row RowF
 			if outcomes[done].Err == nil {
 				outcomes[done].Err = err
 			}
+			ended(done, outcomes[done])
 		}
 	}
 	return outcomes, err
