@@ -53,6 +53,12 @@ func (s *syncBuffer) String() string {
 // launch runs the exporter until the test ends. Without --state.dir it keeps no state.
 func launch(t *testing.T, dsn string, args ...string) *running {
 	t.Helper()
+	return launchWith(t, map[string]string{"DATA_SOURCE_NAME": dsn}, args...)
+}
+
+// launchWith does it with other variables.
+func launchWith(t *testing.T, variables map[string]string, args ...string) *running {
+	t.Helper()
 	port, err := pgtest.FreePort()
 	if err != nil {
 		t.Fatal(err)
@@ -65,10 +71,8 @@ func launch(t *testing.T, dsn string, args ...string) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	code := make(chan int, 1)
 	env := func(name string) (string, bool) {
-		if name == "DATA_SOURCE_NAME" && dsn != "" {
-			return dsn, true
-		}
-		return "", false
+		value := variables[name]
+		return value, value != ""
 	}
 	go func() { code <- run(ctx, append(args, "--web.listen-address="+address), env, r.reload, r.logs) }()
 	var once sync.Once
@@ -153,6 +157,13 @@ func (p page) is(name string, want float64) error {
 		return fmt.Errorf("%s is absent, want %v", name, want)
 	case got != want:
 		return fmt.Errorf("%s = %v, want %v", name, got, want)
+	}
+	return nil
+}
+
+func (p page) lacks(name string) error {
+	if got, ok := p[name]; ok {
+		return fmt.Errorf("%s = %v is there", name, got)
 	}
 	return nil
 }

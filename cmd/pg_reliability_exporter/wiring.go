@@ -20,6 +20,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/web"
 )
@@ -109,23 +110,33 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 		}
 		registry.MustRegister(e.fleet)
 	}
+	// Everything is read and checked before anything is swapped.
 	e.reloader = web.NewReloader(logger, func(context.Context) error {
 		definitions, config, err := load()
 		if err != nil {
 			return err
 		}
+		if err := httpserver.CheckConfigFile(*f.web.WebConfigFile); err != nil { // read at each request, too
+			return err
+		}
+		login := func() {}
 		if e.own != nil {
 			dsn, err := source.connectionString()
 			if err != nil {
 				return err
 			}
-			if err := e.own.Connector.Update(dsn); err != nil {
+			if login, err = e.own.Connector.Prepare(dsn); err != nil {
 				return err
 			}
-			e.own.Engine.SetDefinitions(definitions)
 		}
 		if e.fleet != nil {
-			return e.fleet.Apply(config, definitions)
+			if err := e.fleet.Apply(config, definitions); err != nil {
+				return fmt.Errorf("--config.file: %w", err)
+			}
+		}
+		login()
+		if e.own != nil {
+			e.own.Engine.SetDefinitions(definitions)
 		}
 		return nil
 	})
@@ -295,6 +306,7 @@ func reservedNames(registry *prometheus.Registry, sources []collector.ScheduledS
 	for _, family := range families {
 		names[family.GetName()] = "the exporter"
 	}
+	names["pg_up"] = "the exporter" // absent before the first probe; what else is then begins with ownPrefix
 	return names, nil
 }
 

@@ -86,7 +86,7 @@ func New(o Options) (*Fleet, error) {
 	}
 	f.metrics = newMetrics(f)
 	for _, t := range o.Config.Targets {
-		w, err := f.build(t, true)
+		w, err := f.build(t, true, nil)
 		if err != nil {
 			f.stop(f.all()...)
 			return nil, fmt.Errorf("target %s: %w", t.Name, err)
@@ -96,12 +96,14 @@ func New(o Options) (*Fleet, error) {
 	return f, nil
 }
 
-// build makes a target that does not run yet.
-func (f *Fleet) build(t TargetConfig, listed bool) (*watched, error) {
+// build makes a target that does not run yet; connector is what leads to it, where that is made already.
+func (f *Fleet) build(t TargetConfig, listed bool, connector *postgres.Connector) (*watched, error) {
 	module := f.config.AuthModules[t.AuthModule]
-	connector, err := module.connector(t.Address, f.o.Settings)
-	if err != nil {
-		return nil, err
+	var err error
+	if connector == nil {
+		if connector, err = module.connector(t.Address, f.o.Settings); err != nil {
+			return nil, err
+		}
 	}
 	w := &watched{
 		config: t, module: module, registry: prometheus.NewRegistry(), ended: make(chan struct{}), gone: make(chan struct{}),
@@ -357,7 +359,7 @@ func (f *Fleet) meet(key string, address Address, module string) (*watched, erro
 	if n := len(f.byName) + len(f.onDemand); n >= f.config.MaxTargets {
 		return nil, &Error{Full, fmt.Sprintf("%d servers are watched already, as many as max_targets allows. HINT: Raise max_targets in --config.file, or wait %s for one that is not scraped any more to be dropped", n, f.config.IdleTimeout)}
 	}
-	w, err := f.build(TargetConfig{Name: address.String(), Address: address, AuthModule: module}, false)
+	w, err := f.build(TargetConfig{Name: address.String(), Address: address, AuthModule: module}, false, nil)
 	if err != nil {
 		level.Error(f.o.Logger).Log("msg", "a server can't be watched", "server", address, "err", err)
 		return nil, &Error{Malformed, fmt.Sprintf("%s can't be watched with auth module %s; the exporter's log says why", address, module)}

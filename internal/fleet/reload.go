@@ -8,11 +8,21 @@ import (
 	"github.com/go-kit/log/level"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
 // Apply takes a configuration that Load has accepted, and collectors. Targets that stay as they are go on without a gap; of
-// those that changed, counts go on. It is called by one goroutine at a time, and waits until what was removed is gone.
+// those that changed, counts go on. It is called by one goroutine at a time, and waits until what was removed is gone. After
+// an error nothing has changed.
 func (f *Fleet) Apply(c *Config, definitions []collector.Definition) error {
+	// All that is read for a target, before any is touched: a file may have vanished since Load.
+	connectors := map[string]*postgres.Connector{}
+	for _, t := range c.Targets {
+		var err error
+		if connectors[t.Name], err = c.AuthModules[t.AuthModule].connector(t.Address, f.o.Settings); err != nil {
+			return fmt.Errorf("target %s: %w", t.Name, err)
+		}
+	}
 	f.mu.Lock()
 	f.config, f.definitions = c, definitions
 	changed, waitFor := f.compare()
@@ -30,8 +40,8 @@ func (f *Fleet) Apply(c *Config, definitions []collector.Definition) error {
 		if f.closed {
 			return nil
 		}
-		w, err := f.build(t, true)
-		if err != nil { // what Load accepted is no longer so: a file has vanished meanwhile
+		w, err := f.build(t, true, connectors[t.Name])
+		if err != nil { // for no reason of this configuration's
 			delete(f.byName, t.Name)
 			errs = append(errs, fmt.Errorf("target %s: %w", t.Name, err))
 			continue

@@ -100,15 +100,28 @@ func NewConnector(o ConnectorOptions) (*Connector, error) {
 // Update takes a new connection string for the same server and database: a rotated password or certificate.
 // Sessions that are open stay as they are.
 func (c *Connector) Update(dsn string) error {
+	take, err := c.Prepare(dsn)
+	if err == nil {
+		take()
+	}
+	return err
+}
+
+// Prepare checks what Update takes, and changes nothing until take is called.
+func (c *Connector) Prepare(dsn string) (take func(), err error) {
 	cfg, err := c.parse(dsn)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if c.passwordFile != "" {
+		if _, err := readPassword(c.passwordFile); err != nil {
+			return nil, err
+		}
 	}
 	if now, then := target(cfg), c.Target(); now != then {
-		return fmt.Errorf("the connection string leads to %s now, no longer to %s. HINT: Restart the exporter to watch another server", now, then)
+		return nil, fmt.Errorf("the connection string leads to %s now, no longer to %s. HINT: Restart the exporter to watch another server", now, then)
 	}
-	c.config.Store(cfg)
-	return nil
+	return func() { c.config.Store(cfg) }, nil
 }
 
 func (c *Connector) parse(text string) (*pgx.ConnConfig, error) {

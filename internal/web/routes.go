@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/pprof"
@@ -46,7 +47,10 @@ func (s *Server) routes() http.Handler {
 	}), check...)
 	add("/-/ready", http.HandlerFunc(s.exporterReady), check...)
 	if o.Reload != nil {
-		add("/-/reload", named(reloadHandler(o.Reload)), http.MethodPost, http.MethodPut)
+		add("/-/reload", named(reloadHandler(func(ctx context.Context) error {
+			defer pages.shared.forgetAll() // who reloads and then scrapes sees what has become of it
+			return o.Reload(ctx)
+		})), http.MethodPost, http.MethodPut)
 	}
 
 	var own *health // nil without a server of our own

@@ -67,6 +67,13 @@ func (s *sharing) page(ctx context.Context, key string, collect func(context.Con
 	}
 }
 
+// forgetAll makes a new page for whoever asks next.
+func (s *sharing) forgetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.pages)
+}
+
 func (s *sharing) leave(key string, p *sharedPage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
