@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -25,6 +23,9 @@ import (
 
 // sweepEvery is how often idle targets are looked for.
 const sweepEvery = time.Second
+
+// forgetTimeout bounds the removal of a state, and with it how long a target that was dropped keeps its place.
+const forgetTimeout = 2 * time.Second
 
 // Options of a fleet; all but StateDir are required. What they say holds for each target.
 type Options struct {
@@ -63,8 +64,6 @@ type watched struct {
 	config   TargetConfig
 	module   AuthModule // as it was when the target was made
 	registry *prometheus.Registry
-	stateDir string
-	newState bool // the state directory was not there before
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -107,17 +106,14 @@ func (f *Fleet) build(t TargetConfig, listed bool, connector *postgres.Connector
 	}
 	w := &watched{
 		config: t, module: module, registry: prometheus.NewRegistry(), ended: make(chan struct{}), gone: make(chan struct{}),
-		lastUsed: time.Now(), stateDir: stateDir(f.o.StateDir, t, listed),
+		lastUsed: time.Now(),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	options := TargetOptions{
 		Connector: connector, PoolMin: f.o.PoolMin, PoolMax: f.o.PoolMax, Probe: f.o.Probe, Definitions: f.definitions, MaxSamples: f.o.MaxSamples,
 		Logger: log.With(f.o.Logger, "server", t.Name),
 	}
-	if options.Probe.StateDir = w.stateDir; w.stateDir != "" {
-		_, err := os.Stat(w.stateDir)
-		w.newState = errors.Is(err, fs.ErrNotExist)
-	}
+	options.Probe.StateDir = stateDir(f.o.StateDir, t, listed)
 	if w.Target, err = NewTarget(options); err != nil {
 		w.cancel()
 		return nil, err
@@ -227,12 +223,22 @@ func (f *Fleet) drop(key string, w *watched) {
 	f.stop(w)
 	f.running.Go(func() {
 		<-w.ended
-		forget(w)
+		within(forgetTimeout, w.Prober.Discard) // whoever may ask for targets must not fill the disk with names
 		f.mu.Lock()
 		delete(f.onDemand, key)
 		f.mu.Unlock()
 		close(w.gone)
 	})
+}
+
+// within does something that may hang, and waits for it, but not for long.
+func within(limit time.Duration, do func()) {
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
 }
 
 // Scrape is a target on loan.

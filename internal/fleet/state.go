@@ -3,7 +3,6 @@ package fleet
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -27,11 +26,4 @@ func stateDir(base string, t TargetConfig, listed bool) string {
 	}, key)
 	sum := sha256.Sum256([]byte(key))
 	return filepath.Join(base, "targets", readable[:min(len(readable), 100)]+"-"+hex.EncodeToString(sum[:4]))
-}
-
-// forget removes the state of a target that was never met: whoever may ask for targets must not fill the disk with names.
-func forget(w *watched) {
-	if w.newState && w.Prober.Snapshot().Server.Version == 0 {
-		_ = os.RemoveAll(w.stateDir)
-	}
 }

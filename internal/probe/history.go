@@ -189,6 +189,31 @@ func binEnd(i int) time.Duration {
 	return time.Duration(float64(firstBin) * math.Pow(10, float64(i)/5))
 }
 
+// join adds what an earlier run has observed.
+func (h *history) join(of *history) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, r := range h.rings {
+		whole := of.rings[i]
+		for _, b := range r.buckets {
+			if b.start != 0 {
+				whole.at(int64(b.start)).add(b, whole.width)
+			}
+		}
+		h.rings[i] = whole
+	}
+}
+
+// add takes up another part of the same stretch of time.
+func (b *bucket) add(o bucket, width uint32) {
+	b.down += min(o.down, width*1000-b.up-b.down)
+	b.up += min(o.up, width*1000-b.up-b.down)
+	b.max = max(b.max, o.max)
+	for i, n := range o.bins {
+		b.bins[i] += min(n, math.MaxUint32-b.bins[i])
+	}
+}
+
 // record folds the outcome of a probe in; before and after are the start of the outage in progress, zero without one.
 func (h *history) record(o Outcome, before, after time.Time) {
 	if o.Skipped || o.Kind == Write {

@@ -167,19 +167,25 @@ func TestQuantilesAreNear(t *testing.T) {
 	}
 }
 
+// openedStore reads into a history, as of a moment.
+func openedStore(dir string, h *history, now time.Time) *store {
+	st := newStore(dir, target, log.NewNopLogger())
+	st.open(h, now)
+	go st.write()
+	return st
+}
+
 func TestTheHistoryOutlivesTheExporter(t *testing.T) {
 	dir := t.TempDir()
 	h := newHistory(10 * time.Second)
-	st, _ := openStore(dir, target, h, noon, log.NewNopLogger())
-	go st.run()
+	st := openedStore(dir, h, noon)
 	watch(h, noon, noon.Add(10*time.Minute), between(noon.Add(time.Minute), noon.Add(2*time.Minute)))
 	st.saveHistory(h)
-	st.stop(5 * time.Second)
+	st.stop(true, 5*time.Second)
 
 	again := newHistory(10 * time.Second)
-	st, _ = openStore(dir, target, again, noon.Add(10*time.Minute), log.NewNopLogger())
-	go st.run()
-	defer st.stop(5 * time.Second)
+	st = openedStore(dir, again, noon.Add(10*time.Minute))
+	defer st.stop(true, 5*time.Second)
 	p, q := &Prober{history: h}, &Prober{history: again}
 	now := noon.Add(10 * time.Minute)
 	if got, want := q.History(now), p.History(now); !slices.Equal(got.Hour, want.Hour) || !slices.Equal(got.Day, want.Day) || !slices.Equal(got.Month, want.Month) {
@@ -200,9 +206,8 @@ func TestAHistoryFromAFastClockIsForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHistory(10 * time.Second)
-	st, _ := openStore(dir, target, h, noon, log.NewNopLogger())
-	defer st.stop(time.Second)
-	go st.run()
+	st := openedStore(dir, h, noon)
+	defer st.stop(true, time.Second)
 	from, to := noon.Add(48*time.Hour), noon.Add(49*time.Hour)
 	watch(h, from, to, between(from.Add(time.Minute), to))
 	hour, _, _ := windows(h, to)
@@ -250,7 +255,7 @@ func TestAHistoryThatCantBeUsedIsSetAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			st, _, out := keep(t, dir, target)
-			defer st.stop(time.Second)
+			defer st.stop(true, time.Second)
 			if stats := st.read(); stats.aside[tc.why] != 1 || stats.persistence != persistenceOK {
 				t.Errorf("store = %+v, want one file set aside as %s, and ok", stats, tc.why)
 			}

@@ -109,7 +109,8 @@ func newDescs() descs {
 			"at the newest login. Absent without TLS."),
 		chain: desc(namespace+"tls_chain_expiry_timestamp_seconds", "When the first of all certificates ends that the server showed "+
 			"at the newest login. Absent without TLS."),
-		persistence: desc(namespace+"state_persistence", "1 for how the state file fares: ok, off (no directory), "+
+		persistence: desc(namespace+"state_persistence", "1 for how the state file fares: ok, loading (not read yet: the "+
+			"counts are absent), off (no directory), "+
 			"locked (another exporter uses it), failing.", "status"),
 		saveErrors: desc(namespace+"state_save_errors_total", "Failures to read or save the state file."),
 		lastSave:   desc(namespace+"state_last_save_timestamp_seconds", "When the state file was saved last."),
@@ -147,7 +148,10 @@ func (m *metrics) collect(ch chan<- prometheus.Metric) {
 	v := m.p.published.Load()
 	out := sink{ch}
 	m.collectProbes(out, v, time.Now())
-	m.collectOutages(out, v)
+	if v.Loaded { // what is not known is absent: 0 would be a reset
+		m.collectOutages(out, v)
+		m.collectRestarts(out, v)
+	}
 	m.collectServer(out, v)
 	m.collectConnection(out, v)
 	m.collectStore(out)
@@ -189,7 +193,7 @@ func (m *metrics) collectOutages(out sink, v *view) {
 	out.ch <- prometheus.MustNewConstHistogram(m.d.recovery, v.outages.Recovery.Count, v.outages.Recovery.Sum, v.outages.Recovery.buckets())
 }
 
-func (m *metrics) collectServer(out sink, v *view) {
+func (m *metrics) collectRestarts(out sink, v *view) {
 	for _, k := range RestartKinds() {
 		observable, known := v.observable(k)
 		if known {
@@ -201,6 +205,9 @@ func (m *metrics) collectServer(out sink, v *view) {
 		}
 		out.time(m.d.lastRestart, v.LastRestart[k], string(k))
 	}
+}
+
+func (m *metrics) collectServer(out sink, v *view) {
 	if !v.Answers() {
 		return
 	}
@@ -239,7 +246,7 @@ func (v *view) observable(k RestartKind) (observable, known bool) {
 
 func (m *metrics) collectStore(out sink) {
 	s := m.p.store.read()
-	states(out, m.d.persistence, []persistence{persistenceOK, persistenceOff, persistenceLocked, persistenceFailing}, s.persistence)
+	states(out, m.d.persistence, []persistence{persistenceOK, persistenceLoading, persistenceOff, persistenceLocked, persistenceFailing}, s.persistence)
 	out.counter(m.d.saveErrors, float64(s.saveErrors))
 	out.time(m.d.lastSave, s.lastSave)
 	for _, why := range []setAside{asideCorrupt, asideFutureVersion, asideOtherTarget} {

@@ -34,7 +34,10 @@ type Prober struct {
 	changed []func(old, now Snapshot)
 
 	// Only the loop touches these.
-	state  *state
+	state *state
+	// loaded: the state is what an earlier run has left, and what was seen since. Until then what is seen is kept in early.
+	loaded bool
+	early  early
 	reader *reader
 	login  *login
 	writer *writer
@@ -56,7 +59,7 @@ type view struct {
 	met       bool
 }
 
-// New checks the options and reads the state of an earlier run, so that counters go on from the first scrape.
+// New checks the options. The state of an earlier run is read when Run begins, beside the first probes.
 func New(o Options) (*Prober, error) {
 	return newProber(o, server{o.Connector}, func() connector { return server{o.Connector.Writable()} })
 }
@@ -69,7 +72,8 @@ func newProber(o Options, read connector, write func() connector) (*Prober, erro
 	p := &Prober{o: o, wake: make(chan struct{}, 1)}
 	p.loop = &loop{events: make(chan func()), ended: make(chan struct{})}
 	p.history = newHistory(2*max(o.ReadInterval, o.ReadTimeout) + gapSlack)
-	p.store, p.state = openStore(o.StateDir, o.Target, p.history, time.Now(), o.Logger)
+	p.store = newStore(o.StateDir, o.Target, o.Logger)
+	p.state, p.loaded = newState(), o.StateDir == ""
 	p.state.maxAge = o.maxAges()
 	p.metrics = newMetrics(p, o.Write)
 	p.loop.lateness = p.metrics.late
@@ -115,7 +119,7 @@ func (p *Prober) ObserveContainer(id string, restartCount int, startedAt time.Ti
 func (p *Prober) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	p.loop.ctx = ctx
-	go p.store.run()
+	go p.store.run(func(s *state, h *history) { p.loop.post(func() { p.restore(s, h) }) }, newHistory(p.history.maxGap))
 	p.work(ctx)
 	cancel()
 	close(p.loop.ended)
@@ -124,9 +128,11 @@ func (p *Prober) Run(ctx context.Context) {
 	if p.writer != nil {
 		p.writer.close()
 	}
-	p.store.save(p.state, time.Now())
-	p.store.saveHistory(p.history)
-	p.store.stop(stopTimeout)
+	if p.loaded {
+		p.store.save(p.state, time.Now())
+		p.store.saveHistory(p.history)
+	}
+	p.store.stop(p.loaded, stopTimeout)
 }
 
 func (p *Prober) work(ctx context.Context) {
@@ -161,10 +167,12 @@ func (p *Prober) work(ctx context.Context) {
 		case <-p.wake:
 			p.foldContainers()
 		case <-histories.C:
-			p.store.saveHistory(p.history)
+			if p.loaded {
+				p.store.saveHistory(p.history)
+			}
 		case <-saves.C:
 			if p.state.Outages.Open != nil {
-				p.store.save(p.state, time.Now())
+				p.save()
 			}
 		}
 	}
@@ -175,6 +183,9 @@ func (p *Prober) report(outcomes ...Outcome) {
 	identity := p.state.Identity
 	var restarts []RestartKind
 	for _, o := range outcomes {
+		if !p.loaded {
+			p.early.add(o)
+		}
 		before := p.state.Outages.start()
 		restarts = append(restarts, p.state.observe(o)...)
 		if p.state.Outages.Reached {
@@ -185,11 +196,40 @@ func (p *Prober) report(outcomes ...Outcome) {
 	old, now := p.publish()
 	p.logChanges(old, now, restarts)
 	if len(restarts) > 0 || identity != p.state.Identity || !old.OutageStart.Equal(now.OutageStart) || old.Outages != now.Outages {
-		p.store.save(p.state, time.Now())
+		p.save()
 	}
 	p.notify(old, now, len(restarts) > 0)
 	if p.writer != nil && !old.OutageStart.IsZero() && now.OutageStart.IsZero() {
 		p.writer.again()
+	}
+}
+
+// restore goes on with the state of an earlier run, which is told what was seen since this one began.
+func (p *Prober) restore(s *state, h *history) {
+	if p.loaded {
+		return // nothing is kept
+	}
+	s.maxAge = p.state.maxAge
+	restarts := p.early.tell(s)
+	p.state, p.loaded, p.early = s, true, early{}
+	p.history.join(h)
+	old, now := p.publish()
+	p.logChanges(old, now, restarts)
+	p.save()
+	p.notify(old, now, len(restarts) > 0)
+}
+
+// save hands the state over, once it is whole.
+func (p *Prober) save() {
+	if p.loaded {
+		p.store.save(p.state, time.Now())
+	}
+}
+
+// Discard removes the state of a server that never answered, and that no earlier run knew. It is called after Run.
+func (p *Prober) Discard() {
+	if p.Snapshot().Server.Version == 0 {
+		p.store.discard()
 	}
 }
 
@@ -209,11 +249,14 @@ func (p *Prober) foldContainers() {
 	p.mu.Unlock()
 	was, before := p.state.Container, p.state.Restarts[Container]
 	for _, c := range observed {
+		if !p.loaded {
+			p.early.addContainer(c, time.Now())
+		}
 		p.state.observeContainer(c, time.Now())
 	}
 	old, now := p.publish()
 	if was == nil || *was != *p.state.Container {
-		p.store.save(p.state, time.Now())
+		p.save()
 	}
 	if n := p.state.Restarts[Container] - before; n > 0 {
 		level.Warn(p.o.Logger).Log("msg", "the database's container was started again", "target", p.o.Target, "times", n)
@@ -229,6 +272,7 @@ func (p *Prober) publish() (old, now Snapshot) {
 		Snapshot: p.state.snapshot(), outages: p.state.Outages.clone(), skew: p.state.skews.best(), cert: p.state.cert,
 		container: p.state.Container != nil, met: p.state.met,
 	}
+	v.Loaded = p.loaded
 	p.published.Store(v)
 	return old, v.Snapshot
 }

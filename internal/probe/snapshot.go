@@ -84,6 +84,8 @@ type Snapshot struct {
 	OutageStart time.Time
 	Server      Server
 
+	// Loaded: the counts below go on from those of an earlier run. While the state directory has yet to answer, they are this run's.
+	Loaded bool
 	// Outages ended or in progress, since the state was first kept.
 	Outages uint64
 	// Downtime of all of them.

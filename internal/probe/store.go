@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -21,12 +24,19 @@ const (
 	stateFile    = "state.json"
 	lockFile     = "state.lock"
 	stateVersion = 1
+
+	// slowLoad is when a state that is not read yet is worth a line in the log.
+	slowLoad = 5 * time.Second
+	// moment is how long a state that is not read yet is waited for at the end.
+	moment = 200 * time.Millisecond
 )
 
 // persistence is how the state file fares.
 type persistence string
 
 const (
+	// persistenceLoading: the state of an earlier run is not read yet.
+	persistenceLoading persistence = "loading"
 	// persistenceOff: no directory was given.
 	persistenceOff persistence = "off"
 	// persistenceOK: what was to be saved is saved.
@@ -66,8 +76,12 @@ type store struct {
 	// leaveHistory: that of the history must be.
 	leaveHistory bool
 
+	// made: the directory was not there before.
+	made bool
+
 	wake   chan struct{} // something is pending
 	closed chan struct{}
+	given  atomic.Bool // stop has given up: nothing may be written any more
 
 	mu      sync.Mutex
 	pending map[string][]byte // the newest unsaved content of each file
@@ -83,19 +97,31 @@ type storeStats struct {
 	aside       map[setAside]uint64
 }
 
-// openStore reads the state and the history of an earlier run, or returns a new state. dir may be empty: nothing is kept
-// then.
-func openStore(dir, target string, h *history, now time.Time, logger log.Logger) (*store, *state) {
+// newStore does nothing yet: run opens it. dir may be empty: nothing is kept then.
+func newStore(dir, target string, logger log.Logger) *store {
 	st := &store{
 		dir: dir, target: target, logger: logger, readOnly: true,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
 		pending: map[string][]byte{}, failing: map[string]bool{},
 		stats: storeStats{persistence: persistenceOff, aside: map[setAside]uint64{}},
 	}
-	if dir == "" {
-		return st, newState()
+	if dir != "" {
+		st.stats.persistence = persistenceLoading
 	}
-	s, err := st.open(h, now)
+	return st
+}
+
+// open reads the state and the history of an earlier run, or returns a new state. It takes as long as the disk does.
+func (st *store) open(h *history, now time.Time) *state {
+	if st.dir == "" {
+		return newState()
+	}
+	slow := time.AfterFunc(slowLoad, func() {
+		level.Error(st.logger).Log("msg", "the state directory does not answer: the server is watched, and counts of outages and restarts are absent "+
+			"until it does. HINT: Look for a network file system that hangs", "dir", st.dir)
+	})
+	defer slow.Stop()
+	s, err := st.load(h, now)
 	if err != nil {
 		st.failed("", "the state can't be kept: counts of outages and restarts will be lost when the exporter stops. "+
 			"HINT: Give the exporter's user a directory to write to", err)
@@ -103,22 +129,24 @@ func openStore(dir, target string, h *history, now time.Time, logger log.Logger)
 	if s == nil {
 		s = newState()
 	}
-	return st, s
+	return s
 }
 
-func (st *store) open(h *history, now time.Time) (*state, error) {
+func (st *store) load(h *history, now time.Time) (*state, error) {
+	_, err := os.Stat(st.dir)
+	st.made = errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(st.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	st.lock = flock.New(filepath.Join(st.dir, lockFile))
 	free, lockErr := st.lock.TryLock()
 	if lockErr == nil && !free {
-		st.stats.persistence = persistenceLocked
+		st.fares(persistenceLocked)
 		level.Error(st.logger).Log("msg", "another exporter keeps its state in this directory: ours is not kept, and "+
 			"counts begin at 0. HINT: Give each exporter its own --state.dir", "dir", st.dir)
 		return nil, nil
 	}
-	s, err := st.load(now)
+	s, err := st.loadState(now)
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +156,7 @@ func (st *store) open(h *history, now time.Time) (*state, error) {
 	}
 	// Where locks don't work, as on some network file systems, the state is kept nevertheless.
 	st.readOnly = false
-	if len(st.failing) == 0 {
-		st.stats.persistence = persistenceOK
-	}
+	st.fares(persistenceOK)
 	st.sweep()
 	if lockErr != nil {
 		return s, fmt.Errorf("lock the state directory: %w", lockErr)
@@ -138,9 +164,18 @@ func (st *store) open(h *history, now time.Time) (*state, error) {
 	return s, nil
 }
 
-// load reads the file; what can't be used is set aside, never overwritten.
-func (st *store) load(now time.Time) (*state, error) {
-	data, err := os.ReadFile(st.path(stateFile))
+// fares notes how the state fares, unless something fails.
+func (st *store) fares(p persistence) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.failing) == 0 {
+		st.stats.persistence = p
+	}
+}
+
+// loadState reads the file; what can't be used is set aside, never overwritten.
+func (st *store) loadState(now time.Time) (*state, error) {
+	data, err := readBounded(st.path(stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -156,7 +191,7 @@ func (st *store) load(now time.Time) (*state, error) {
 
 // loadHistory does the same for the history.
 func (st *store) loadHistory(h *history, now time.Time) error {
-	data, err := os.ReadFile(st.path(historyFile))
+	data, err := readBounded(st.path(historyFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -182,7 +217,9 @@ func (st *store) setAside(file string, why setAside, err error, msg string, now 
 	if renameErr := os.Rename(st.path(file), aside); renameErr != nil {
 		return fmt.Errorf("set %s aside (%w): %w", file, err, renameErr)
 	}
+	st.mu.Lock()
 	st.stats.aside[why]++
+	st.mu.Unlock()
 	level.Error(st.logger).Log("msg", msg, "file", st.path(file), "set_aside_as", aside, "err", err)
 	return nil
 }
@@ -253,15 +290,29 @@ func (st *store) hand(file string, data []byte) {
 	}
 }
 
-// run writes what save hands over until stop.
-func (st *store) run() {
+// run opens the store, hands over what it found, and writes what save hands over until stop. All that touches the disk
+// happens here: who waits for a disk waits alone.
+func (st *store) run(opened func(*state, *history), h *history) {
+	opened(st.open(h, time.Now()), h)
+	st.write()
+}
+
+func (st *store) write() {
 	defer close(st.closed)
+	defer func() {
+		if st.lock != nil {
+			_ = st.lock.Unlock()
+		}
+	}()
 	for range st.wake {
 		st.mu.Lock()
 		pending := st.pending
 		st.pending = map[string][]byte{}
 		st.mu.Unlock()
 		for file, data := range pending {
+			if st.given.Load() {
+				return // it may be another's by now
+			}
 			if err := atomicfile.Write(st.path(file), data, 0o640); err != nil {
 				st.failed(file, "the state can't be saved; it is tried again at the next change", err)
 				continue
@@ -271,17 +322,53 @@ func (st *store) run() {
 	}
 }
 
-// stop waits until the last document is written, but not longer than within.
-func (st *store) stop(within time.Duration) {
+// stop waits until the last document is written, but not longer than within. What is not loaded has nothing to write.
+func (st *store) stop(loaded bool, within time.Duration) {
 	close(st.wake)
+	if !loaded {
+		within = moment
+	}
 	select {
 	case <-st.closed:
+		return
 	case <-time.After(within):
-		level.Error(st.logger).Log("msg", "the disk does not take the state in time: the last change is lost", "dir", st.dir)
 	}
+	st.given.Store(true)
+	if !loaded {
+		level.Warn(st.logger).Log("msg", "the state directory did not answer in time: what was seen meanwhile is lost", "dir", st.dir)
+		return
+	}
+	level.Error(st.logger).Log("msg", "the disk does not take the state in time: the last change is lost", "dir", st.dir)
 	if st.lock != nil {
 		_ = st.lock.Unlock()
 	}
+}
+
+// discard removes the directory if this run has made it. It is called after stop.
+func (st *store) discard() {
+	select {
+	case <-st.closed:
+		if st.made {
+			_ = os.RemoveAll(st.dir)
+		}
+	default: // the disk hangs
+	}
+}
+
+// mostState bounds a file that is read: a hundred outages and all counts take 50 kB.
+const mostState = 4 << 20
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostState+1))
+	if err == nil && len(data) > mostState {
+		data = nil // no file of ours: it is set aside
+	}
+	return data, err
 }
 
 func (st *store) failed(file, msg string, err error) {
@@ -314,11 +401,13 @@ func (st *store) saved(file string, at time.Time) {
 	}
 }
 
-// read is for the metrics. aside is written to only before anybody reads.
+// read is for the metrics.
 func (st *store) read() storeStats {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.stats
+	out := st.stats
+	out.aside = maps.Clone(out.aside)
+	return out
 }
 
 // sweep removes what a run that was killed while it wrote has left behind.

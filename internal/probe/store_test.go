@@ -19,9 +19,10 @@ const target = "db1:5432/shop"
 func keep(t *testing.T, dir, target string) (*store, *state, *syncBuffer) {
 	t.Helper()
 	var out syncBuffer
-	st, s := openStore(dir, target, newHistory(time.Minute), time.Now(), log.NewLogfmtLogger(&out))
-	go st.run()
-	return st, s, &out
+	st := newStore(dir, target, log.NewLogfmtLogger(&out))
+	opened := make(chan *state)
+	go st.run(func(s *state, _ *history) { opened <- s }, newHistory(time.Minute))
+	return st, <-opened, &out
 }
 
 func lived() *state {
@@ -43,14 +44,14 @@ func TestTheStateOutlivesTheExporter(t *testing.T) {
 		st.save(newState(), time.Now())
 	}
 	st.save(lived(), time.Now())
-	st.stop(time.Second)
+	st.stop(true, time.Second)
 
 	rest := filepath.Join(dir, ".state.json.tmp-123")
 	if err := os.WriteFile(rest, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	st, got, out := keep(t, dir, target)
-	defer st.stop(time.Second)
+	defer st.stop(true, time.Second)
 	want := lived()
 	if g, w := encoded(t, got), encoded(t, want); g != w {
 		t.Errorf("read back:\n%s\nwant:\n%s", g, w)
@@ -116,7 +117,7 @@ func TestAFileThatCantBeUsedIsSetAside(t *testing.T) {
 				t.Errorf("log = %q, want one line with %q", l, tc.log)
 			}
 			st.save(lived(), time.Now())
-			st.stop(time.Second)
+			st.stop(true, time.Second)
 			aside, _ := filepath.Glob(filepath.Join(dir, stateFile+"."+tc.as+"-*"))
 			if len(aside) != 1 {
 				t.Fatalf("set aside: %v, want one file", aside)
@@ -125,7 +126,7 @@ func TestAFileThatCantBeUsedIsSetAside(t *testing.T) {
 				t.Error("what was set aside is not what was found")
 			}
 			st, s, _ = keep(t, dir, target)
-			defer st.stop(time.Second)
+			defer st.stop(true, time.Second)
 			if s.Restarts[Restart] != 1 {
 				t.Error("the state that was saved then is not read")
 			}
@@ -145,10 +146,10 @@ func TestTwoExportersDontShareAState(t *testing.T) {
 		t.Errorf("log = %q, want it to say so", out)
 	}
 	second.save(newState(), time.Now())
-	second.stop(time.Second)
-	first.stop(time.Second)
+	second.stop(true, time.Second)
+	first.stop(true, time.Second)
 	third, s, _ := keep(t, dir, target)
-	defer third.stop(time.Second)
+	defer third.stop(true, time.Second)
 	if s.Restarts[Restart] != 1 || third.read().persistence != persistenceOK {
 		t.Errorf("after both: state %+v, store %+v; want the first one's", s, third.read())
 	}
@@ -161,13 +162,13 @@ func TestADirectoryThatCantBeUsedStopsNothing(t *testing.T) {
 	}
 	st, s, out := keep(t, filepath.Join(file, "state"), target)
 	st.save(s, time.Now())
-	st.stop(time.Second)
+	st.stop(true, time.Second)
 	if stats := st.read(); stats.persistence != persistenceFailing || stats.saveErrors == 0 || strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("store = %+v, log %q; want failing and one line", stats, out)
 	}
 	st, s, out = keep(t, "", target)
 	st.save(s, time.Now())
-	st.stop(time.Second)
+	st.stop(true, time.Second)
 	if stats := st.read(); stats.persistence != persistenceOff || out.String() != "" {
 		t.Errorf("store = %+v, log %q; want off and silence", stats, out)
 	}
@@ -187,7 +188,7 @@ func TestASaveThatFailsIsOneLineAndIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	st.save(s, time.Now())
-	st.stop(time.Second)
+	st.stop(true, time.Second)
 	if stats := st.read(); stats.persistence != persistenceOK || stats.lastSave.IsZero() {
 		t.Errorf("store = %+v, want ok again", stats)
 	}
