@@ -278,5 +278,5 @@ func (m Manifest) check(id string) error {
 	case len(m.Files) == 0 && m.External == nil:
 		return fmt.Errorf("manifest lists no files")
 	}
-	return nil
+	return m.checkServerWords()
 }

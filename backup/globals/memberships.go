@@ -108,8 +108,9 @@ func (r *restorer) members() (admins, all map[pair]bool, err error) {
 	var p pair
 	var admin bool
 	_, err = pgx.ForEachRow(rows, []any{&p.Role, &p.Member, &admin}, func() error {
-		all[p] = true
-		admins[p] = admins[p] || admin
+		key := pair{sqltext.Text(p.Role), sqltext.Text(p.Member)}
+		all[key] = true
+		admins[key] = admins[key] || admin
 		return nil
 	})
 	return admins, all, err

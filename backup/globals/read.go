@@ -10,13 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // Globals is what a server has. The passwords are apart, as they are kept apart.
@@ -24,17 +23,17 @@ type Globals struct {
 	catalog.ServerObjects
 	// Passwords are pg_authid.rolpassword by role: hashes, never clear text. Nil where they may not be read.
 	Passwords map[string]string
-	// Notes name what could not be read, for people.
+	// Notes name what could not be understood of a script, for people.
 	Notes []string
 }
 
 // Read reads a server's globals as of one moment, from any database. Passwords are left out where the session's
 // role may not read pg_authid.
 //
-// Names and comments are bytes that each database takes to be in its own encoding. What is not UTF-8 is left out
-// with a note: no session could give it back.
+// Names and comments are bytes that each database takes to be in its own encoding. What is not UTF-8 is written as
+// sqltext.Text does.
 func Read(ctx context.Context, conn *pgx.Conn) (*Globals, error) {
-	g, err := read(ctx, conn, "UTF8")
+	g, err := read(ctx, conn, conn.PgConn().ParameterStatus("client_encoding"))
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == "22021" || pg.Code == "22P05") { // not valid, or not translatable: look at the bytes
 		g, err = read(ctx, conn, "SQL_ASCII")
@@ -42,7 +41,7 @@ func Read(ctx context.Context, conn *pgx.Conn) (*Globals, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the server's roles: %w", err)
 	}
-	g.dropUnreadable()
+	g.readable()
 	return g, nil
 }
 
@@ -213,48 +212,15 @@ func (r *reader) tablespaces() []catalog.Tablespace {
 	return all
 }
 
-// dropUnreadable leaves out, with a note, what is not UTF-8.
-func (g *Globals) dropUnreadable() {
-	drop := func(what string, texts ...string) bool {
-		if !slices.ContainsFunc(texts, func(s string) bool { return !utf8.ValidString(s) }) {
-			return false
-		}
-		g.Notes = append(g.Notes, what+" is not UTF-8 and left out")
-		return true
+// readable writes all names and values as they stand in manifests.
+func (g *Globals) readable() {
+	sqltext.Readable(&g.ServerObjects)
+	if g.Passwords == nil {
+		return
 	}
-	g.Roles = slices.DeleteFunc(g.Roles, func(r catalog.Role) bool {
-		return drop(fmt.Sprintf("the name of role %q", r.Name), r.Name)
-	})
-	for i := range g.Roles {
-		r := &g.Roles[i]
-		if drop(fmt.Sprintf("the comment on role %q", r.Name), r.Comment) {
-			r.Comment = ""
-		}
-		r.Labels = slices.DeleteFunc(r.Labels, func(l catalog.Label) bool {
-			return drop(fmt.Sprintf("a security label of role %q", r.Name), l.Provider, l.Label)
-		})
+	passwords := map[string]string{}
+	for name, hash := range g.Passwords {
+		passwords[sqltext.Text(name)] = sqltext.Text(hash)
 	}
-	g.Memberships = slices.DeleteFunc(g.Memberships, func(m catalog.Membership) bool {
-		return drop(fmt.Sprintf("the membership of %q in %q", m.Member, m.Role), m.Member, m.Role, m.Grantor)
-	})
-	g.Settings = slices.DeleteFunc(g.Settings, func(s catalog.Setting) bool {
-		return drop(fmt.Sprintf("setting %q of role %q", s.Name, s.Role), s.Role, s.Name, s.Value)
-	})
-	g.Parameters = slices.DeleteFunc(g.Parameters, func(p catalog.ParameterGrant) bool {
-		return drop(fmt.Sprintf("a privilege of %q on parameter %q", p.Grantee, p.Parameter), p.Parameter, p.Grantee, p.Grantor)
-	})
-	g.Tablespaces = slices.DeleteFunc(g.Tablespaces, func(t catalog.Tablespace) bool {
-		return drop(fmt.Sprintf("the name of tablespace %q", t.Name), t.Name, t.Owner, t.Location)
-	})
-	for i := range g.Tablespaces {
-		t := &g.Tablespaces[i]
-		if drop(fmt.Sprintf("the comment on tablespace %q", t.Name), t.Comment) {
-			t.Comment = ""
-		}
-	}
-	for name := range g.Passwords {
-		if !utf8.ValidString(name) {
-			delete(g.Passwords, name)
-		}
-	}
+	g.Passwords = passwords
 }

@@ -88,6 +88,7 @@ func (r *restorer) look() error {
 	var name string
 	var oid int64
 	_, err = pgx.ForEachRow(rows, []any{&name, &oid}, func() error {
+		name = sqltext.Text(name)
 		r.there[name] = true
 		if oid == 10 {
 			r.bootstrap = name
@@ -97,40 +98,20 @@ func (r *restorer) look() error {
 	return err
 }
 
-// try executes a statement that may fail: what it did is undone then, and noted. An error is one of
-// the session.
+// try executes a statement that the server may refuse: that is noted then. An error is one of the session.
 func (r *restorer) try(what, sql string) (ok bool, err error) {
-	if err := sqltext.Exec(r.ctx, r.conn, "SAVEPOINT part"); err != nil {
-		return false, err
-	}
-	err = sqltext.Exec(r.ctx, r.conn, sql)
-	end := "RELEASE part"
+	refused, err := sqltext.Try(r.ctx, r.conn, sql)
 	if err != nil {
-		if !ofTheStatement(err) {
-			return false, fmt.Errorf("%s: %w", what, err)
-		}
-		r.note(what, err)
-		end = "ROLLBACK TO part"
+		return false, fmt.Errorf("%s: %w", what, err)
 	}
-	return err == nil, sqltext.Exec(r.ctx, r.conn, end)
+	if refused != nil {
+		r.note(what, refused)
+	}
+	return refused == nil, nil
 }
 
 func (r *restorer) note(what string, err error) {
 	r.notes = append(r.notes, fmt.Sprintf("%s: %v", what, err))
-}
-
-// ofTheStatement says whether an error is the server's verdict on the statement alone: not a lost connection, a lack
-// of resources, a cancellation, a conflict with others, or the server's own trouble.
-func ofTheStatement(err error) bool {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || len(pg.Code) < 2 || pg.Severity == "FATAL" || pg.Severity == "PANIC" {
-		return false
-	}
-	switch pg.Code[:2] {
-	case "08", "25", "40", "53", "57", "58", "XX":
-		return false
-	}
-	return true
 }
 
 func (r *restorer) roles() error {
@@ -138,47 +119,65 @@ func (r *restorer) roles() error {
 		if r.there[role.Name] {
 			continue
 		}
-		if err := r.role(role); err != nil {
+		made, err := r.role(role)
+		if err != nil {
 			return err
 		}
-		r.there[role.Name], r.made[role.Name] = true, true
+		r.there[role.Name], r.made[role.Name] = made, made
 	}
 	return nil
 }
 
-func (r *restorer) role(role catalog.Role) error {
+// role makes one. False: its name can't be written in this server's encoding.
+func (r *restorer) role(role catalog.Role) (made bool, err error) {
 	q, attributes := sqltext.Ident(role.Name), r.attributes(role)
-	before := len(r.notes)
-	ok, err := r.try(fmt.Sprintf("create role %q", role.Name), "CREATE ROLE "+q+" WITH "+strings.Join(attributes, " "))
-	if err != nil {
-		return err
+	refused, err := sqltext.Try(r.ctx, r.conn, "CREATE ROLE "+q+" WITH "+strings.Join(attributes, " "))
+	if err == nil && refused != nil {
+		made, err = r.lesser(role, attributes)
+		if !made || err != nil {
+			return false, err
+		}
 	}
-	if !ok { // the role without what can't be had: what it owns comes back, and it can do less than it could
-		why := r.notes[before]
-		r.notes = r.notes[:before]
-		if err := sqltext.Exec(r.ctx, r.conn, "CREATE ROLE "+q); err != nil {
-			return fmt.Errorf("%s: %w", why, err)
-		}
-		for _, a := range attributes {
-			word, _, _ := strings.Cut(a, "'") // no password in a note
-			if _, err := r.try(fmt.Sprintf("role %q is without %s", role.Name, strings.TrimRight(word, " E")), "ALTER ROLE "+q+" WITH "+a); err != nil {
-				return err
-			}
-		}
+	if err != nil {
+		return false, fmt.Errorf("create role %q: %w", role.Name, err)
 	}
 	if role.Comment != "" {
 		what := fmt.Sprintf("the comment on role %q", role.Name)
 		if _, err := r.try(what, "COMMENT ON ROLE "+q+" IS "+sqltext.Literal(role.Comment)); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for _, l := range role.Labels {
 		what := fmt.Sprintf("the security label of %q on role %q", l.Provider, role.Name)
 		if _, err := r.try(what, "SECURITY LABEL FOR "+sqltext.Ident(l.Provider)+" ON ROLE "+q+" IS "+sqltext.Literal(l.Label)); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
+}
+
+// lesser makes a role without what it can't have: what it owns comes back, and it can do less than it could.
+func (r *restorer) lesser(role catalog.Role, attributes []string) (made bool, err error) {
+	q := sqltext.Ident(role.Name)
+	refused, err := sqltext.Try(r.ctx, r.conn, "CREATE ROLE "+q)
+	if err == nil && refused != nil {
+		var pg *pgconn.PgError
+		if errors.As(refused, &pg) && (pg.Code == "22021" || pg.Code == "22P05") {
+			r.note(fmt.Sprintf("role %q", role.Name), refused)
+			return false, nil
+		}
+		err = refused
+	}
+	if err != nil {
+		return false, fmt.Errorf("create role %q: %w", role.Name, err)
+	}
+	for _, a := range attributes {
+		word, _, _ := strings.Cut(a, "'") // no password in a note
+		if _, err := r.try(fmt.Sprintf("role %q is without %s", role.Name, strings.TrimSuffix(strings.TrimSpace(word), " E")), "ALTER ROLE "+q+" WITH "+a); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // attributes are all of a role's, also those that are PostgreSQL's own defaults: those may change. A role that

@@ -15,6 +15,7 @@ import (
 // not know is left out and named in a note.
 func FromScript(text string) *Globals {
 	s := &script{g: &Globals{Passwords: map[string]string{}}, lexer: sqltext.NewLexer(text), at: map[string]int{}}
+	defer s.g.readable()
 	for {
 		tokens, err := s.lexer.Statement()
 		if err != nil {
@@ -58,7 +59,7 @@ func Tablespaces(text string) (names []string) {
 		}
 		if p := (&parser{rest: tokens}); p.words("create", "tablespace") {
 			if name, ok := p.name(); ok {
-				names = append(names, name)
+				names = append(names, sqltext.Text(name))
 			}
 		}
 	}

@@ -42,6 +42,7 @@ func state(t *testing.T, pg *pgtest.Cluster) map[string]string {
 			FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase WHERE s.setrole <> 10`,
 		"comment": `SELECT pg_get_userbyid(objoid), description FROM pg_shdescription WHERE classoid = 'pg_authid'::regclass AND objoid <> 10`,
 		"database": `SELECT datname, concat_ws(' | ', pg_get_userbyid(datdba), datconnlimit, datistemplate, datallowconn, shobj_description(d.oid, 'pg_database'),
+			to_jsonb(d) - 'oid' - 'datdba' - 'datacl' - 'datfrozenxid' - 'datminmxid' - 'dattablespace' - 'datlastsysoid' - 'datcollversion',
 			(SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a)) FROM pg_database d`,
 	} {
 		for _, row := range queryAll(t, pg, "SELECT k::text, v::text FROM ("+sql+") AS x (k, v)") {

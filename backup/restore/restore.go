@@ -20,6 +20,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/properties"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
@@ -251,10 +252,15 @@ func (s *session) roles(ctx context.Context, b catalog.Backup, o globals.Options
 	}
 	s.report("roles")
 	notes, err := s.Engine.RestoreRoles(ctx, b, s.Target.With("dbname", s.maintenance), o)
-	for _, note := range notes {
-		_ = level.Warn(s.Log).Log("msg", "something of the backup's roles could not be restored", "what", note)
-	}
+	s.warn(notes)
 	return err
+}
+
+// warn logs what was left out of a restore, since nothing depends on it.
+func (s *session) warn(notes []string) {
+	for _, note := range notes {
+		_ = level.Warn(s.Log).Log("msg", "something of the backup could not be restored", "what", note)
+	}
 }
 
 // beside restores a database under a new name and compares it with the manifest. It returns the
@@ -300,7 +306,7 @@ func (s *session) beside(ctx context.Context, b catalog.Backup, db catalog.Datab
 }
 
 func (s *session) create(ctx context.Context, name string, db catalog.Database, id string) error {
-	if err := pgdump.CreateDatabase(ctx, s.conn, name, db, false); err != nil {
+	if err := properties.Create(ctx, s.conn, name, db, false); err != nil {
 		return err
 	}
 	_, err := s.conn.Exec(ctx, "COMMENT ON DATABASE "+server.Quote(name)+" IS "+server.Literal(server.Unfinished+id))
@@ -367,6 +373,7 @@ func (s *session) lacksTablespaces(ctx context.Context, b catalog.Backup) (bool,
 	if err != nil {
 		return false, fmt.Errorf("list the tablespaces: %w", err)
 	}
+	server.Readable(&have)
 	missing, err := pgdump.MissingTablespaces(b, have)
 	if err != nil || len(missing) == 0 {
 		return false, err

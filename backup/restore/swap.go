@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/properties"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
@@ -127,8 +127,12 @@ func (s *session) prepare(ctx context.Context, tx pgx.Tx, sw *Swap) error {
 		if _, err := tx.Exec(ctx, "COMMENT ON DATABASE "+server.Quote(sw.New)+" IS NULL"); err != nil {
 			return fmt.Errorf("finish database %s: %w", sw.New, err)
 		}
-	} else if err := pgdump.ApplyProperties(ctx, tx.Conn(), sw.New, sw.Database); err != nil {
-		return err
+	} else {
+		notes, err := properties.Apply(ctx, tx.Conn(), sw.New, sw.Database)
+		if err != nil {
+			return err
+		}
+		s.warn(notes)
 	}
 	err := tx.QueryRow(ctx, `SELECT oid FROM pg_catalog.pg_database WHERE datname = $1`, server.Bytes(sw.Name)).Scan(&sw.oldOID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {

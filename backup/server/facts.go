@@ -77,9 +77,9 @@ func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog
 		       pg_catalog.split_part(c, '=', 1), pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)
 		  FROM pg_catalog.pg_db_role_setting s
 		  JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
-		 CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) AS c
+		 CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS c (c, nth)
 		 WHERE d.datname = $1
-		 ORDER BY 1, 2`, Bytes(database))
+		 ORDER BY 1, c.nth`, Bytes(database))
 	if err == nil {
 		p.Settings, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Setting])
 	}
@@ -92,12 +92,24 @@ func Properties(ctx context.Context, conn *pgx.Conn, database string) (d catalog
 		  FROM pg_catalog.pg_database d
 		 CROSS JOIN LATERAL pg_catalog.aclexplode(d.datacl) AS a
 		 WHERE d.datname = $1
-		 ORDER BY 1, 2`, Bytes(database))
+		 ORDER BY 1, 2, 4`, Bytes(database))
 	if err == nil {
 		p.Grants, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Grant])
 	}
 	if err != nil {
 		return d, fmt.Errorf("read the privileges on database %s: %w", database, err)
+	}
+	rows, err = conn.Query(ctx, `
+		SELECT l.provider, l.label
+		  FROM pg_catalog.pg_shseclabel l
+		  JOIN pg_catalog.pg_database d ON d.oid = l.objoid
+		 WHERE l.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass AND d.datname = $1
+		 ORDER BY 1`, Bytes(database))
+	if err == nil {
+		p.Labels, err = pgx.CollectRows(rows, pgx.RowToStructByPos[catalog.Label])
+	}
+	if err != nil {
+		return d, fmt.Errorf("read the security labels of database %s: %w", database, err)
 	}
 	Readable(&d)
 	d.Name = database // which is written so already

@@ -62,7 +62,7 @@ func IsList(name string) bool {
 func JoinList(elements []string) string {
 	quoted := make([]string, len(elements))
 	for i, e := range elements {
-		quoted[i] = Ident(e)
+		quoted[i] = `"` + strings.ReplaceAll(e, `"`, `""`) + `"`
 	}
 	return strings.Join(quoted, ", ")
 }

@@ -14,19 +14,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Ident quotes an identifier, or a qualified one of several parts.
+// Ident quotes an identifier, or a qualified one of several parts, as Text writes them.
 func Ident(parts ...string) string {
 	quoted := make([]string, len(parts))
 	for i, p := range parts {
-		quoted[i] = `"` + strings.ReplaceAll(p, `"`, `""`) + `"`
+		quoted[i] = `"` + strings.ReplaceAll(Bytes(p), `"`, `""`) + `"`
 	}
 	return strings.Join(quoted, ".")
 }
 
-// Literal quotes a string, whatever standard_conforming_strings says: one with a backslash is written as
+// Literal quotes a string, as Text writes it, whatever standard_conforming_strings says: one with a backslash is written as
 // E'...', with a space before it, as PostgreSQL's own quote_literal does.
 func Literal(s string) string {
-	q := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	q := "'" + strings.ReplaceAll(Bytes(s), "'", "''") + "'"
 	if strings.Contains(s, `\`) {
 		return " E" + strings.ReplaceAll(q, `\`, `\\`)
 	}

@@ -25,7 +25,7 @@ func FuzzQuotingIsReadBack(f *testing.F) {
 		if strings.IndexByte(s, 0) >= 0 {
 			t.Skip("no text of a server holds a zero byte")
 		}
-		for kind, quoted := range map[sqltext.Kind]string{sqltext.String: sqltext.Literal(s), sqltext.Quoted: sqltext.Ident(s)} {
+		for kind, quoted := range map[sqltext.Kind]string{sqltext.String: sqltext.Literal(sqltext.Text(s)), sqltext.Quoted: sqltext.Ident(sqltext.Text(s))} {
 			if kind == sqltext.Quoted && s == "" {
 				continue // no name is empty
 			}

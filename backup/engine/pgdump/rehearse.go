@@ -10,6 +10,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/properties"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
@@ -37,7 +38,7 @@ func (e *Engine) Rehearse(ctx context.Context, b catalog.Backup, room *scratch.R
 	}
 	for _, db := range b.Manifest.Databases {
 		name := scratch.RehearsedName(db.Name)
-		if err := CreateDatabase(ctx, conn, name, db, true); err != nil {
+		if err := properties.Create(ctx, conn, name, db, true); err != nil {
 			return err
 		}
 		if err := missingExtensions(ctx, t, b.Manifest.Server.Major(), name, db); err != nil {
@@ -47,7 +48,7 @@ func (e *Engine) Rehearse(ctx context.Context, b catalog.Backup, room *scratch.R
 		if err := e.Load(ctx, b, db, t, name, o); err != nil {
 			return condemn(ctx, room, err)
 		}
-		if err := ApplyProperties(ctx, conn, name, db); err != nil {
+		if _, err := properties.Apply(ctx, conn, name, db); err != nil {
 			return condemn(ctx, room, err)
 		}
 		// Whoever may not connect to it in production must not keep us from comparing.

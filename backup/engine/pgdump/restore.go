@@ -6,11 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
@@ -22,103 +18,6 @@ import (
 // server's own, which read archives of older ones too.
 func (e *Engine) Programs(ctx context.Context, major int, more ...string) (clients.Programs, error) {
 	return e.Finder.Find(ctx, major, append([]string{"pg_restore", "psql"}, more...)...)
-}
-
-// CreateDatabase makes an empty database with the encoding and locale another one had, and its
-// tablespace where the server has one of that name. On a throwaway server the tablespace is the
-// default one, and a locale that the machine lacks is replaced by C.
-func CreateDatabase(ctx context.Context, conn *pgx.Conn, name string, db catalog.Database, throwaway bool) error {
-	create := "CREATE DATABASE " + server.Quote(name) + " TEMPLATE template0 ENCODING " + server.Literal(db.Properties.Encoding)
-	// Naming the default one takes a privilege; leaving it out does not.
-	if ts := db.Properties.Tablespace; !throwaway && ts != "" && ts != "pg_default" {
-		var there bool
-		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = $1)`, server.Bytes(db.Properties.Tablespace)).Scan(&there)
-		if err != nil {
-			return fmt.Errorf("create database %s: look for its tablespace: %w", name, err)
-		}
-		if there {
-			create += " TABLESPACE " + server.Quote(db.Properties.Tablespace)
-		}
-	}
-	_, err := conn.Exec(ctx, create+locale(db.Properties))
-	if err != nil && throwaway && ctx.Err() == nil {
-		if _, again := conn.Exec(ctx, create+" LC_COLLATE 'C' LC_CTYPE 'C'"); again == nil {
-			return nil
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("create database %s: %w", name, err)
-	}
-	return nil
-}
-
-func locale(p catalog.Properties) string {
-	s := " LC_COLLATE " + server.Literal(p.Collate) + " LC_CTYPE " + server.Literal(p.CType)
-	switch p.LocaleProvider {
-	case "libc":
-		s += " LOCALE_PROVIDER libc"
-	case "icu":
-		s += " LOCALE_PROVIDER icu ICU_LOCALE " + server.Literal(p.Locale)
-		if p.ICURules != "" {
-			s += " ICU_RULES " + server.Literal(p.ICURules)
-		}
-	case "builtin":
-		s += " LOCALE_PROVIDER builtin BUILTIN_LOCALE " + server.Literal(p.Locale)
-	}
-	return s
-}
-
-// ApplyProperties gives a database the owner, settings, privileges, comment and connection limit
-// that another one had.
-func ApplyProperties(ctx context.Context, conn *pgx.Conn, name string, db catalog.Database) error {
-	q, p := server.Quote(name), db.Properties
-	sql := []string{"ALTER DATABASE " + q + " OWNER TO " + server.Quote(db.Owner), "COMMENT ON DATABASE " + q + " IS NULL"}
-	for _, s := range p.Settings {
-		who := "DATABASE " + q
-		if s.Role != "" {
-			who = "ROLE " + server.Quote(s.Role) + " IN DATABASE " + q
-		}
-		sql = append(sql, "ALTER "+who+" SET "+server.Quote(strings.Split(s.Name, ".")...)+" = "+settingValue(s))
-	}
-	if !p.DefaultGrants {
-		sql = append(sql, "REVOKE ALL ON DATABASE "+q+" FROM PUBLIC")
-		for _, g := range p.Grants {
-			to, option := "PUBLIC", ""
-			if g.Grantee != "" {
-				to = server.Quote(g.Grantee)
-			}
-			if g.Grantable {
-				option = " WITH GRANT OPTION"
-			}
-			sql = append(sql, "GRANT "+g.Privilege+" ON DATABASE "+q+" TO "+to+option)
-		}
-	}
-	if p.Comment != "" {
-		sql = append(sql, "COMMENT ON DATABASE "+q+" IS "+server.Literal(p.Comment))
-	}
-	if p.ConnectionLimit >= 0 {
-		sql = append(sql, "ALTER DATABASE "+q+" CONNECTION LIMIT "+strconv.Itoa(p.ConnectionLimit))
-	}
-	for _, s := range sql {
-		if _, err := conn.Exec(ctx, s); err != nil {
-			return fmt.Errorf("restore the properties of database %s: %s: %w", db.Name, s, err)
-		}
-	}
-	return nil
-}
-
-// listSettings are stored as lists of quoted names, and written back as they are stored: as one
-// quoted string they would become one name. (pg_dump knows the same list.)
-var listSettings = []string{
-	"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries", "unix_socket_directories",
-	"shared_preload_libraries", "createrole_self_grant",
-}
-
-func settingValue(s catalog.Setting) string {
-	if slices.Contains(listSettings, strings.ToLower(s.Name)) && s.Value != "" {
-		return s.Value
-	}
-	return server.Literal(s.Value)
 }
 
 // LoadOptions say how an archive is loaded.
