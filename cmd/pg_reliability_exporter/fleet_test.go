@@ -45,6 +45,7 @@ func (f *fleetFile) add(name string, port int, module string) {
 func (f *fleetFile) write(t *testing.T) {
 	t.Helper()
 	text := "auth_modules:\n  monitoring: {user: " + pgtest.Monitor + ", password_file: password, sslmode: disable}\n" +
+		"  md5: {user: " + pgtest.Monitor + ", password_file: password, sslmode: disable, options: {require_auth: 'md5,scram-sha-256,none'}}\n" +
 		"  wrong: {user: " + pgtest.Monitor + ", password: wrong, sslmode: disable}\n"
 	if len(f.targets) > 0 {
 		text += "targets:\n" + strings.Join(f.targets, "")
@@ -257,6 +258,23 @@ func TestFleetSendsPasswordsToNobodyElse(t *testing.T) {
 	if !strings.Contains(r.logs.String(), "greedy") {
 		t.Errorf("the log does not say why:\n%s", r.logs)
 	}
+	// One that asks for its MD5 hash gets it where the auth module says so.
+	if err := errors.Join(
+		c.Exec(t.Context(), "SET password_encryption = 'md5'; ALTER ROLE "+pgtest.Monitor+" PASSWORD '"+pgtest.Password+"'"),
+		c.WriteHBA("local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 md5\n"), c.Reload(),
+	); err != nil {
+		t.Fatal(err)
+	}
+	f.targets = nil
+	f.add("greedy", stranger.Port(), "monitoring")
+	f.add("old", c.Port, "md5")
+	f.write(t)
+	if status, text := r.post(t, "/-/reload"); status != http.StatusOK {
+		t.Fatal(text)
+	}
+	pgtest.Eventually(t, patience, func() error {
+		return errors.Join(r.probe(t, "target=greedy").state(0, "auth"), r.probe(t, "target=old").state(1, "ok"))
+	})
 }
 
 func TestFleetFollowsItsConfiguration(t *testing.T) {

@@ -23,8 +23,9 @@ type AuthModule struct {
 var authOptions = map[string]string{
 	"sslmode": "prefer", "sslrootcert": "", "sslcert": "", "sslkey": "", "sslnegotiation": "postgres",
 	"connect_timeout": "", "channel_binding": "prefer",
-	// Who answers at an address may ask for the password itself; it is given to nobody who did not prove who he is.
-	"require_auth": "!password",
+	// Who answers at an address may ask for the password itself, or for an MD5 hash, of which it can be guessed, and with which
+	// one can log in. Neither is given to anybody who did not prove who he is.
+	"require_auth": "scram-sha-256,none",
 }
 
 // fileOptions are those that name a file.
