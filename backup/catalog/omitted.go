@@ -91,10 +91,10 @@ func (m *Manifest) Omit(all ...Omission) {
 	}
 }
 
-// Lacks says whether a database that exists on the server is in no archive of this backup, though it was asked for.
+// Lacks says whether the backup says of a database that it exists on the server and is not in the backup.
 func (m Manifest) Lacks(database string) bool {
 	for _, o := range m.Omitted {
-		if o.Database == database && o.Kind.Incomplete() {
+		if o.Database == database && (o.Kind.Incomplete() || o.Kind == ClosedDatabase || o.Kind == ExcludedDatabase || o.Kind == UnreadTemplate) {
 			return true
 		}
 	}

@@ -215,7 +215,7 @@ func dropBeforeDump(t *testing.T, pg *pgtest.Cluster) string {
 		}
 	}
 	script := fmt.Sprintf(`#!/bin/sh
-real=%[1]s psql='%[2]s -h %[3]s -p %[4]d -U %[5]s -d shop -AtXq'
+real=%[1]s psql='env -i %[2]s -h %[3]s -p %[4]d -U %[5]s -d shop -AtXq'
 case "$*" in *--version*) exec $real --version ;; esac
 case "$*" in *shop*)
   if mkdir '%[6]s/once' 2>/dev/null; then

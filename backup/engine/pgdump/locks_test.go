@@ -177,7 +177,7 @@ func TestATableThatWasRewrittenInBetweenIsDumpedAnew(t *testing.T) {
 			exec(t, pg, "shop", `CREATE TABLE t AS SELECT generate_series(1, 1000) AS i`)
 			b := newBench(t, pg, backupRole)
 			b.job.Verify = true
-			rewrite := fmt.Sprintf(`case "$*" in *shop*) '%s' -h '%s' -p %d -U %s -d shop -Xq -c 'ALTER TABLE t ALTER COLUMN i TYPE bigint' -c 'ALTER TABLE t ALTER COLUMN i TYPE int' ;; esac`,
+			rewrite := fmt.Sprintf(`case "$*" in *shop*) env -i '%s' -h '%s' -p %d -U %s -d shop -Xq -c 'ALTER TABLE t ALTER COLUMN i TYPE bigint' -c 'ALTER TABLE t ALTER COLUMN i TYPE int' ;; esac`,
 				pg.Install.Bin("psql"), pg.Dir, pg.Port, pgtest.Superuser)
 			b.job.Engine.(*pgdump.Engine).Finder.Dirs = []string{wrapped(t, pg, fmt.Sprintf(tc.script, t.TempDir(), rewrite))}
 			got := b.run("")
