@@ -178,26 +178,3 @@ func Read(ctx context.Context, conn *pgx.Conn) (c catalog.Contents, err error) {
 	c.Exact = err == nil
 	return c, err
 }
-
-// Anything names something a user made in the database, "" when there is nothing: a relation, a
-// function, a type or a schema that is neither the system's nor an extension's.
-func Anything(ctx context.Context, q Querier) (string, error) {
-	var what string
-	err := q.QueryRow(ctx, `
-		SELECT coalesce(
-		  (SELECT 'relation ' || n.nspname || '.' || c.relname
-		     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		    WHERE c.relkind <> 'c' AND `+ours("c.oid", "pg_class")+` LIMIT 1),
-		  (SELECT 'function ' || n.nspname || '.' || p.proname
-		     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-		    WHERE `+ours("p.oid", "pg_proc")+` LIMIT 1),
-		  (SELECT 'type ' || n.nspname || '.' || t.typname
-		     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-		    WHERE `+ours("t.oid", "pg_type")+` LIMIT 1),
-		  (SELECT 'schema ' || n.nspname
-		     FROM pg_catalog.pg_namespace n
-		    WHERE n.nspname <> 'public' AND `+ours("n.oid", "pg_namespace")+` LIMIT 1),
-		  (SELECT 'large object ' || oid FROM pg_catalog.pg_largeobject_metadata LIMIT 1),
-		  '')`).Scan(&what)
-	return what, err
-}

@@ -10,7 +10,7 @@ import (
 	"github.com/go-kit/log"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
@@ -38,10 +38,8 @@ type Engine interface {
 	// error of reason failure.Verify condemns the backup; any other says that it could not be checked.
 	Check(ctx context.Context, b catalog.Backup, progress func(done, total int64)) error
 
-	// Rehearse is the first half of verification level 3: it restores the backup into the empty room,
-	// with every object and all rows, and leaves the server in it running. The caller compares the
-	// contents with the manifest and closes the room. Errors as with Check.
-	Rehearse(ctx context.Context, b catalog.Backup, room *scratch.Room) error
+	// Restoring says how its backups come back.
+	Restoring() Restoring
 
 	// Forget is called before the backup's entry is removed from the catalogue: it removes what the
 	// engine keeps elsewhere. For an engine that keeps nothing elsewhere it does nothing.
@@ -63,13 +61,6 @@ type Archiver interface {
 	Observe(ctx context.Context, t server.Target, repo *catalog.Repository) error
 }
 
-// Examiner is an engine whose restored servers are to be checked for more than their contents.
-type Examiner interface {
-	// Examine follows Rehearse, outside of the measured recovery time, and leaves the server in the
-	// room running. Errors as with Engine.Check.
-	Examine(ctx context.Context, b catalog.Backup, room *scratch.Room) error
-}
-
 // Request is one backup that is asked for.
 type Request struct {
 	Target server.Target
@@ -89,4 +80,14 @@ func (r Request) Report(phase string, done, total int64) {
 	if r.Progress != nil {
 		r.Progress(phase, done, total)
 	}
+}
+
+// Of finds the engine that made a backup, by the name in the backup's manifest.
+func Of(engines []Engine, b catalog.Backup) (Engine, error) {
+	for _, e := range engines {
+		if e.Name() == b.Manifest.Engine {
+			return e, nil
+		}
+	}
+	return nil, failure.New(failure.Config, "backup %s is of engine %q, which this program does not know", b.ID, b.Manifest.Engine)
 }

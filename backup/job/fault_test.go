@@ -358,57 +358,6 @@ func without(list []string, s string) []string {
 	return out
 }
 
-func TestRestoreKilledServerLeavesTheOriginal(t *testing.T) {
-	b := newBench(t)
-	backup := b.run(t)
-	r := b.restorer(t, b.pg)
-	r.Progress = func(phase string, _, _ int64) {
-		if strings.HasPrefix(phase, "compare") {
-			b.pg.KillServer()
-		}
-	}
-	_, err := r.Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
-	if failure.Of(err) != failure.Connection {
-		t.Errorf("restore: %v", err)
-	}
-	if err := b.pg.Launch(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := query(t, b.pg, "shop", "SELECT count(*) FROM customer"); got != "1000" {
-		t.Errorf("the original has %s rows", got)
-	}
-	// The next restore removes what this one left, and works.
-	rep, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop", DropOld: true})
-	if err != nil || rep.Rows != 4100 {
-		t.Errorf("%+v, %v", rep, err)
-	}
-	if got := query(t, b.pg, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"); got != "shop" {
-		t.Errorf("databases = %s", got)
-	}
-}
-
-func TestRestoreWaitsForATransactionThenEndsIt(t *testing.T) {
-	b := newBench(t)
-	backup := b.run(t)
-	conn, err := b.pg.Connect(t.Context(), "shop")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), "BEGIN; INSERT INTO customer (name) VALUES ('unfinished')", pgx.QueryExecModeSimpleProtocol); err != nil {
-		t.Fatal(err)
-	}
-	r := b.restorer(t, b.pg)
-	r.Drain = 500 * time.Millisecond
-	rep, err := r.Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rep.SwapSeconds < 0.5 || rep.SwapSeconds > 5 {
-		t.Errorf("the swap took %.2f s, want the grace of 0.5 s and little more", rep.SwapSeconds)
-	}
-}
-
 func TestBackupOfAStandby(t *testing.T) {
 	b := newBench(t)
 	standby, err := b.pg.Standby(t.Context())
@@ -427,33 +376,5 @@ func TestBackupOfAStandby(t *testing.T) {
 	_, err = b.restorer(t, standby).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
 	if failure.Of(err) != failure.Refused {
 		t.Errorf("restore into a standby: %v", err)
-	}
-}
-
-func TestRestoreThatWouldFillTheServersDiskIsRefused(t *testing.T) {
-	b := newBench(t)
-	backup := b.run(t)
-	for i := range backup.Manifest.Databases { // as if it had been of a server with a larger disk
-		backup.Manifest.Databases[i].ServerBytes = 1 << 60
-	}
-	_, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
-	if failure.Of(err) != failure.Space {
-		t.Errorf("restore: %v", err)
-	}
-
-	// The data would fit, but not beside the WAL that loading them writes, 1 GB of it: then the server itself goes down.
-	free, err := catalog.FreeBytes(b.pg.DataDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if wal, err := b.pg.Query(t.Context(), "postgres", "current_setting('max_wal_size')"); err != nil || wal != "1GB" {
-		t.Fatalf("max_wal_size is %q, %v", wal, err)
-	}
-	for i := range backup.Manifest.Databases {
-		backup.Manifest.Databases[i].ServerBytes = (free - 1<<29) / 11 * 10
-	}
-	_, err = b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
-	if failure.Of(err) != failure.Space {
-		t.Errorf("restore: %v", err)
 	}
 }

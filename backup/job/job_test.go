@@ -11,6 +11,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/job"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
@@ -107,4 +108,31 @@ func TestBackupIsRestoredAndComparedEqual(t *testing.T) {
 	if v := res.Verification; v.Rows != 4100 || v.RestoreSeconds <= 0 {
 		t.Errorf("verification = %+v, want 4100 rows and a time", v)
 	}
+}
+
+func (b *bench) run(t *testing.T) catalog.Backup {
+	t.Helper()
+	res, err := b.job.Run(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *res.Backup
+}
+
+func (b *bench) restorer(t *testing.T, pg *pgtest.Cluster) *restore.Restorer {
+	t.Helper()
+	target, err := server.Parse(pg.DSN(pgtest.Superuser, "postgres"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &restore.Restorer{Repo: b.repo, Engines: []engine.Engine{b.job.Engine}, Target: target, Log: b.job.Log, Now: time.Now}
+}
+
+func query(t *testing.T, pg *pgtest.Cluster, database, sql string) string {
+	t.Helper()
+	got, err := pg.Query(context.Background(), database, sql)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return got
 }

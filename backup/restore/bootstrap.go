@@ -3,18 +3,14 @@ package restore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/go-kit/log/level"
-	"github.com/jackc/pgx/v5"
-
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
@@ -49,11 +45,18 @@ type Outcome struct {
 	Rejected []string `json:"rejected,omitempty"`
 	// Lacks is what of the backup's server is not in the backup, and so not on this one.
 	Lacks []string `json:"lacks,omitempty"`
+	// Found is what the server has, when nothing was done.
+	Found string `json:"found,omitempty"`
+	// Kept are the new names of the empty databases that stood in the place of restored ones.
+	Kept []string `json:"kept,omitempty"`
+	// Warnings are what did not come back, or not as it was, one sentence each.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Bootstrap fills an empty server from the newest verified backup, else the newest good one, else with
-// the initial schema. On a server with data it does nothing. All databases appear in one transaction
-// at the end: what an interrupted bootstrap left is never served, and removed by the next.
+// the initial schema. On a server with data it does nothing, and a database that can't be looked into counts as data.
+// All databases appear in one transaction at the end: what an interrupted bootstrap left is never served, and removed
+// by the next. Empty databases that stood in their places are still there under other names.
 //
 // A repository that is unreachable, or lost the backups it had, is an error: an application must
 // not begin from nothing because a disk was not mounted.
@@ -66,14 +69,15 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 	if err != nil {
 		return Outcome{}, err
 	}
-	defer func() { s.close() }()
+	defer s.close()
+	s.whole = true
 	what, err := s.occupied(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
 	if what != "" {
 		_ = level.Info(r.Log).Log("msg", "the server has data: nothing to do", "found", what)
-		return Outcome{Result: HadData}, nil
+		return Outcome{Result: HadData, Found: what}, nil
 	}
 	if r.Repo == nil {
 		return Outcome{}, failure.New(failure.Repository, "bootstrap: no repository was opened, nothing was changed")
@@ -108,7 +112,7 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 func (r *Restorer) awaitServer(ctx context.Context, wait time.Duration) error {
 	deadline := r.Now().Add(wait)
 	for {
-		conn, err := r.Target.Connect(ctx, "postgres")
+		conn, _, err := r.connectAside(ctx, nil)
 		if err == nil {
 			return conn.Close(ctx)
 		}
@@ -122,34 +126,6 @@ func (r *Restorer) awaitServer(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// occupied names something a user made in one of the server's databases, "" when there is nothing.
-func (s *session) occupied(ctx context.Context) (string, error) {
-	rows, err := s.conn.Query(ctx, `
-		SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND datname <> 'template0' ORDER BY datname`)
-	if err != nil {
-		return "", fmt.Errorf("look for data on the server: %w", err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return "", fmt.Errorf("look for data on the server: %w", err)
-	}
-	for _, name := range names {
-		conn, err := s.Target.Connect(ctx, name)
-		if err != nil {
-			return "", err
-		}
-		what, err := contents.Anything(ctx, conn)
-		_ = conn.Close(ctx)
-		if err != nil {
-			return "", fmt.Errorf("look for data in database %s: %w", name, err)
-		}
-		if what != "" {
-			return name + ": " + what, nil
-		}
-	}
-	return "", nil
-}
-
 // candidates lists the backups to try, best first. None and no error: this repository never had one.
 func (r *Restorer) candidates() ([]catalog.Backup, error) {
 	all, err := r.Repo.List()
@@ -160,7 +136,7 @@ func (r *Restorer) candidates() ([]catalog.Backup, error) {
 	others := map[catalog.Health]int{}
 	for _, b := range all {
 		switch {
-		case b.Manifest.Engine != pgdump.Name && b.Manifest.Engine != "":
+		case b.Manifest.Engine != "" && !r.loads(b):
 			others["of engine "+catalog.Health(b.Manifest.Engine)]++
 		case b.Health == catalog.Unreadable && len(verified)+len(rest) == 0: // newer than all that can be read
 			return nil, failure.New(failure.Repository, "bootstrap: backup %s, newer than those that can be read, can't be read for now (%s), nothing was changed",
@@ -197,15 +173,23 @@ func (r *Restorer) candidates() ([]catalog.Backup, error) {
 	return nil, nil
 }
 
+// loads says whether single databases of a backup can be restored.
+func (r *Restorer) loads(b catalog.Backup) bool {
+	e, err := engine.Of(r.Engines, b)
+	return err == nil && e.Restoring().Databases != nil
+}
+
 // first restores the first candidate that can be.
 func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outcome, error) {
 	var out Outcome
 	var last error
 	for _, b := range candidates {
 		_ = level.Info(s.Log).Log("msg", "the server is empty: restoring", "backup", b.ID, "state", b.Health, "rows", b.Manifest.Rows())
-		rows, names, err := s.whole(ctx, b)
+		s.warnings = nil
+		rows, places, err := s.everything(ctx, b)
 		if err == nil {
-			out.Result, out.Backup, out.Databases, out.Rows = Restored, b.ID, names, rows
+			out.Result, out.Backup, out.Rows, out.Warnings = Restored, b.ID, rows, s.warnings
+			out.enter(places)
 			for _, o := range b.Manifest.Omitted {
 				out.Lacks = append(out.Lacks, o.String())
 				_ = level.Warn(s.Log).Log("msg", "the backup does not hold all of its server: "+o.String(), "backup", b.ID, "hint", o.Remedy)
@@ -234,9 +218,9 @@ func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outco
 	return out, failure.New(failure.Nothing, "bootstrap: none of %d backups could be restored, nothing is served: %w", len(candidates), last)
 }
 
-// whole restores all databases of a backup and makes them appear at once.
-func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, names []string, err error) {
-	release, err := s.examine(b)
+// everything restores all databases of a backup and makes them appear at once.
+func (s *session) everything(ctx context.Context, b catalog.Backup) (int64, []*place, error) {
+	loader, release, err := s.examine(b)
 	if failure.Of(err) == failure.Verify {
 		s.condemn(ctx, b, err)
 	}
@@ -244,64 +228,35 @@ func (s *session) whole(ctx context.Context, b catalog.Backup) (rows int64, name
 		return 0, nil, err
 	}
 	defer release()
-	if from := b.Manifest.Server.Major(); s.facts.Major() < from {
-		return 0, nil, failure.New(failure.Version, "backup %s is of PostgreSQL %d, the server is %d", b.ID, from, s.facts.Major())
-	}
-	if err := s.checkSpace(ctx, b.Manifest.Databases...); err != nil {
-		return 0, nil, err
-	}
-	if err := s.roles(ctx, b, globals.Options{WholeServer: true}); err != nil {
-		return 0, nil, err
-	}
-	stamp := s.Now().UTC().Format("20060102T150405")
-	var swaps []*Swap
-	defer func() {
-		if err != nil {
-			for _, sw := range swaps {
-				s.dropQuietly(ctx, sw.New)
-			}
-		}
-	}()
+	var places []*place
 	for _, db := range b.Manifest.Databases {
 		if empty(db) && (db.Name == "postgres" || db.Name == "template1") {
 			continue // every server has these, as empty as they were
 		}
 		if db.Name == "template1" {
-			_ = level.Warn(s.Log).Log("msg", "template1 is not replaced by a bootstrap; restore it with --as", "rows", db.Contents.Rows())
+			s.warn("what template1 holds (%d rows) is not brought back by a bootstrap: restore it with --database=template1 --as=NAME", db.Contents.Rows())
 			continue
 		}
-		sw := &Swap{
-			New: trimName(db.Name, "_restore_"+stamp), Name: db.Name, KeepAs: trimName(db.Name, "_before_"+stamp), Database: db,
+		places = append(places, &place{database: db, as: db.Name, vacant: true})
+	}
+	s.compareServers(b)
+	s.beforeSwap = func() {
+		// Before the data appear: were we killed in between, the server's own backups would be refused.
+		if err := s.Repo.Filled(ctx, s.facts.SystemIdentifier, b, s.Now()); err != nil {
+			s.warn("the repository does not know this server yet: its backups are refused until `init --take-over=%s` (%v)",
+				b.Manifest.Server.SystemIdentifier, err)
 		}
-		swaps = append(swaps, sw)
-		n, err := s.beside(ctx, b, db, sw.New)
-		if err != nil {
-			return 0, nil, err
-		}
-		rows, names = rows+n, append(names, db.Name)
 	}
-	// Before the data appear: were we killed in between, the server's own backups would be refused.
-	if err := s.Repo.Filled(ctx, s.facts.SystemIdentifier, b, s.Now()); err != nil {
-		_ = level.Warn(s.Log).Log("msg", "the repository does not know this server yet: its backups are refused until `init --take-over="+
-			b.Manifest.Server.SystemIdentifier+"`", "err", err)
-	}
-	s.report("swap")
-	if err := s.swap(ctx, swaps); err != nil {
-		return 0, nil, err
-	}
-	s.dropEmpty(ctx, swaps)
-	return rows, names, nil
+	rows, err := s.bring(ctx, loader, b, places)
+	return rows, places, err
 }
 
-// dropEmpty drops the empty databases that stood in the place of restored ones, as a container's
-// entry point makes them.
-func (s *session) dropEmpty(ctx context.Context, swaps []*Swap) {
-	for _, sw := range swaps {
-		if sw.Kept == "" {
-			continue
-		}
-		if err := s.drop(ctx, sw.Kept); err != nil {
-			_ = level.Warn(s.Log).Log("msg", "the empty database of before stays", "database", sw.Kept, "err", err)
+// enter notes what came to be.
+func (out *Outcome) enter(places []*place) {
+	for _, p := range places {
+		out.Databases = append(out.Databases, p.as)
+		if p.kept != "" {
+			out.Kept = append(out.Kept, p.kept)
 		}
 	}
 }
@@ -348,37 +303,50 @@ func (s *session) schema(ctx context.Context, o BootstrapOptions) (out Outcome, 
 		return out, failure.New(failure.Config, "bootstrap: no database for the initial schema is named").
 			WithHint("Name it with --database, or in the connection string; not postgres or template1.")
 	}
-	stamp := s.Now().UTC().Format("20060102T150405")
-	sw := &Swap{New: trimName(o.Database, "_restore_"+stamp), Name: o.Database, KeepAs: trimName(o.Database, "_before_"+stamp)}
-	like := catalog.Database{Name: o.Database}
-	if err := s.like(ctx, o.Database, &like); err != nil {
+	p := &place{as: o.Database, vacant: true}
+	if err := s.like(ctx, o.Database, &p.database); err != nil {
+		return out, err
+	}
+	programs, err := s.psql(ctx)
+	if err != nil {
+		return out, err
+	}
+	if err := s.survey(ctx, []*place{p}); err != nil {
 		return out, err
 	}
 	defer func() {
 		if err != nil {
-			s.dropQuietly(ctx, sw.New)
+			s.dropQuietly(ctx, []*place{p})
 		}
 	}()
 	s.report("initial schema")
-	if err := s.create(ctx, sw.New, like, "the initial schema"); err != nil {
+	if err := s.create(ctx, p, "the initial schema"); err != nil {
 		return out, err
 	}
 	args := []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction"}
 	for _, f := range o.Schema {
 		args = append(args, "--file="+f)
 	}
-	psql := server.Child{Programs: s.programs, Name: "psql", Database: sw.New, Encoding: "UTF8", Script: true, Args: args}
+	psql := server.Child{Programs: programs, Name: "psql", Database: p.beside, Encoding: "UTF8", Script: true, Args: args}
 	if err := s.Target.Run(ctx, psql); err != nil {
 		return out, failure.New(failure.Restore, "bootstrap: run the initial schema: %w", err)
 	}
-	if like.Owner != "" { // it replaces a database that exists, empty, with an owner and settings
-		sw.Database = like
-	}
-	if err := s.swap(ctx, []*Swap{sw}); err != nil {
+	if err := s.swap(ctx, []*place{p}); err != nil {
 		return out, err
 	}
-	s.dropEmpty(ctx, []*Swap{sw})
-	return Outcome{Result: Schema, Databases: []string{o.Database}}, nil
+	out = Outcome{Result: Schema}
+	out.enter([]*place{p})
+	return out, nil
+}
+
+// psql finds the server's own, by whatever engine knows where programs are.
+func (s *session) psql(ctx context.Context) (clients.Programs, error) {
+	for _, e := range s.Engines {
+		if l := e.Restoring().Databases; l != nil {
+			return l.Programs(ctx, s.facts.Major(), "psql")
+		}
+	}
+	return clients.Programs{}, failure.New(failure.Config, "bootstrap: there is no engine that restores databases")
 }
 
 // enter counts an automatic restore in the repository's state. A repository that can't be written

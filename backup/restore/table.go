@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
@@ -53,7 +53,7 @@ func (r *Restorer) RestoreTable(ctx context.Context, o TableOptions) (Report, er
 	if o.As == "" {
 		o.As = trimName(o.Table, "_restored_"+stamp)
 	}
-	release, err := r.examine(o.Backup)
+	loader, release, err := r.examine(o.Backup)
 	if err != nil {
 		return Report{}, err
 	}
@@ -63,9 +63,14 @@ func (r *Restorer) RestoreTable(ctx context.Context, o TableOptions) (Report, er
 		return Report{}, err
 	}
 	defer s.close()
-	work := trimName(o.Database, "_restore_"+stamp)
-	defer s.dropQuietly(ctx, work)
-	rows, err := s.table(ctx, o, db, work)
+	s.compareServers(o.Backup)
+	src := source{Backup: o.Backup, loader: loader}
+	if src.programs, err = loader.Programs(ctx, s.facts.Major()); err != nil {
+		return Report{}, err
+	}
+	work := &place{database: db}
+	defer func() { s.dropQuietly(ctx, []*place{work}) }()
+	rows, err := s.table(ctx, o, src, work)
 	if err == nil && rows != want.Rows {
 		err = failure.New(failure.Verify, "the table has %d rows, the manifest says %d", rows, want.Rows)
 	}
@@ -74,6 +79,7 @@ func (r *Restorer) RestoreTable(ctx context.Context, o TableOptions) (Report, er
 	}
 	return Report{
 		Backup: o.Backup.ID, Database: o.Into, Table: o.Schema + "." + o.As, Rows: rows, Seconds: r.Now().Sub(began).Seconds(),
+		Warnings: s.warnings,
 	}, nil
 }
 
@@ -88,7 +94,7 @@ func findTable(db catalog.Database, schema, table string) (catalog.Table, error)
 }
 
 // table loads the table into the work database and copies it over.
-func (s *session) table(ctx context.Context, o TableOptions, db catalog.Database, work string) (int64, error) {
+func (s *session) table(ctx context.Context, o TableOptions, src source, work *place) (int64, error) {
 	there, err := exists(ctx, s.conn, o.Into)
 	if err == nil && !there {
 		err = failure.New(failure.Refused, "database %q does not exist on the server", o.Into).
@@ -98,30 +104,30 @@ func (s *session) table(ctx context.Context, o TableOptions, db catalog.Database
 		return 0, err
 	}
 	s.report("load " + o.Schema + "." + o.Table)
-	if err := s.create(ctx, work, db, o.Backup.ID); err != nil {
+	if err := s.create(ctx, work, src.ID); err != nil {
 		return 0, err
 	}
-	load := pgdump.LoadOptions{Programs: s.programs, NoTablespaces: true, NoOwner: true, Section: "pre-data"}
-	if err := s.Engine.Load(ctx, o.Backup, db, s.Target, work, load); err != nil {
+	load := engine.LoadOptions{Programs: src.programs, NoTablespaces: true, NoOwner: true, Section: "pre-data"}
+	if err := src.loader.Load(ctx, src.Backup, work.database, s.Target, work.beside, load); err != nil {
 		return 0, err
 	}
-	list, err := s.tableList(ctx, o, db)
+	list, err := s.tableList(ctx, o, src, work.database)
 	if err != nil {
 		return 0, err
 	}
 	defer os.Remove(list)
 	load.Section, load.ListFile = "", list
-	if err := s.Engine.Load(ctx, o.Backup, db, s.Target, work, load); err != nil {
+	if err := src.loader.Load(ctx, src.Backup, work.database, s.Target, work.beside, load); err != nil {
 		return 0, err
 	}
 	s.report("copy")
-	return s.copyTable(ctx, o, work)
+	return s.copyTable(ctx, o, work.beside)
 }
 
 // tableList writes a table of contents that holds the one table's data.
-func (s *session) tableList(ctx context.Context, o TableOptions, db catalog.Database) (string, error) {
+func (s *session) tableList(ctx context.Context, o TableOptions, src source, db catalog.Database) (string, error) {
 	var toc bytes.Buffer
-	if err := s.Engine.List(ctx, o.Backup, db, s.programs, &toc); err != nil {
+	if err := src.loader.List(ctx, src.Backup, db, src.programs, &toc); err != nil {
 		return "", err
 	}
 	var line string

@@ -164,15 +164,6 @@ func (r *Room) Target() server.Target {
 	return server.Socket(r.Dir, strconv.Itoa(port), r.opts.Superuser, "postgres")
 }
 
-// RehearsedName is the name a database of a backup has in a throwaway server: its own, but for
-// template1, which is there already.
-func RehearsedName(database string) string {
-	if database == "template1" {
-		return "template1_of_the_backup"
-	}
-	return database
-}
-
 // Command prepares a program to run as the servers' system user, in the room.
 func (r *Room) Command(path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)

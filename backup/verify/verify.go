@@ -19,6 +19,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 )
 
@@ -36,8 +37,10 @@ type Verifier struct {
 	Finder  clients.Finder
 	// Scratch says where throwaway servers are made; Programs and NeedBytes are filled in.
 	Scratch scratch.Options
-	Log     log.Logger
-	Now     func() time.Time
+	// Jobs is how many tables a rehearsal loads at once; 0 means 2.
+	Jobs int
+	Log  log.Logger
+	Now  func() time.Time
 	// Progress is called now and then, if not nil.
 	Progress func(phase string, done, total int64)
 }
@@ -92,7 +95,7 @@ func (v *Verifier) check(ctx context.Context, b catalog.Backup, depth int, resul
 	if depth < FullRead {
 		return nil
 	}
-	e, err := v.engine(b.Manifest.Engine)
+	e, err := engine.Of(v.Engines, b)
 	if err != nil {
 		return err
 	}
@@ -124,16 +127,29 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 			_ = level.Warn(v.Log).Log("msg", "a throwaway cluster could not be removed", "err", cerr)
 		}
 	}()
-	if err := e.Rehearse(ctx, b, room); err != nil {
+	restoring := e.Restoring()
+	if restoring.Databases != nil {
+		r := restore.Restorer{Jobs: v.Jobs, Log: v.Log, Now: v.Now, Progress: v.Progress}
+		rep, err := r.Rehearse(ctx, restoring.Databases, b, room)
+		if err != nil {
+			return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
+		}
+		result.RestoreSeconds, result.Rows = v.Now().Sub(began).Seconds(), rep.Rows
+		return nil
+	}
+	if err := restoring.Server.Rehearse(ctx, b, room); err != nil {
 		return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
 	}
 	result.RestoreSeconds = v.Now().Sub(began).Seconds()
-	if x, ok := e.(engine.Examiner); ok {
-		v.report("examine", 0, 0)
-		if err := x.Examine(ctx, b, room); err != nil {
-			return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
-		}
+	v.report("examine", 0, 0)
+	if err := restoring.Server.Examine(ctx, b, room); err != nil {
+		return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
 	}
+	return v.compare(ctx, b, room, result)
+}
+
+// compare compares a whole server that was restored with the manifest. (Single databases are compared on their way.)
+func (v *Verifier) compare(ctx context.Context, b catalog.Backup, room *scratch.Room, result *catalog.Verification) error {
 	v.report("compare", 0, 0)
 	var differences []string
 	for _, db := range b.Manifest.Databases {
@@ -156,21 +172,12 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 }
 
 func read(ctx context.Context, room *scratch.Room, database string) (catalog.Contents, error) {
-	conn, err := room.Target().Connect(ctx, scratch.RehearsedName(database))
+	conn, err := room.Target().Connect(ctx, database)
 	if err != nil {
 		return catalog.Contents{}, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	return contents.Read(ctx, conn)
-}
-
-func (v *Verifier) engine(name string) (engine.Engine, error) {
-	for _, e := range v.Engines {
-		if e.Name() == name {
-			return e, nil
-		}
-	}
-	return nil, failure.New(failure.Config, "backups of engine %q can't be read by this program", name)
 }
 
 // record enters a result in the backup's status and, for a rehearsal, in the repository's counters.

@@ -126,7 +126,7 @@ func TestBootstrapKilledHalfwayIsRedoneAndNeverServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Eventually(t, 20*time.Second, func() error {
-		n, err := b.pg.Query(t.Context(), "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'shop_restore_%' AND query LIKE 'COPY%'")
+		n, err := b.pg.Query(t.Context(), "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'pg_reliability_restore_%' AND query LIKE 'COPY%'")
 		if err == nil && n == "0" {
 			err = fmt.Errorf("nothing is being loaded")
 		}

@@ -111,17 +111,17 @@ func (p *program) refresh(ctx context.Context) error {
 	return nil
 }
 
-// restoreCluster restores the whole server into a directory.
-func (p *program) restoreCluster(ctx context.Context, repo *catalog.Repository, b catalog.Backup) error {
+// restoreServer restores a whole server into a directory.
+func (p *program) restoreServer(ctx context.Context, repo *catalog.Repository, restorer engine.ServerRestorer, b catalog.Backup) error {
 	f, r := p.flags.cluster, p.flags.restore
 	if f.dataDir == "" {
-		return failure.New(failure.Config, "backup %s is of pgBackRest: it holds the whole server", b.ID).
+		return failure.New(failure.Config, "backup %s is of %s: it holds the whole server", b.ID, b.Manifest.Engine).
 			WithHint("Restore it beside the old one with --data-dir DIR, an empty directory; take single databases from there.")
 	}
 	if r.database != "" || r.table != "" || r.as != "" || r.to != "" || r.list || r.keepAs != "" || r.dropOld {
 		return failure.New(failure.Config, "--data-dir restores the whole server, not a database or table").WithHint("Leave the other flags out.")
 	}
-	o := pgbackrest.RestoreOptions{
+	o := engine.ServerOptions{
 		Backup: b, DataDir: f.dataDir, TablespaceDir: f.tablespaceDir, Immediate: f.immediate, Pause: f.paused, KeepArchiving: f.keepArchiving,
 	}
 	if r.at != "" {
@@ -139,7 +139,7 @@ func (p *program) restoreCluster(ctx context.Context, repo *catalog.Repository, 
 		fmt.Fprintf(p.out, "would restore the whole server from %s (%s) into %s\n", b.ID, b.Manifest.External.Label, f.dataDir)
 		return nil
 	}
-	rep, err := p.pgbackrest(repo).RestoreCluster(ctx, o)
+	rep, err := restorer.RestoreServer(ctx, o)
 	if err != nil {
 		return err
 	}

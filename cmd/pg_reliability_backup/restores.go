@@ -10,8 +10,7 @@ import (
 	"github.com/go-kit/log/level"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgbackrest"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
 )
@@ -23,7 +22,7 @@ func (p *program) restorer(repo *catalog.Repository, progress *progress, owner b
 		return nil, err
 	}
 	return &restore.Restorer{
-		Repo: repo, Engine: p.pgdump(), Target: target, Jobs: p.flags.backup.jobs, Drain: p.flags.restore.drain,
+		Repo: repo, Engines: p.engines(repo), Target: target, Jobs: p.flags.backup.jobs, Drain: p.flags.restore.drain,
 		NoOwner: !owner, Log: p.log, Now: time.Now, Progress: progress.report,
 	}, nil
 }
@@ -41,15 +40,22 @@ func (p *program) restore(ctx context.Context) error {
 	if err := p.examine(b); err != nil {
 		return err
 	}
-	if b.Manifest.Engine == pgbackrest.Name || p.flags.cluster.dataDir != "" {
-		return p.restoreCluster(ctx, repo, b)
+	e, err := engine.Of(p.engines(repo), b)
+	if err != nil {
+		return err
+	}
+	if r := e.Restoring(); r.Server != nil {
+		return p.restoreServer(ctx, repo, r.Server, b)
+	} else if p.flags.cluster.dataDir != "" {
+		return failure.New(failure.Config, "backup %s holds single databases, which do not become a data directory", b.ID).
+			WithHint("Restore them into a server that runs, without --data-dir.")
 	}
 	database, err := p.database(b)
 	if err != nil {
 		return err
 	}
 	if p.flags.restore.list {
-		return p.listContents(ctx, b, database)
+		return p.listContents(ctx, e.Restoring().Databases, b, database)
 	}
 	bar := newProgress(p.err, p.log)
 	defer bar.done()
@@ -151,23 +157,19 @@ func (p *program) plan(b catalog.Backup, database string, r *restore.Restorer) e
 	return nil
 }
 
-func (p *program) listContents(ctx context.Context, b catalog.Backup, database string) error {
+func (p *program) listContents(ctx context.Context, loader engine.Loader, b catalog.Backup, database string) error {
 	db, ok := b.Manifest.Database(database)
 	if !ok {
 		return failure.New(failure.Nothing, "backup %s has no database %q", b.ID, database)
 	}
-	if b.Manifest.Engine != pgdump.Name {
-		return failure.New(failure.Refused, "backup %s is of engine %s, which has no list of objects", b.ID, b.Manifest.Engine)
-	}
 	if p.flags.json {
 		return p.printJSON(db.Contents)
 	}
-	e := p.pgdump()
-	programs, err := e.Programs(ctx, b.Manifest.Server.Major())
+	programs, err := loader.Programs(ctx, b.Manifest.Server.Major())
 	if err != nil {
 		return err
 	}
-	return e.List(ctx, b, db, programs, p.out)
+	return loader.List(ctx, b, db, programs, p.out)
 }
 
 // bootstrap fills an empty server.

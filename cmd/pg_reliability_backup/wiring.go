@@ -141,8 +141,8 @@ func (p *program) policy() (retention.Policy, error) {
 func (p *program) verifier(repo *catalog.Repository, progress *progress) *verify.Verifier {
 	v := p.flags.verify
 	return &verify.Verifier{
-		Repo: repo, Engines: p.engines(repo), Finder: p.finder(), Log: p.log, Now: time.Now, Progress: progress.report,
-		Scratch: scratch.Options{Base: v.scratch, User: v.user, Settings: v.settings},
+		Repo: repo, Engines: p.engines(repo), Finder: p.finder(), Jobs: p.flags.backup.jobs, Log: p.log, Now: time.Now,
+		Progress: progress.report, Scratch: scratch.Options{Base: v.scratch, User: v.user, Settings: v.settings},
 	}
 }
 

@@ -56,14 +56,17 @@ type Engine struct {
 
 // The interfaces it keeps.
 var (
-	_ engine.Engine   = (*Engine)(nil)
-	_ engine.Importer = (*Engine)(nil)
-	_ engine.Archiver = (*Engine)(nil)
-	_ engine.Examiner = (*Engine)(nil)
+	_ engine.Engine         = (*Engine)(nil)
+	_ engine.Importer       = (*Engine)(nil)
+	_ engine.Archiver       = (*Engine)(nil)
+	_ engine.ServerRestorer = (*Engine)(nil)
 )
 
 // Name implements engine.Engine.
 func (e *Engine) Name() string { return Name }
+
+// Restoring implements engine.Engine: it brings back whole servers.
+func (e *Engine) Restoring() engine.Restoring { return engine.Restoring{Server: e} }
 
 // Estimate implements engine.Engine: the data goes elsewhere, a manifest stays.
 func (e *Engine) Estimate(context.Context, engine.Request, *catalog.Backup) (int64, error) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgbackrest"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
@@ -78,7 +79,7 @@ func TestRestoreToAMomentBetweenTwoInserts(t *testing.T) {
 	awaitArchived(t, b)
 	dir := filepath.Join(b.pg.Dir, "restored", "data")
 	mustRun(t, "mkdir", filepath.Join(b.pg.Dir, "restored"))
-	rep, err := b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{
+	rep, err := b.engine.RestoreServer(ctx, engine.ServerOptions{
 		Backup: backup, DataDir: dir, At: moment, TablespaceDir: filepath.Join(b.pg.Dir, "restored", "tablespaces"),
 	})
 	if err != nil {
@@ -92,15 +93,15 @@ func TestRestoreToAMomentBetweenTwoInserts(t *testing.T) {
 		t.Errorf("the original has %s rows, want 1002", got)
 	}
 
-	_, err = b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{Backup: backup, DataDir: dir})
+	_, err = b.engine.RestoreServer(ctx, engine.ServerOptions{Backup: backup, DataDir: dir})
 	wantFailure(t, err, failure.Refused, "is not empty")
-	_, err = b.engine.RestoreCluster(ctx, pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, At: backup.Manifest.RecoveryPoint.Add(-time.Hour)})
+	_, err = b.engine.RestoreServer(ctx, engine.ServerOptions{Backup: backup, DataDir: dir, At: backup.Manifest.RecoveryPoint.Add(-time.Hour)})
 	wantFailure(t, err, failure.Nothing, "Choose an older backup")
 
 	mustRun(t, "mkdir", filepath.Join(b.pg.Dir, "whole"))
 	dir = filepath.Join(b.pg.Dir, "whole", "data")
-	o := pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, TablespaceDir: filepath.Join(b.pg.Dir, "whole", "tablespaces")}
-	if _, err := b.engine.RestoreCluster(ctx, o); err != nil {
+	o := engine.ServerOptions{Backup: backup, DataDir: dir, TablespaceDir: filepath.Join(b.pg.Dir, "whole", "tablespaces")}
+	if _, err := b.engine.RestoreServer(ctx, o); err != nil {
 		t.Fatal(err)
 	}
 	if got := startRestored(t, b, dir, "SELECT count(*) FROM customer"); got != "1002" {

@@ -14,7 +14,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
-// Examine implements engine.Examiner: a physical backup brings every page as it was. With data
+// Examine implements engine.ServerRestorer: a physical backup brings every page as it was. With data
 // checksums all pages are checked (pg_checksums); without, the B-tree indexes are (amcheck, where it is installed).
 func (e *Engine) Examine(ctx context.Context, _ catalog.Backup, room *scratch.Room) error {
 	var on bool

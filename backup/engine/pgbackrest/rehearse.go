@@ -20,7 +20,7 @@ import (
 // replayPatience bounds the replay of WAL; the verification's own deadline is meant to be shorter.
 const replayPatience = 24 * time.Hour
 
-// Rehearse implements engine.Engine: pgBackRest restores into the room, and the server there replays
+// Rehearse implements engine.ServerRestorer: pgBackRest restores into the room, and the server there replays
 // WAL until the backup is consistent. It never touches the archive but to read: its configuration is
 // not the backup's own, whose paths, sizes and archive_command are another server's.
 func (e *Engine) Rehearse(ctx context.Context, b catalog.Backup, room *scratch.Room) error {

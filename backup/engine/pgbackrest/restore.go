@@ -10,61 +10,31 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 )
 
-// RestoreOptions of a restore of the whole server into a directory.
-type RestoreOptions struct {
-	Backup catalog.Backup
-	// DataDir becomes the data directory: missing, or empty.
-	DataDir string
-	// At is the moment to recover to; zero means the end of the archived WAL.
-	At time.Time
-	// Immediate recovers no further than the backup's own end. At must be zero then.
-	Immediate bool
-	// TablespaceDir takes the tablespaces; "" means where they were, which must be empty.
-	TablespaceDir string
-	// KeepArchiving leaves archive_mode as it was. By default it is off: a copy beside the live
-	// server must not write into the live server's archive.
-	KeepArchiving bool
-	// Pause stops at the target for a look, read-only, instead of taking writes.
-	Pause bool
-}
-
-// Report is what a restore came to.
-type Report struct {
-	Backup  string    `json:"backup"`
-	Label   string    `json:"label"`
-	DataDir string    `json:"data_dir"`
-	Target  string    `json:"target"` // "2026-11-23T02:00:00Z", "end of archive" or "end of backup"
-	At      time.Time `json:"at,omitzero"`
-	Seconds float64   `json:"seconds"`
-	// Archiving says whether the restored server will archive WAL.
-	Archiving bool `json:"archiving"`
-}
-
-// RestoreCluster restores the whole server's files into an empty directory. The server recovers to
+// RestoreServer implements engine.ServerRestorer: the whole server's files into an empty directory. The server recovers to
 // the target at its start, which is left to the caller: so nothing that runs is touched, and a
 // failure leaves a directory that no server ever ran in. Errors of the start ("recovery ended before
 // configured recovery target was reached") are in that server's log.
-func (e *Engine) RestoreCluster(ctx context.Context, o RestoreOptions) (Report, error) {
+func (e *Engine) RestoreServer(ctx context.Context, o engine.ServerOptions) (engine.ServerReport, error) {
 	began := e.now()
 	s, _, err := e.present(ctx, o.Backup)
 	if err != nil {
-		return Report{}, err
+		return engine.ServerReport{}, err
 	}
-	target, options, err := o.target(s)
+	aim, options, err := target(o, s)
 	if err != nil {
-		return Report{}, err
+		return engine.ServerReport{}, err
 	}
 	dir, err := filepath.Abs(o.DataDir)
 	if err != nil || o.DataDir == "" {
-		return Report{}, failure.New(failure.Config, "restore: no data directory is named").WithHint("Give --data-dir DIR, an empty directory.")
+		return engine.ServerReport{}, failure.New(failure.Config, "restore: no data directory is named").WithHint("Give --data-dir DIR, an empty directory.")
 	}
 	if err := e.emptyDir(dir); err != nil {
-		return Report{}, err
+		return engine.ServerReport{}, err
 	}
 	options = append(options, "--set="+s.Label, "--pg1-path="+dir)
 	if !o.KeepArchiving {
@@ -76,26 +46,26 @@ func (e *Engine) RestoreCluster(ctx context.Context, o RestoreOptions) (Report, 
 			err = e.emptyDir(tablespaces)
 		}
 		if err != nil {
-			return Report{}, err
+			return engine.ServerReport{}, err
 		}
 		options = append(options, "--tablespace-map-all="+tablespaces)
 	}
 	if _, err := e.run(ctx, "restore", append(options, e.Options...)...); err != nil {
 		if damaged(err) && ctx.Err() == nil {
-			return Report{}, failure.New(failure.Verify, "%w", err).WithHint("The directory %s is incomplete: empty it, and choose another backup.", dir)
+			return engine.ServerReport{}, failure.New(failure.Verify, "%w", err).WithHint("The directory %s is incomplete: empty it, and choose another backup.", dir)
 		}
 		if failure.Of(err) == failure.Other {
 			err = failure.New(failure.Restore, "%w", err)
 		}
-		return Report{}, err
+		return engine.ServerReport{}, err
 	}
 	if !o.KeepArchiving {
 		if err := fetchWithoutSpool(dir); err != nil {
-			return Report{}, err
+			return engine.ServerReport{}, err
 		}
 	}
-	return Report{
-		Backup: o.Backup.ID, Label: s.Label, DataDir: dir, Target: target, At: o.At, Archiving: o.KeepArchiving,
+	return engine.ServerReport{
+		Backup: o.Backup.ID, Label: s.Label, DataDir: dir, Target: aim, At: o.At, Archiving: o.KeepArchiving,
 		Seconds: e.now().Sub(began).Seconds(),
 	}, nil
 }
@@ -130,7 +100,7 @@ func fetchWithoutSpool(dir string) error {
 }
 
 // target translates the target of recovery.
-func (o RestoreOptions) target(s Set) (string, []string, error) {
+func target(o engine.ServerOptions, s Set) (string, []string, error) {
 	action := "--target-action=promote"
 	if o.Pause {
 		action = "--target-action=pause"

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgbackrest"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
@@ -205,7 +206,7 @@ func (b *bench) copy(t *testing.T, backup catalog.Backup, name string, immediate
 	dir := filepath.Join(b.pg.Dir, "copy-"+name)
 	mustRun(t, "mkdir", dir)
 	dir = filepath.Join(dir, "data")
-	if _, err := b.engine.RestoreCluster(context.Background(), pgbackrest.RestoreOptions{Backup: backup, DataDir: dir, Immediate: immediate}); err != nil {
+	if _, err := b.engine.RestoreServer(context.Background(), engine.ServerOptions{Backup: backup, DataDir: dir, Immediate: immediate}); err != nil {
 		t.Error(err)
 		return
 	}

@@ -56,6 +56,9 @@ const (
 // Name implements engine.Engine.
 func (e *Engine) Name() string { return Name }
 
+// Restoring implements engine.Engine: it loads single databases.
+func (e *Engine) Restoring() engine.Restoring { return engine.Restoring{Databases: e} }
+
 func (e *Engine) jobs() int {
 	if e.Jobs > 0 {
 		return e.Jobs

@@ -72,9 +72,8 @@ func (e *Engine) dumpScripts(ctx context.Context, req engine.Request, p clients.
 	return nil
 }
 
-// RestoreRoles makes the backup's roles on a server. Roles the server has already keep everything
-// they have, password included; memberships are granted all the same. The notes name what could not be restored
-// and what nothing depends on.
+// RestoreRoles implements engine.Loader. Roles the server has already keep everything
+// they have, password included; memberships are granted all the same.
 func (e *Engine) RestoreRoles(ctx context.Context, b catalog.Backup, t server.Target, o globals.Options) (notes []string, err error) {
 	conn, err := t.Connect(ctx, "")
 	if err != nil {
@@ -123,9 +122,8 @@ func readGlobals(ctx context.Context, b catalog.Backup, conn *pgx.Conn) (*global
 	return g, nil
 }
 
-// MissingTablespaces are the tablespaces of the backup's server that are not among these. A backup of format 1
-// has their names in its script alone.
-func MissingTablespaces(b catalog.Backup, have []string) ([]string, error) {
+// MissingTablespaces implements engine.Loader. A backup of format 1 has their names in its script alone.
+func (e *Engine) MissingTablespaces(b catalog.Backup, have []string) ([]string, error) {
 	if missing, known := b.Manifest.Globals.Missing(have); known {
 		return missing, nil
 	}

@@ -10,32 +10,18 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
-// Programs finds the programs that read a backup and load it into a server of the major version: the
-// server's own, which read archives of older ones too.
+// Programs implements engine.Loader: the programs are the server's own, which read archives of older ones too.
 func (e *Engine) Programs(ctx context.Context, major int, more ...string) (clients.Programs, error) {
 	return e.Finder.Find(ctx, major, append([]string{"pg_restore", "psql"}, more...)...)
 }
 
-// LoadOptions say how an archive is loaded.
-type LoadOptions struct {
-	Programs clients.Programs
-	Jobs     int
-	// NoTablespaces puts everything into the default tablespace.
-	NoTablespaces bool
-	// NoOwner leaves objects to the role that restores, and privileges out.
-	NoOwner bool
-	// Section restricts the load to "pre-data", "data" or "post-data"; "" means all.
-	Section string
-	// ListFile names a table of contents, as pg_restore --list prints it, of what to load; "" means all.
-	ListFile string
-}
-
-// Load restores a database's archive into an existing, empty database, and stops at the first error.
-func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database, t server.Target, into string, o LoadOptions) error {
+// Load implements engine.Loader.
+func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database, t server.Target, into string, o engine.LoadOptions) error {
 	args := []string{"--exit-on-error"}
 	if o.Jobs > 1 {
 		args = append(args, "--jobs="+strconv.Itoa(o.Jobs))
@@ -59,7 +45,7 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 	return nil
 }
 
-// List writes an archive's table of contents.
+// List implements engine.Loader: an archive's table of contents.
 func (e *Engine) List(ctx context.Context, b catalog.Backup, db catalog.Database, p clients.Programs, w io.Writer) error {
 	cmd := exec.Command(p.Path("pg_restore"), "--list", archive(b, db))
 	cmd.Env = clients.Environ()

@@ -1,4 +1,4 @@
-package job_test
+package restore_test
 
 import (
 	"context"
@@ -11,31 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
-
-func (b *bench) run(t *testing.T) catalog.Backup {
-	t.Helper()
-	res, err := b.job.Run(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return *res.Backup
-}
-
-func (b *bench) restorer(t *testing.T, pg *pgtest.Cluster) *restore.Restorer {
-	t.Helper()
-	target, err := server.Parse(pg.DSN(pgtest.Superuser, "postgres"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &restore.Restorer{
-		Repo: b.repo, Engine: &pgdump.Engine{}, Target: target, Log: b.job.Log, Now: time.Now,
-	}
-}
 
 func query(t *testing.T, pg *pgtest.Cluster, database, sql string) string {
 	t.Helper()
@@ -208,7 +187,7 @@ func TestBootstrapFillsAnEmptyServerOnce(t *testing.T) {
 	if got := query(t, fresh, "postgres", "SELECT count(*) FROM in_postgres"); got != "1" {
 		t.Errorf("the database postgres has %s rows, want 1", got)
 	}
-	if got := query(t, fresh, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database"); got != "postgres shop template0 template1" {
+	if got := query(t, fresh, "postgres", "SELECT string_agg(regexp_replace(datname, '[0-9]+T.*', ''), ' ' ORDER BY datname) FROM pg_database"); got != "postgres postgres_before_ shop shop_before_ template0 template1" {
 		t.Errorf("databases = %s", got)
 	}
 	conn, err := pgx.Connect(ctx, strings.Replace(fresh.DSN("app", "shop"), pgtest.Password, "app's", 1))
@@ -243,5 +222,84 @@ func TestRestoreOneTableBesideTheLiveOne(t *testing.T) {
 	}
 	if got := query(t, b.pg, "shop", `SELECT count(*) FROM "Odd; name"."order's"`); got != "10" {
 		t.Errorf("the live table has %s rows, want 10", got)
+	}
+}
+
+func TestRestoreKilledServerLeavesTheOriginal(t *testing.T) {
+	b := newBench(t)
+	backup := b.run(t)
+	r := b.restorer(t, b.pg)
+	r.Progress = func(phase string, _, _ int64) {
+		if strings.HasPrefix(phase, "compare") {
+			b.pg.KillServer()
+		}
+	}
+	_, err := r.Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
+	if failure.Of(err) != failure.Connection {
+		t.Errorf("restore: %v", err)
+	}
+	if err := b.pg.Launch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := query(t, b.pg, "shop", "SELECT count(*) FROM customer"); got != "1000" {
+		t.Errorf("the original has %s rows", got)
+	}
+	// The next restore removes what this one left, and works.
+	rep, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop", DropOld: true})
+	if err != nil || rep.Rows != 4100 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+	if got := query(t, b.pg, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"); got != "shop" {
+		t.Errorf("databases = %s", got)
+	}
+}
+
+func TestRestoreWaitsForATransactionThenEndsIt(t *testing.T) {
+	b := newBench(t)
+	backup := b.run(t)
+	conn, err := b.pg.Connect(t.Context(), "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "BEGIN; INSERT INTO customer (name) VALUES ('unfinished')", pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	r := b.restorer(t, b.pg)
+	r.Drain = 500 * time.Millisecond
+	rep, err := r.Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.SwapSeconds < 0.5 || rep.SwapSeconds > 5 {
+		t.Errorf("the swap took %.2f s, want the grace of 0.5 s and little more", rep.SwapSeconds)
+	}
+}
+
+func TestRestoreThatWouldFillTheServersDiskIsRefused(t *testing.T) {
+	b := newBench(t)
+	backup := b.run(t)
+	for i := range backup.Manifest.Databases { // as if it had been of a server with a larger disk
+		backup.Manifest.Databases[i].ServerBytes = 1 << 60
+	}
+	_, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
+	if failure.Of(err) != failure.Space {
+		t.Errorf("restore: %v", err)
+	}
+
+	// The data would fit, but not beside the WAL that loading them writes, 1 GB of it: then the server itself goes down.
+	free, err := catalog.FreeBytes(b.pg.DataDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wal, err := b.pg.Query(t.Context(), "postgres", "current_setting('max_wal_size')"); err != nil || wal != "1GB" {
+		t.Fatalf("max_wal_size is %q, %v", wal, err)
+	}
+	for i := range backup.Manifest.Databases {
+		backup.Manifest.Databases[i].ServerBytes = (free - 1<<29) / 11 * 10
+	}
+	_, err = b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
+	if failure.Of(err) != failure.Space {
+		t.Errorf("restore: %v", err)
 	}
 }

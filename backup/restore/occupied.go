@@ -1,0 +1,65 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// occupied names something a user made in one of the server's databases, "" when there is nothing. A database that
+// can't be looked into is full: who closed it may have had a reason.
+func (s *session) occupied(ctx context.Context) (string, error) {
+	type database struct {
+		Name   string
+		Closed bool
+	}
+	rows, err := s.conn.Query(ctx, `
+		SELECT datname, NOT datallowconn
+		  FROM pg_catalog.pg_database
+		 WHERE datallowconn OR datname <> 'template0'
+		 ORDER BY datname`)
+	if err != nil {
+		return "", fmt.Errorf("look for data on the server: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[database])
+	if err != nil {
+		return "", fmt.Errorf("look for data on the server: %w", err)
+	}
+	for _, d := range all {
+		if d.Closed {
+			return d.Name + ": it allows no connections, and can't be looked into", nil
+		}
+		what, err := s.within(ctx, d.Name)
+		if err != nil {
+			return "", err
+		}
+		if what != "" {
+			return d.Name + ": " + what, nil
+		}
+	}
+	return "", nil
+}
+
+// within names something a user made in a database.
+func (s *session) within(ctx context.Context, database string) (string, error) {
+	conn, err := s.Target.Connect(ctx, database)
+	if err != nil {
+		if alive := s.conn.Ping(ctx); alive != nil || ctx.Err() != nil {
+			return "", err
+		}
+		if there, e := exists(ctx, s.conn, database); e == nil && !there {
+			return "", failure.New(failure.Refused, "database %s vanished meanwhile: %w", database, err).WithHint("Try again.")
+		}
+		return fmt.Sprintf("it can't be looked into (%v)", err), nil
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	what, err := contents.Anything(ctx, conn)
+	if err != nil {
+		return "", fmt.Errorf("look for data in database %s: %w", database, err)
+	}
+	return what, nil
+}

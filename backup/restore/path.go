@@ -1,0 +1,286 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/properties"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+)
+
+// place is a database of a backup, the place it gets on the server, and what becomes of what stands there.
+type place struct {
+	database catalog.Database
+	as       string // the name it gets
+	keepAs   string // the name a database of that name gets; "" until one is made of as and the time
+	dropOld  bool   // the caller will drop that database
+	vacant   bool   // that database is taken for empty: it is looked at again before its name is taken
+
+	beside  string   // the name until the swap
+	kept    string   // keepAs, when something stood there
+	notes   []string // what of its properties could not be restored
+	seconds float64  // how long new connections had to wait
+}
+
+// source is a backup and how it is loaded.
+type source struct {
+	catalog.Backup
+	loader       engine.Loader
+	programs     clients.Programs
+	noTablespace bool
+}
+
+// bring walks the whole path, from a backup to databases that serve under their names, all of them at once. It
+// returns the rows they hold. After an error everything on the server is as it was, but for roles.
+func (s *session) bring(ctx context.Context, loader engine.Loader, b catalog.Backup, places []*place) (rows int64, err error) {
+	if from := b.Manifest.Server.Major(); s.facts.Major() < from {
+		return 0, failure.New(failure.Version, "backup %s is of PostgreSQL %d, the server is %d, nothing was changed", b.ID, from, s.facts.Major()).
+			WithHint("Restore into PostgreSQL %d or newer.", from)
+	}
+	src := source{Backup: b, loader: loader}
+	if src.programs, err = loader.Programs(ctx, s.facts.Major()); err != nil {
+		return 0, err
+	}
+	if err := s.survey(ctx, places); err != nil {
+		return 0, notTheBackup(err)
+	}
+	if src.noTablespace, err = s.lacksTablespaces(ctx, loader, b); err != nil {
+		return 0, err
+	}
+	if err := s.roles(ctx, src); err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			s.dropQuietly(ctx, places)
+		}
+	}()
+	for _, p := range places {
+		n, err := s.fill(ctx, src, p)
+		if err != nil {
+			return 0, err
+		}
+		rows += n
+	}
+	if s.beforeSwap != nil {
+		s.beforeSwap()
+	}
+	s.report("swap")
+	return rows, s.swap(ctx, places)
+}
+
+// roles makes the roles the server lacks. A rehearsal does it again, with all of them there, as they are in a
+// restore into the server that the backup is of.
+func (s *session) roles(ctx context.Context, src source) error {
+	if s.NoOwner {
+		return nil
+	}
+	s.report("roles")
+	t := s.Target.With("dbname", s.maintenance)
+	notes, err := src.loader.RestoreRoles(ctx, src.Backup, t, globals.Options{WholeServer: s.whole})
+	for _, note := range notes {
+		s.warn("of the backup's roles could not be restored: %s", note)
+	}
+	if err != nil || !s.throwaway {
+		return err
+	}
+	if _, err := src.loader.RestoreRoles(ctx, src.Backup, t, globals.Options{}); err != nil {
+		return fmt.Errorf("with all roles there: %w", err)
+	}
+	return nil
+}
+
+// fill makes a database beside what stands in its place, loads it, and compares it with the manifest. Nobody is
+// served by it yet: a comment marks it as unfinished. It returns the rows the database holds.
+func (s *session) fill(ctx context.Context, src source, p *place) (int64, error) {
+	s.report("load " + p.database.Name)
+	if err := s.create(ctx, p, src.ID); err != nil {
+		return 0, notTheBackup(err)
+	}
+	if err := s.checkExtensions(ctx, p); err != nil {
+		return 0, notTheBackup(err)
+	}
+	if err := s.dress(ctx, p, src.ID); err != nil {
+		return 0, err
+	}
+	o := engine.LoadOptions{Programs: src.programs, Jobs: s.Jobs, NoTablespaces: src.noTablespace, NoOwner: s.NoOwner}
+	stop := s.watch(ctx, p)
+	err := src.loader.Load(ctx, src.Backup, p.database, s.Target, p.beside, o)
+	stop()
+	if err != nil {
+		return 0, err
+	}
+	if err := s.analyze(ctx, p); err != nil {
+		return 0, notTheBackup(err)
+	}
+	n, err := s.compare(ctx, p)
+	return n, notTheBackup(err)
+}
+
+// notTheBackup gives an error without a reason one that does not make it the backup's fault.
+func notTheBackup(err error) error {
+	if failure.Of(err) == failure.Other {
+		return &failure.Error{Reason: failure.Restore, Err: err}
+	}
+	return err
+}
+
+// create makes the empty database beside, marked as unfinished.
+func (s *session) create(ctx context.Context, p *place, id string) error {
+	p.beside = besideName()
+	if err := properties.Create(ctx, s.conn, p.beside, p.database, s.throwaway); err != nil {
+		return err
+	}
+	_, err := s.conn.Exec(ctx, "COMMENT ON DATABASE "+server.Quote(p.beside)+" IS "+server.Literal(mark(id, p.beside)))
+	if err != nil {
+		return fmt.Errorf("mark database %s as unfinished: %w", p.beside, err)
+	}
+	return nil
+}
+
+// notYet are settings of a database that its data can't need, and that could keep us from loading it.
+var notYet = []string{"role", "session_authorization", "session_preload_libraries", "local_preload_libraries", "default_transaction_read_only"}
+
+// dress gives the database its owner, settings and privileges before its data comes: a constraint or the format of
+// a number may depend on a setting, a materialized view on the owner. The rest follows with the swap.
+func (s *session) dress(ctx context.Context, p *place, id string) error {
+	if s.NoOwner || p.database.Owner == "" {
+		return nil
+	}
+	early := p.database
+	early.Properties.Comment = mark(id, p.beside)
+	early.Properties.ConnectionLimit = -1
+	early.Properties.Settings = slices.DeleteFunc(slices.Clone(early.Properties.Settings), func(s catalog.Setting) bool {
+		return slices.Contains(notYet, strings.ToLower(s.Name))
+	})
+	tx, err := s.conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("prepare database %s: %w", p.beside, err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := properties.Apply(ctx, tx.Conn(), p.beside, early); err != nil { // what it notes, it notes again
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("prepare database %s: %w", p.beside, err)
+	}
+	return nil
+}
+
+// finish gives the database everything its manifest says, and takes the mark away.
+func (s *session) finish(ctx context.Context, tx pgx.Tx, p *place) error {
+	q := server.Quote(p.beside)
+	sql := []string{"COMMENT ON DATABASE " + q + " IS NULL"}
+	if !s.NoOwner && p.database.Owner != "" {
+		notes, err := properties.Apply(ctx, tx.Conn(), p.beside, p.database)
+		if err != nil {
+			return err
+		}
+		p.notes = notes
+		sql = nil
+		if p.database.Properties.IsTemplate {
+			sql = append(sql, "ALTER DATABASE "+q+" IS_TEMPLATE true")
+		}
+		if !p.database.Properties.AllowConn {
+			sql = append(sql, "ALTER DATABASE "+q+" ALLOW_CONNECTIONS false")
+		}
+	}
+	for _, statement := range sql {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("finish database %s: %w", p.database.Name, err)
+		}
+	}
+	return nil
+}
+
+// checkExtensions finds extensions that are not installed on the server, before anything is loaded.
+func (s *session) checkExtensions(ctx context.Context, p *place) error {
+	var names []string
+	for _, e := range p.database.Contents.Extensions {
+		names = append(names, e.Name)
+	}
+	var missing *string
+	err := s.conn.QueryRow(ctx, `
+		SELECT pg_catalog.string_agg(e, ', ' ORDER BY e)
+		  FROM pg_catalog.unnest($1::text[]) AS e
+		 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = e)`, names).Scan(&missing)
+	if err != nil {
+		return fmt.Errorf("look for the extensions of database %s: %w", p.database.Name, err)
+	}
+	if missing == nil {
+		return nil
+	}
+	where, purpose := "on the server", ""
+	if s.throwaway {
+		where, purpose = "on this machine", ", so that backups can be rehearsed"
+	}
+	return failure.New(failure.Version, "extensions of database %s are not installed %s: %s", p.database.Name, where, *missing).
+		WithHint("Install them beside PostgreSQL %d%s.", s.facts.Major(), purpose)
+}
+
+// compare compares the loaded database with the manifest, and returns its rows.
+func (s *session) compare(ctx context.Context, p *place) (int64, error) {
+	s.report("compare " + p.database.Name)
+	conn, err := s.Target.Connect(ctx, p.beside)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	got, err := contents.Read(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	var without []string
+	if s.NoOwner {
+		without = contents.Privileges
+	}
+	if d := contents.Compare(p.database.Contents, got, without...); len(d) > 0 {
+		if n := len(d); n > 10 {
+			d = append(d[:10], fmt.Sprintf("and %d more", n-10))
+		}
+		return 0, failure.New(failure.Verify, "database %s was restored and differs from the manifest: %s", p.database.Name, strings.Join(d, "; "))
+	}
+	return got.Rows(), nil
+}
+
+// watch reports once a second how large the new database is, until stop is called. The old one's
+// size is where it ends, more or less.
+func (s *session) watch(ctx context.Context, p *place) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if s.Progress == nil {
+			return
+		}
+		conn, err := s.Target.Connect(ctx, s.maintenance)
+		if err != nil {
+			return
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+			var size int64
+			if conn.QueryRow(ctx, `SELECT pg_catalog.pg_database_size($1::name)`, p.beside).Scan(&size) != nil {
+				return
+			}
+			s.Progress("load "+p.database.Name, size, max(size, p.database.ServerBytes))
+		}
+	}()
+	return func() { cancel(); <-done }
+}

@@ -1,0 +1,67 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
+)
+
+// Rehearse restores all of a backup into a new cluster in an empty room, by the path that a restore and a bootstrap
+// take, to the end: the databases have their names when it returns, and the server runs. An error of reason
+// failure.Verify condemns the backup; any other says that it could not be rehearsed here.
+func (r *Restorer) Rehearse(ctx context.Context, loader engine.Loader, b catalog.Backup, room *scratch.Room) (Report, error) {
+	began := r.Now()
+	if err := room.Init(ctx); err != nil {
+		return Report{}, err
+	}
+	if err := room.Start(ctx, nil); err != nil {
+		return Report{}, err
+	}
+	c := *r
+	c.Target, c.NoOwner = room.Target(), false
+	s := &session{Restorer: c.prepared(), throwaway: true, whole: true}
+	defer s.close()
+	var places []*place
+	var names []string
+	for _, db := range b.Manifest.Databases {
+		p := &place{database: db, as: db.Name}
+		if db.Name == "template1" { // the maintenance session is in it, and a bootstrap leaves it alone, too
+			p.as = "template1_of_the_backup"
+		}
+		places, names = append(places, p), append(names, p.as)
+	}
+	if err := s.enter(ctx, names); err != nil {
+		return Report{}, err
+	}
+	rows, err := s.bring(ctx, loader, b, places)
+	if err != nil {
+		return Report{}, condemn(ctx, room, err)
+	}
+	return Report{Backup: b.ID, Rows: rows, Seconds: r.Now().Sub(began).Seconds(), Warnings: s.warnings}, nil
+}
+
+// condemn makes an error of restoring a verdict on the backup, unless the cause lies with this machine.
+func condemn(ctx context.Context, room *scratch.Room, err error) error {
+	var program *clients.ProgramError
+	if ctx.Err() != nil || failure.Of(err) == failure.Space || !errors.As(err, &program) && failure.Of(err) != failure.Other {
+		return err
+	}
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "No space left on device"):
+		return failure.New(failure.Space, "%w", err).WithHint("Choose another place with --scratch-dir.")
+	case strings.Contains(text, "shared_preload_libraries"):
+		return failure.New(failure.Version, "%w", err).
+			WithHint("Give the throwaway server the library: --scratch-setting shared_preload_libraries=...")
+	case !room.Running():
+		return fmt.Errorf("the throwaway server ended: %w", err)
+	}
+	return failure.New(failure.Verify, "%w", err)
+}
