@@ -2,7 +2,9 @@ package contents_test
 
 import (
 	"context"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
@@ -109,6 +111,41 @@ func TestDigestChangesWithTheSchemaAndWithNothingElse(t *testing.T) {
 				t.Errorf("%s: the digest changed: %t", step.sql, now != last)
 			}
 			last = now
+		}
+	})
+}
+
+// TestEveryKindOfObjectIsCounted on PostgreSQL 13 to 18; package pgdump's tests restore the same objects.
+func TestEveryKindOfObjectIsCounted(t *testing.T) {
+	text, err := os.ReadFile("testdata/one_of_each.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pgtest.EachVersion(t, pgtest.Options{NoMonitorRole: true}, func(t *testing.T, pg *pgtest.Cluster) {
+		ctx := context.Background()
+		if err := pg.Exec(ctx, append([]string{`CREATE ROLE app`}, strings.Split(strings.TrimSpace(string(text)), "\n")[1:]...)...); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := pg.Connect(ctx, "postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(ctx)
+		c, err := contents.Read(ctx, conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]int64{
+			"views": 1, "materialized_views": 1, "partitioned_tables": 1, "foreign_tables": 1, "triggers": 2, "policies": 1, "large_objects": 1,
+			"schemas": 1, "types": 4, "routines": 8, "comments": 10, "operators": 1, "operator_classes": 1, "operator_families": 2, "collations": 1, "conversions": 1,
+			"text_search_configurations": 1, "text_search_dictionaries": 1, "text_search_parsers": 1, "text_search_templates": 1,
+			"statistics_objects": 1, "casts": 1, "languages": 1, "access_methods": 1, "event_triggers": 1, "publications": 2, "publication_tables": 3,
+			"subscriptions": 1, "foreign_data_wrappers": 1, "foreign_servers": 1, "user_mappings": 2, "default_privileges": 2, "rules": 1,
+		}
+		for kind, n := range want {
+			if c.Objects[kind] != n {
+				t.Errorf("%d %s, want %d", c.Objects[kind], kind, n)
+			}
 		}
 	})
 }
