@@ -155,7 +155,7 @@ func sqlStateReason(code string) (Reason, bool) {
 	switch code[:min(2, len(code))] {
 	case "28":
 		return Auth, true
-	case "0A", "20", "21", "22", "23", "25", "26", "34", "40", "42", "44", "55", "P0":
+	case "0A", "20", "21", "22", "23", "25", "26", "34", "3F", "40", "42", "44", "55", "P0":
 		return Query, true
 	}
 	return Other, false

@@ -20,6 +20,9 @@ type connector interface {
 // session is what the probes use of a *postgres.Session.
 type session interface {
 	querier
+	Pipeline(ctx context.Context, statements []postgres.Statement, row postgres.RowFunc) ([]postgres.Outcome, error)
+	// Pooled says whether a pooler in transaction mode stands in between.
+	Pooled() bool
 	Phases() postgres.Phases
 	Certificate() postgres.Certificate
 	// Watch calls stirred once, when something comes in or the connection ends.

@@ -118,8 +118,12 @@ func (c *scripted) Broken() bool {
 func (c *scripted) Version() int                      { return 180000 }
 func (c *scripted) Phases() postgres.Phases           { return postgres.Phases{} }
 func (c *scripted) Certificate() postgres.Certificate { return postgres.Certificate{} }
-func (c *scripted) Watch(func())                      {}
-func (c *scripted) Close()                            {}
+func (c *scripted) Pooled() bool                      { return false }
+func (c *scripted) Pipeline(context.Context, []postgres.Statement, postgres.RowFunc) ([]postgres.Outcome, error) {
+	return nil, errors.New("only the write probe has pipelines")
+}
+func (c *scripted) Watch(func()) {}
+func (c *scripted) Close()       {}
 
 // played runs a prober with the default intervals (1 s, logins 10 s, timeouts 2 s) on a scripted server.
 func played(t *testing.T, f func(t *testing.T, s *script, p *Prober)) {

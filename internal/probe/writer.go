@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
@@ -28,18 +27,6 @@ type written struct {
 	phases  *postgres.Phases // of a connect, if there was one
 	took    time.Duration
 	err     error
-}
-
-// heartbeatSQL needs no privilege but those of deploy/sql/heartbeat.sql.
-func heartbeatSQL(instance string) string {
-	return "INSERT INTO reliability.heartbeat AS h (instance, beat_at, beats)\n" +
-		"VALUES (" + quote(instance) + ", pg_catalog.clock_timestamp(), 1)\n" +
-		"    ON CONFLICT (instance) DO UPDATE SET beat_at = excluded.beat_at, beats = h.beats + 1"
-}
-
-// quote makes a literal that means the same whatever standard_conforming_strings says.
-func quote(text string) string {
-	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
 }
 
 func (w *writer) tick() {
@@ -92,7 +79,7 @@ func (w *writer) write() {
 func (w *writer) beat(ctx context.Context, s session) (r written) {
 	if s != nil {
 		start := time.Now()
-		_, err := s.Query(ctx, w.sql)
+		err := heartbeat(ctx, s, w.sql)
 		if err == nil || !s.Broken() || ctx.Err() != nil {
 			return written{session: s, took: time.Since(start), err: err}
 		}
@@ -103,7 +90,7 @@ func (w *writer) beat(ctx context.Context, s session) (r written) {
 		return written{err: err}
 	}
 	phases, start := s.Phases(), time.Now()
-	_, err = s.Query(ctx, w.sql)
+	err = heartbeat(ctx, s, w.sql)
 	return written{session: s, phases: &phases, took: time.Since(start), err: err}
 }
 
