@@ -171,11 +171,24 @@ func (r *restorer) lesser(role catalog.Role, attributes []string) (made bool, er
 	if err != nil {
 		return false, fmt.Errorf("create role %q: %w", role.Name, err)
 	}
+	bounded := true
 	for _, a := range attributes {
+		if a == "NOCREATEROLE" || a == "NOCREATEDB" || a == "NOLOGIN" {
+			continue // it was made so, and saying so takes a right
+		}
 		word, _, _ := strings.Cut(a, "'") // no password in a note
-		if _, err := r.try(fmt.Sprintf("role %q is without %s", role.Name, strings.TrimSuffix(strings.TrimSpace(word), " E")), "ALTER ROLE "+q+" WITH "+a); err != nil {
+		word = strings.TrimSuffix(strings.TrimSpace(word), " E")
+		ok, err := r.try(fmt.Sprintf("role %q is without %s", role.Name, word), "ALTER ROLE "+q+" WITH "+a)
+		if err != nil {
 			return false, err
 		}
+		if !ok && (word == "VALID UNTIL" || strings.HasPrefix(word, "CONNECTION LIMIT")) {
+			bounded = false
+		}
+	}
+	if !bounded && role.Login {
+		r.note(fmt.Sprintf("role %q may not log in", role.Name), errors.New("without its limits it could do more than it could"))
+		return true, sqltext.Exec(r.ctx, r.conn, "ALTER ROLE "+q+" WITH NOLOGIN")
 	}
 	return true, nil
 }

@@ -85,6 +85,16 @@ func connect(t *testing.T, pg *pgtest.Cluster, database string) *pgx.Conn {
 	return conn
 }
 
+func connectAs(t *testing.T, pg *pgtest.Cluster, role string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), pg.DSN(role, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
 // do executes what the server's own format() makes of the arguments: %I quotes a name and %L a value.
 func do(t *testing.T, conn *pgx.Conn, format string, args ...string) {
 	t.Helper()
