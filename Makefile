@@ -107,6 +107,11 @@ test-race: ## Test everything with the race detector (needs a C compiler)
 	@$(install) $(parts)
 	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
+FUZZ_TIME ?= 30s
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZ_TIME (30s) and say how many inputs it tried
+	@tools/fuzz.sh $(FUZZ_TIME)
+
 .PHONY: lint
 lint: ## Check style and that imports between rooms go down only
 	$(lint) run ./...

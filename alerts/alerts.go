@@ -49,9 +49,11 @@ type Config struct {
 }
 
 // Load reads thresholds.yml. An unknown key or unit is an error.
-func Load() (Config, error) {
+func Load() (Config, error) { return parse(thresholdsFile) }
+
+func parse(text []byte) (Config, error) {
 	var c Config
-	d := yaml.NewDecoder(bytes.NewReader(thresholdsFile))
+	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(&c); err != nil {
 		return Config{}, fmt.Errorf("alerts/thresholds.yml: %w", err)
