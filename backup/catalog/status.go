@@ -45,6 +45,9 @@ type Verification struct {
 	Seconds        float64 `json:"seconds"`
 	RestoreSeconds float64 `json:"restore_seconds,omitempty"`
 	Rows           int64   `json:"rows,omitempty"` // compared
+	// Uncaged says what the rehearsal's programs could do that they should not, because this machine has no means
+	// against it; empty when the cage was whole, and below level 3.
+	Uncaged []string `json:"uncaged,omitempty"`
 }
 
 // Results of a verification.

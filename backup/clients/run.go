@@ -17,7 +17,13 @@ import (
 // whole group is killed. When this process dies, in whatever way, the kernel kills the program
 // (Linux). The error of a failed program holds the end of what it wrote to stderr, and wraps the
 // context's error when that is the cause. cmd is made with exec.Command, not CommandContext.
-func Run(ctx context.Context, cmd *exec.Cmd) error {
+func Run(ctx context.Context, cmd *exec.Cmd) error { return RunBy(ctx, cmd, spawn.Start) }
+
+// Starter starts a program, which gets the signal when this process dies: spawn.Start, or a cage's.
+type Starter func(cmd *exec.Cmd, orphaned syscall.Signal) error
+
+// RunBy is Run with another way to start.
+func RunBy(ctx context.Context, cmd *exec.Cmd, start Starter) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -26,7 +32,7 @@ func Run(ctx context.Context, cmd *exec.Cmd) error {
 		cmd.Stderr = tail
 	}
 	cmd.WaitDelay = 10 * time.Second // a grandchild that keeps stderr open must not keep us
-	if err := Start(cmd, syscall.SIGKILL); err != nil {
+	if err := Start(cmd, syscall.SIGKILL, start); err != nil {
 		return fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	done := make(chan error, 1)
@@ -50,12 +56,12 @@ func Run(ctx context.Context, cmd *exec.Cmd) error {
 
 // Start starts a program in its own process group and returns. When this process dies, the kernel
 // sends the program the signal (Linux).
-func Start(cmd *exec.Cmd, orphaned syscall.Signal) error {
+func Start(cmd *exec.Cmd, orphaned syscall.Signal, start Starter) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
-	return spawn.Start(cmd, orphaned)
+	return start(cmd, orphaned)
 }
 
 // ProgramError is a program that did not end well.

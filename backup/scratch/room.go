@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/cage"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -46,7 +47,7 @@ type Options struct {
 	// Superuser of the cluster; "" means postgres.
 	Superuser string
 	// User is the system user that servers run as when this process is root, which PostgreSQL
-	// refuses to be; "" means postgres, or nobody where there is none.
+	// refuses to be; "" means a number that owns nothing else, or, for a physical backup, postgres, or nobody.
 	User string
 	// Settings are added to every server started in the room, e.g. shared_preload_libraries, as
 	// postgresql.conf writes values.
@@ -61,6 +62,7 @@ type Room struct {
 	Patience time.Duration
 
 	opts  Options
+	cage  cage.Cage
 	cred  *syscall.Credential
 	owner *os.File // locked while we live
 	cmd   *exec.Cmd
@@ -94,6 +96,7 @@ func New(ctx context.Context, o Options) (*Room, error) {
 	if err := r.claim(); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a throwaway cluster: %w", err), r.Close())
 	}
+	r.cage = cage.Cage{Programs: o.Programs.Dir, Write: []string{r.Dir}}
 	return r, nil
 }
 
@@ -161,7 +164,8 @@ func (r *Room) ActAs(superuser string) { r.opts.Superuser = superuser }
 
 // Target leads to the server in the room as its superuser.
 func (r *Room) Target() server.Target {
-	return server.Socket(r.Dir, strconv.Itoa(port), r.opts.Superuser, "postgres")
+	client := &cage.Cage{Programs: r.opts.Programs.Dir, Read: []string{r.Dir}, Connect: true}
+	return server.Socket(r.Dir, strconv.Itoa(port), r.opts.Superuser, "postgres").Caged(client)
 }
 
 // Command prepares a program to run as the servers' system user, in the room.
@@ -173,12 +177,33 @@ func (r *Room) Command(path string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Run runs a command of Command's in the cage.
+func (r *Room) Run(ctx context.Context, cmd *exec.Cmd) error {
+	return clients.RunBy(ctx, cmd, r.cage.Start)
+}
+
+// Fetches lets what runs in the room read its user's files and use the network: pgBackRest, which fetches WAL from a repository
+// that may be anywhere. Writing stays below the room.
+func (r *Room) Fetches() { r.cage.AnyFile, r.cage.Network = true, true }
+
+// Uncaged says what the rehearsal may do that it should not.
+func (r *Room) Uncaged() []string {
+	missing := cage.Missing()
+	if r.cage.Network {
+		missing = append(missing, "pgBackRest fetches WAL for the rehearsal: it has the network, and reads what its user may")
+	}
+	return missing
+}
+
 // Init runs initdb: the locale C, so that it works wherever the programs do, and no encoding, so that roles and databases
 // may have any name. Databases bring their own locale and encoding.
 func (r *Room) Init(ctx context.Context) error {
-	err := clients.Run(ctx, r.Command(r.opts.Programs.Path("initdb"), "-D", r.DataDir(), "-U", r.opts.Superuser,
+	err := r.Run(ctx, r.Command(r.opts.Programs.Path("initdb"), "-D", r.DataDir(), "-U", r.opts.Superuser,
 		"-A", "trust", "-E", "SQL_ASCII", "--locale=C", "--no-sync", "--no-instructions"))
 	if err != nil {
+		return fmt.Errorf("make a throwaway cluster: %w", err)
+	}
+	if err := r.handOver(); err != nil {
 		return fmt.Errorf("make a throwaway cluster: %w", err)
 	}
 	return nil
@@ -200,6 +225,8 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 		"maintenance_work_mem": "256MB", "restart_after_crash": "off", "cluster_name": "pg_reliability_scratch",
 		// Counting rows gains nothing by machine code, and a service may be forbidden to make any.
 		"jit": "off",
+		// In the room, where other kinds are in places that all processes share.
+		"dynamic_shared_memory_type": "mmap",
 	}
 	for _, more := range []map[string]string{r.opts.Settings, extra} {
 		for k, v := range more {
@@ -218,7 +245,7 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 	cmd := r.Command(r.opts.Programs.Path("postgres"), args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// SIGQUIT: the postmaster takes its children along.
-	if err := clients.Start(cmd, syscall.SIGQUIT); err != nil {
+	if err := clients.Start(cmd, syscall.SIGQUIT, r.cage.Start); err != nil {
 		return fmt.Errorf("start a throwaway server: %w", err)
 	}
 	r.cmd, r.exit = cmd, make(chan struct{})

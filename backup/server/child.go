@@ -25,6 +25,8 @@ type Child struct {
 	Encoding string
 	// Script is true where a user's own SQL runs: with the server's settings, limits of time aside.
 	Script bool
+	// Reads are the files that a program in a cage must be let read.
+	Reads  []string
 	Stdin  io.Reader
 	Stdout io.Writer
 	// Stderr, if not nil, gets what would be the end of the error's text.
@@ -46,7 +48,10 @@ func (t Target) Run(ctx context.Context, c Child) error {
 		return err
 	}
 	slices.Sort(cmd.Env)
-	return clients.Run(ctx, cmd)
+	if t.cage == nil {
+		return clients.Run(ctx, cmd)
+	}
+	return clients.RunBy(ctx, cmd, t.cage.Reading(c.Reads...).Start)
 }
 
 // childParams are the target's keywords as a client program is to have them.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgservicefile"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/cage"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 )
@@ -25,6 +26,14 @@ type Target struct {
 	readOnly bool
 	// pooler is set once something before the server turned our settings down at a login; nil is never.
 	pooler *noted
+	// cage holds the client programs that work on a throwaway server; nil is none.
+	cage *cage.Cage
+}
+
+// Caged is the same target for client programs in a cage.
+func (t Target) Caged(c *cage.Cage) Target {
+	t.cage = c
+	return t
 }
 
 // ApplicationName of all the job's sessions, unless the connection string has another.

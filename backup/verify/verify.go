@@ -43,6 +43,8 @@ type Verifier struct {
 	Now  func() time.Time
 	// Progress is called now and then, if not nil.
 	Progress func(phase string, done, total int64)
+
+	told bool // what the cage lacks
 }
 
 // Verify checks one backup, keeps it from being pruned meanwhile, and enters the result in its
@@ -123,6 +125,7 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 		return err
 	}
 	defer func() {
+		v.tellUncaged(room, result)
 		if cerr := room.Close(); cerr != nil {
 			_ = level.Warn(v.Log).Log("msg", "a throwaway cluster could not be removed", "err", cerr)
 		}
@@ -169,6 +172,14 @@ func (v *Verifier) compare(ctx context.Context, b catalog.Backup, room *scratch.
 		return failure.New(failure.Verify, "backup %s was restored and differs: %s", b.ID, strings.Join(differences, "; "))
 	}
 	return nil
+}
+
+// tellUncaged notes what the rehearsal could do that it should not, and logs it once.
+func (v *Verifier) tellUncaged(room *scratch.Room, result *catalog.Verification) {
+	if result.Uncaged = room.Uncaged(); len(result.Uncaged) > 0 && !v.told {
+		v.told = true
+		_ = level.Warn(v.Log).Log("msg", "the rehearsal runs without a part of its cage", "what", strings.Join(result.Uncaged, "; "))
+	}
 }
 
 func read(ctx context.Context, room *scratch.Room, database string) (catalog.Contents, error) {

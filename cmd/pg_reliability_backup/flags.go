@@ -257,7 +257,7 @@ func (f *flags) addRetention(c *kingpin.CmdClause) {
 func (f *flags) addScratch(c *kingpin.CmdClause) {
 	v := &f.verify
 	c.Flag("scratch-dir", "Where throwaway servers are made (default: the system's temporary directory).").StringVar(&v.scratch)
-	c.Flag("scratch-user", "System user that throwaway servers run as when this program is root (default: postgres, else nobody).").StringVar(&v.user)
+	c.Flag("scratch-user", "System user that throwaway servers run as when this program is root (default: for rehearsals with pg_dump's archives a number that owns nothing else; for pgBackRest postgres).").StringVar(&v.user)
 	c.Flag("scratch-setting", "Setting of throwaway servers, such as shared_preload_libraries=x. Repeatable.").StringMapVar(&v.settings)
 	c.Flag("verify-timeout", "Give up a verification after this time.").Default("12h").DurationVar(&v.timeout)
 }

@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 		fmt.Fprintf(stderr, "%s: %v\n", appName, manual.Mistake(app, joinAt(args), env, err))
 		return exitConfig
 	}
-	p := &program{flags: f, env: env, out: stdout, err: stderr, log: logging.New(stderr, f.logLevel, f.logFormat)}
+	p := &program{command: command, flags: f, env: env, out: stdout, err: stderr, log: logging.New(stderr, f.logLevel, f.logFormat)}
 	err = p.commands()[command](ctx)
 	if err == nil {
 		return exitOK

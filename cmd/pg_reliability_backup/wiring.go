@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"io"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/go-kit/log"
@@ -24,6 +26,7 @@ import (
 
 // program is what all commands share.
 type program struct {
+	command  string // what was asked for
 	flags    *flags
 	env      environment
 	out, err io.Writer
@@ -73,6 +76,11 @@ func (p *program) directory() (string, error) {
 		return "", failure.New(failure.Config, "no repository is named").
 			WithHint("Give --repository DIR, or set PG_RELIABILITY_BACKUP_REPOSITORY.")
 	}
+	if !slices.Contains(readingCommands(), p.command) {
+		if err := refuseRoot(p.flags.repository, os.Geteuid()); err != nil {
+			return "", err
+		}
+	}
 	return p.flags.repository, nil
 }
 
@@ -120,7 +128,7 @@ func (p *program) job(repo *catalog.Repository, trigger string, progress *progre
 		Copier: copier,
 		Repo:   repo, Engine: e, Engines: p.engines(repo), Policy: policy,
 		Request: engine.Request{
-			Target: target, Databases: server.Selection{Only: b.databases, Except: b.except}, LockWait: b.lockWait, Progress: progress.report, Log: p.log,
+			Target: target.ReadOnly(), Databases: server.Selection{Only: b.databases, Except: b.except}, LockWait: b.lockWait, Progress: progress.report, Log: p.log,
 		},
 		Verifier: p.verifier(repo, progress), Verify: p.flags.verify.after, VerifyTimeout: p.flags.verify.timeout,
 		Timeout: b.timeout, SuspectBelow: b.suspectBelow, MinFree: int64(b.minFree),

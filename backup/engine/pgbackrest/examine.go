@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
@@ -38,7 +37,7 @@ func (e *Engine) pageChecksums(ctx context.Context, room *scratch.Room) error {
 		return err
 	}
 	cmd := room.Command(room.Programs().Path("pg_checksums"), "--check", "-D", room.DataDir())
-	if err := clients.Run(ctx, cmd); err != nil {
+	if err := room.Run(ctx, cmd); err != nil {
 		if exitCode(err) == 1 && ctx.Err() == nil && strings.Contains(err.Error(), "checksum verification failed") {
 			return failure.New(failure.Verify, "the restored pages: %w", err)
 		}

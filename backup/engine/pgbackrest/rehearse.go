@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 )
@@ -58,6 +57,7 @@ func (e *Engine) intoRoom(ctx context.Context, label string, room *scratch.Room,
 		}
 		return err
 	}
+	room.Fetches()
 	settings, err := e.isolate(ctx, room)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func controlData(ctx context.Context, room *scratch.Room) (map[string]string, er
 	var out bytes.Buffer
 	cmd := room.Command(room.Programs().Path("pg_controldata"), "-D", room.DataDir())
 	cmd.Stdout = &out
-	if err := clients.Run(ctx, cmd); err != nil {
+	if err := room.Run(ctx, cmd); err != nil {
 		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 			return nil, failure.New(failure.Version, "read the restored server's control file: %w", err).
 				WithHint("pg_controldata belongs to the server's package.")

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/cage"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
@@ -38,7 +39,7 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 	if o.ListFile != "" {
 		args = append(args, "--use-list="+o.ListFile)
 	}
-	child := server.Child{Programs: o.Programs, Name: "pg_restore", Database: into, Args: append(args, archive(b, db))}
+	child := server.Child{Programs: o.Programs, Name: "pg_restore", Database: into, Args: append(args, archive(b, db)), Reads: []string{archive(b, db)}}
 	if err := t.Run(ctx, child); err != nil {
 		return fmt.Errorf("load database %s: %w", db.Name, err)
 	}
@@ -47,10 +48,7 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 
 // List implements engine.Loader: an archive's table of contents.
 func (e *Engine) List(ctx context.Context, b catalog.Backup, db catalog.Database, p clients.Programs, w io.Writer) error {
-	cmd := exec.Command(p.Path("pg_restore"), "--list", archive(b, db))
-	cmd.Env = clients.Environ()
-	cmd.Stdout = w
-	if err := clients.Run(ctx, cmd); err != nil {
+	if err := readArchive(ctx, p, archive(b, db), "--list", w); err != nil {
 		return fmt.Errorf("list the contents of database %s: %w", db.Name, err)
 	}
 	return nil
@@ -64,9 +62,7 @@ func (e *Engine) Check(ctx context.Context, b catalog.Backup, progress func(done
 	}
 	var done int64
 	for _, db := range b.Manifest.Databases {
-		cmd := exec.Command(p.Path("pg_restore"), "--file=/dev/null", archive(b, db))
-		cmd.Env = clients.Environ()
-		if err := clients.Run(ctx, cmd); err != nil {
+		if err := readArchive(ctx, p, archive(b, db), "--file=/dev/null", nil); err != nil {
 			if ctx.Err() != nil {
 				return err
 			}
@@ -77,6 +73,15 @@ func (e *Engine) Check(ctx context.Context, b catalog.Backup, progress func(done
 		}
 	}
 	return nil
+}
+
+// readArchive runs pg_restore on an archive without a server. A program that reads what a stranger may have written reads that and
+// nothing else.
+func readArchive(ctx context.Context, p clients.Programs, path, option string, w io.Writer) error {
+	cmd := exec.Command(p.Path("pg_restore"), option, path)
+	cmd.Env, cmd.Stdout = clients.Environ(), w
+	c := cage.Cage{Programs: p.Dir, Read: []string{path}}
+	return clients.RunBy(ctx, cmd, c.Start)
 }
 
 func archive(b catalog.Backup, db catalog.Database) string {
