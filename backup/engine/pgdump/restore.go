@@ -39,7 +39,7 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 	if o.ListFile != "" {
 		args = append(args, "--use-list="+o.ListFile)
 	}
-	child := server.Child{Programs: o.Programs, Name: "pg_restore", Database: into, Args: append(args, archive(b, db)), Reads: []string{archive(b, db)}}
+	child := server.Child{Programs: o.Programs, Name: "pg_restore", Database: into, Args: append(args, archive(b, db)), Reads: []string{archive(b, db), o.ListFile}}
 	if err := t.Run(ctx, child); err != nil {
 		return fmt.Errorf("load database %s: %w", db.Name, err)
 	}
