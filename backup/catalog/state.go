@@ -85,7 +85,7 @@ type Schedule struct {
 	Expression      string    `json:"expression"`
 	TimeZone        string    `json:"time_zone"`
 	Next            time.Time `json:"next"`
-	IntervalSeconds float64   `json:"interval_seconds"` // between the next two runs
+	IntervalSeconds float64   `json:"interval_seconds"` // from the run due last to the next; 0 unknown
 	// LastDue is the latest time of the schedule that was served, or given up: catching up starts there.
 	LastDue time.Time `json:"last_due,omitzero"`
 }

@@ -70,7 +70,7 @@ type descs struct {
 	lastSuccess, lastFailure, lastAttempt, lastVerified                 *prometheus.Desc
 	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration    *prometheus.Desc
 	restoreDuration, count, bytes, retentionTarget, runningSince        *prometheus.Desc
-	nextRun, scheduleInterval, runs, verifications, lastFailureInfo     *prometheus.Desc
+	nextRun, ageLimit, scheduleInterval, runs, verifications, lastFailureInfo     *prometheus.Desc
 	repositorySize, repositoryFree, rpo, rto                            *prometheus.Desc
 	autoRestores, autoRestoreLast, autoRestoreFellBack                  *prometheus.Desc
 	offsiteLast, offsiteAge, offsiteLastFailure, offsiteCopies, walTime *prometheus.Desc
@@ -107,7 +107,8 @@ func makeDescs() descs {
 		retentionTarget:  desc(n+"retention_target", "Newest good backups the job keeps."),
 		runningSince:     desc(n+"running_since_timestamp_seconds", "When the run that is in progress began; absent while there is none."),
 		nextRun:          desc(n+"next_run_timestamp_seconds", "When the daemon begins its next run."),
-		scheduleInterval: desc(n+"schedule_interval_seconds", "Seconds between the daemon's next two runs."),
+		scheduleInterval: desc(n+"schedule_interval_seconds", "Seconds from the daemon's run that was due last to the next."),
+		ageLimit:         desc(n+"age_limit_seconds", "How old the newest good backup may be now: as old as the daemon's run that should have ended last."),
 		runs:             desc(n+"runs_total", "Runs since the repository was made, by result and reason.", "result", "reason"),
 		verifications:    desc(n+"verifications_total", "Verifications by restore since the repository was made, by result and reason.", "result", "reason"),
 		lastFailureInfo:  desc(n+"last_failure_info", "Reason of the last failed run.", "reason"),
@@ -156,7 +157,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for _, f := range c.pending {
 		state = state.TurnedAway(f)
 	}
-	l := listing(repo, all, state)
+	l := listing(repo, all, state, e.now)
 	c.listed.Store(l)
 	e.gauge(d.up, 1)
 	e.state(d, state)
@@ -324,6 +325,9 @@ func (e emitter) listing(d descs, l *Listing) {
 		e.time(d.lastSuccess, b.Manifest.Finished)
 		e.age(d.age, b.Manifest.Finished)
 		e.gauge(d.lastDuration, b.Manifest.Duration().Seconds())
+	}
+	if l.AgeLimit > 0 {
+		e.gauge(d.ageLimit, l.AgeLimit.Seconds())
 	}
 	e.age(d.offsiteAge, l.OffsiteFinished)
 	if l.OffsiteFailing != nil {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/schedule"
 )
 
 // Listing is what one reading of the repository found. The metrics of that reading say the same. It is never written to
@@ -31,6 +32,8 @@ type Listing struct {
 	RunningSince time.Time
 	LastFailure  *catalog.Failure
 	Schedule     *catalog.Schedule
+	// AgeLimit is how old the newest good backup may be at the moment of the reading, by the schedule; 0 is unknown.
+	AgeLimit time.Duration
 }
 
 // recentBackups are listed one by one.
@@ -39,7 +42,7 @@ const recentBackups = 5
 // Listing is what the newest reading found, nil before the first. It reads nothing.
 func (c *Collector) Listing() *Listing { return c.listed.Load() }
 
-func listing(repo *catalog.Repository, all []catalog.Backup, s catalog.State) *Listing {
+func listing(repo *catalog.Repository, all []catalog.Backup, s catalog.State, now time.Time) *Listing {
 	l := &Listing{
 		RecoveryPoint: recoveryPoint(all, s), Count: map[catalog.Health]int{}, LastFailure: s.LastFailure, Schedule: s.Schedule,
 	}
@@ -55,6 +58,7 @@ func listing(repo *catalog.Repository, all []catalog.Backup, s catalog.State) *L
 		failing := l.Good.Status.Offsite.Error != ""
 		l.OffsiteFailing = &failing
 	}
+	l.AgeLimit, _ = schedule.Limit(s.Schedule, l.Good, now)
 	if busy, known := repo.Busy(); s.Running != nil && (busy || !known) {
 		l.RunningSince = s.Running.Since
 	}

@@ -1,57 +1,14 @@
-// Package schedule says when backups are due, and runs them then: one at a time, in a time zone, across
-// clock changes and downtime.
 package schedule
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	cron "github.com/netresearch/go-cron"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 )
-
-// Plan is a cron expression in a time zone.
-type Plan struct {
-	Expression string
-	Location   *time.Location
-	schedule   cron.Schedule
-}
-
-// Parse reads a cron expression: five fields, six with seconds first, or @daily, @every 1h and the
-// like. At the spring change of the clock a time that does not exist is served when it would have been.
-func Parse(expression string, location *time.Location) (Plan, error) {
-	parser, err := cron.TryNewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
-	if err != nil {
-		return Plan{}, fmt.Errorf("make a cron parser: %w", err)
-	}
-	s, err := parser.Parse(expression)
-	if err != nil {
-		return Plan{}, failure.New(failure.Config, "schedule %q: %w", expression, err).
-			WithHint("Five fields (minute hour day month weekday) such as \"0 2 * * *\", or @daily, or @every 6h.")
-	}
-	p := Plan{Expression: expression, Location: location, schedule: s}
-	if p.Next(time.Now()).IsZero() {
-		return Plan{}, failure.New(failure.Config, "schedule %q never comes due", expression)
-	}
-	return p, nil
-}
-
-// Next is the first due time after t.
-func (p Plan) Next(t time.Time) time.Time {
-	next := p.schedule.Next(t.In(p.Location).Round(0))
-	return next.Round(0)
-}
-
-// Interval is the time between the next two due times after t.
-func (p Plan) Interval(t time.Time) time.Duration {
-	next := p.Next(t)
-	return p.Next(next).Sub(next)
-}
 
 // Daemon runs a task when it is due.
 type Daemon struct {
@@ -184,10 +141,4 @@ func (d *Daemon) update(ctx context.Context, change func(*catalog.Schedule)) {
 	if err != nil {
 		_ = level.Error(d.Log).Log("msg", "the schedule could not be noted in the repository", "err", err)
 	}
-}
-
-// Freshness is how old the newest good backup may be before the job is unhealthy, where nobody says
-// otherwise: the schedule's interval and a twelfth of it, at least a minute, at most two hours.
-func Freshness(interval time.Duration) time.Duration {
-	return interval + min(max(interval/12, time.Minute), 2*time.Hour)
 }

@@ -341,23 +341,24 @@ func (p *program) health(repo *catalog.Repository, now time.Time) (string, error
 	if err != nil {
 		return "", err
 	}
-	limit := p.flags.health.maxAge
-	if limit == 0 {
-		limit = schedule.Freshness(24 * time.Hour)
-		if s, err := repo.State(); err == nil && s.Schedule != nil {
-			limit = schedule.Freshness(time.Duration(s.Schedule.IntervalSeconds * float64(time.Second)))
-		}
-	}
 	good, err := catalog.Choose(all, catalog.Wanted{Name: catalog.Latest})
 	if err != nil {
 		return "", failure.New(failure.Stale, "no good backup yet")
+	}
+	limit := p.flags.health.maxAge
+	if limit == 0 {
+		state, _ := repo.State() // of a journal that is cut, what can be made out
+		var ok bool
+		if limit, ok = schedule.Limit(state.Schedule, &good, now); !ok {
+			limit = schedule.Freshness(24 * time.Hour)
+		}
 	}
 	old := now.Sub(good.Manifest.Finished)
 	switch {
 	case old < -time.Minute:
 		return "", failure.New(failure.Stale, "backup %s is of the future: the clock was set back, its age is unknown", good.ID)
 	case old > limit:
-		return "", failure.New(failure.Stale, "the newest good backup, %s, is %s old; at most %s is healthy", good.ID, old.Round(time.Second), limit)
+		return "", failure.New(failure.Stale, "the newest good backup, %s, is %s old; at most %s is healthy", good.ID, old.Round(time.Second), limit.Round(time.Second))
 	}
 	if most := p.flags.health.maxVerifiedAge; most > 0 {
 		v, err := catalog.Choose(all, catalog.Wanted{Name: catalog.LatestVerified})
@@ -365,7 +366,7 @@ func (p *program) health(repo *catalog.Repository, now time.Time) (string, error
 			return "", failure.New(failure.Stale, "no backup was verified within %s", most)
 		}
 	}
-	return fmt.Sprintf("ok: backup %s is %s old, at most %s", good.ID, old.Round(time.Second), limit), nil
+	return fmt.Sprintf("ok: backup %s is %s old, at most %s", good.ID, old.Round(time.Second), limit.Round(time.Second)), nil
 }
 
 func (p *program) printJSON(v any) error {

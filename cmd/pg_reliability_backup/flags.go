@@ -263,7 +263,7 @@ func (f *flags) addScratch(c *kingpin.CmdClause) {
 }
 
 func (f *flags) addHealth(c *kingpin.CmdClause) {
-	c.Flag("max-age", "How old the newest good backup may be (default: the schedule's interval and a twelfth; without a schedule 26h).").DurationVar(&f.health.maxAge)
+	c.Flag("max-age", "How old the newest good backup may be (default: as old as the run that should have been last by the schedule; without a schedule 26h).").DurationVar(&f.health.maxAge)
 	c.Flag("max-verified-age", "How old the last verification may be; 0 does not ask.").Default("0").DurationVar(&f.health.maxVerifiedAge)
 }
 

@@ -29,6 +29,8 @@ type Backups struct {
 	// NextRunAt and IntervalSeconds are of the daemon's schedule; left out without a daemon.
 	NextRunAt       *time.Time `json:"next_run_at,omitempty"`
 	IntervalSeconds *float64   `json:"interval_seconds,omitempty"`
+	// AgeLimitSeconds is how old the newest good backup may be now, by that schedule.
+	AgeLimitSeconds *float64 `json:"age_limit_seconds,omitempty"`
 	// LastFailureAt and LastFailureReason are of the last failed run.
 	LastFailureAt     *time.Time `json:"last_failure_at,omitempty"`
 	LastFailureReason string     `json:"last_failure_reason,omitempty"`

@@ -42,6 +42,9 @@ func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
 	b.RunningSince = timeOf(l.RunningSince)
 	if s := l.Schedule; s != nil {
 		b.NextRunAt, b.IntervalSeconds = timeOf(s.Next), &s.IntervalSeconds
+		if l.AgeLimit > 0 {
+			b.AgeLimitSeconds = seconds(l.AgeLimit)
+		}
 	}
 	if f := l.LastFailure; f != nil {
 		b.LastFailureAt, b.LastFailureReason = timeOf(f.At), string(f.Reason)

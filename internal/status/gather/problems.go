@@ -166,6 +166,9 @@ func (f *found) backups(b *status.Backups, t Thresholds, now time.Time) {
 		if b.IntervalSeconds != nil {
 			oldest = *b.IntervalSeconds + t.BackupSlack
 		}
+		if b.AgeLimitSeconds != nil {
+			oldest = *b.AgeLimitSeconds
+		}
 		f.critical(b.NewestAgeSeconds != nil && *b.NewestAgeSeconds > oldest, "PostgresBackupTooOld", "the newest good backup is of %s",
 			b.Newest.FinishedAt.Format(time.DateTime))
 		f.warning(b.LastVerifiedAt == nil, "PostgresBackupUnverified", "no backup was ever restored and compared")
