@@ -66,7 +66,7 @@ func (r *Repository) rebuild(text []byte, now time.Time) State {
 	if n, err := r.highestName(); err == nil {
 		s.LastSequence = max(s.LastSequence, n)
 	}
-	all, err := r.List()
+	all, err := r.Brief()
 	if err != nil {
 		return s
 	}

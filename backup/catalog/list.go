@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -60,7 +61,10 @@ func (b Backup) VerifiedAt() time.Time {
 // List reads the catalogue, newest backup first. A backup that is broken is in it as Damaged, one that
 // can't be read as Unreadable; the error is for a catalogue that can't be read at all, or not to its end:
 // a list that is returned is whole. Sizes of all files are checked, contents are not: that is verification.
-func (r *Repository) List() ([]Backup, error) {
+func (r *Repository) List() ([]Backup, error) { return r.each(r.read) }
+
+// each makes a list with a function that reads one backup.
+func (r *Repository) each(read func(id string) Backup) ([]Backup, error) {
 	if err := r.Present(); err != nil {
 		return nil, err
 	}
@@ -68,26 +72,43 @@ func (r *Repository) List() ([]Backup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the repository: %w", err)
 	}
-	var all []Backup
-	seen := map[string]bool{}
+	var ids []string
 	for _, e := range entries {
-		if _, ok := sequenceOf(e.Name()); !ok || !e.IsDir() {
-			continue // not ours
+		if _, ok := sequenceOf(e.Name()); ok && e.IsDir() { // else not ours
+			ids = append(ids, e.Name())
 		}
-		b := r.read(e.Name())
-		if _, err := os.Lstat(b.Dir); errors.Is(err, fs.ErrNotExist) {
-			continue // pruned since ReadDir
-		}
-		seen[b.ID] = true
-		all = append(all, b)
 	}
+	found := make([]Backup, len(ids))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(len(ids)); i = next.Add(1) - 1 {
+			found[i] = read(ids[i])
+		}
+	}
+	for range min(readersAtOnce, len(ids)) - 1 { // most of the time goes into waiting for the disk or the network
+		readers.Go(work)
+	}
+	work()
+	readers.Wait()
 	if err := r.Present(); err != nil { // a disk that went away meanwhile condemns nothing
 		return nil, err
 	}
-	r.cache.keep(seen)
+	var all []Backup
+	for _, b := range found {
+		if !b.Health.Good() {
+			if _, err := os.Lstat(b.Dir); errors.Is(err, fs.ErrNotExist) {
+				continue // pruned since ReadDir
+			}
+		}
+		all = append(all, b)
+	}
 	sort.Slice(all, func(a, b int) bool { return all[a].Sequence > all[b].Sequence })
 	return all, nil
 }
+
+// readersAtOnce read a list's backups.
+const readersAtOnce = 8
 
 // Get reads one backup; an id that is not there is an error that wraps fs.ErrNotExist.
 func (r *Repository) Get(id string) (Backup, error) {
@@ -102,34 +123,39 @@ func (r *Repository) Get(id string) (Backup, error) {
 
 // read reads one backup, whatever its state.
 func (r *Repository) read(id string) Backup {
-	n, _ := sequenceOf(id)
-	at := timeOf(id)
-	b := Backup{ID: id, Sequence: n, Dir: r.Path(id)}
-	m, err := r.cache.manifest(b.Dir, id)
-	if err != nil {
-		b.Manifest = Manifest{ID: id, Sequence: n, Started: at, Finished: at, RecoveryPoint: at}
-		b.Health, b.Problem = ofError(err), err.Error()
-		b.Status, _ = readStatus(b.Dir)
-		return b
+	b := Backup{ID: id, Dir: r.Path(id)}
+	b.Sequence, _ = sequenceOf(id)
+	m, merr := readManifest(b.Dir, id)
+	st, serr := readStatus(b.Dir)
+	b.judge(m, merr, st, serr)
+	return b
+}
+
+// judge fills in what was read of a backup, or why it could not be, and its health.
+func (b *Backup) judge(m Manifest, merr error, st Status, serr error) {
+	b.Manifest, b.Status = m, st
+	if merr != nil {
+		at := timeOf(b.ID)
+		b.Manifest = Manifest{ID: b.ID, Sequence: b.Sequence, Started: at, Finished: at, RecoveryPoint: at}
+		b.Health, b.Problem = ofError(merr), merr.Error()
+		return
 	}
-	b.Manifest = m
-	b.Status, err = readStatus(b.Dir)
+	err := serr
 	if err == nil {
 		err = checkSizes(b.Dir, m.Files)
 	}
 	switch {
 	case err != nil:
 		b.Health, b.Problem = ofError(err), err.Error()
-	case b.Status.Damage != nil:
-		b.Health, b.Problem = Damaged, b.Status.Damage.Message
-	case m.Suspect != nil && b.Status.Accepted == nil:
+	case st.Damage != nil:
+		b.Health, b.Problem = Damaged, st.Damage.Message
+	case m.Suspect != nil && st.Accepted == nil:
 		b.Health, b.Problem = IsSuspect, m.Suspect.Message
-	case b.Status.Verified != nil:
+	case st.Verified != nil:
 		b.Health = Verified
 	default:
 		b.Health = Unverified
 	}
-	return b
 }
 
 // ofError is the health of a backup that met an error.
@@ -156,17 +182,6 @@ func checkSizes(dir string, files []File) error {
 	return nil
 }
 
-// manifestCache keeps parsed manifests: they never change, and a scrape reads all of them.
-type manifestCache struct {
-	mu      sync.Mutex
-	entries map[string]cachedManifest
-}
-
-type cachedManifest struct {
-	manifest Manifest
-	stamps   [2]stamp // of the manifest and SHA256SUMS
-}
-
 // stamp tells whether a file is the one that was read: the kernel sets Changed at every change of the file, of its
 // mode, its owner or its links, and nobody else can set it.
 type stamp struct {
@@ -183,45 +198,6 @@ func stampOf(path string) (stamp, error) {
 	s := stamp{Mod: fi.ModTime().UnixNano(), Size: fi.Size()}
 	s.Changed, s.Inode = changed(fi)
 	return s, nil
-}
-
-// manifest reads and checks a manifest. The caller must not change what it points to.
-func (c *manifestCache) manifest(dir, id string) (Manifest, error) {
-	var stamps [2]stamp
-	for i, name := range []string{manifestFile, sumsFile} {
-		s, err := stampOf(filepath.Join(dir, name))
-		if err != nil {
-			return Manifest{}, ofFile(name, err)
-		}
-		stamps[i] = s
-	}
-	c.mu.Lock()
-	e, ok := c.entries[id]
-	c.mu.Unlock()
-	if ok && e.stamps == stamps {
-		return e.manifest, nil
-	}
-	m, err := readManifest(dir, id)
-	if err != nil {
-		return Manifest{}, err
-	}
-	c.mu.Lock()
-	if c.entries == nil {
-		c.entries = map[string]cachedManifest{}
-	}
-	c.entries[id] = cachedManifest{m, stamps}
-	c.mu.Unlock()
-	return m, nil
-}
-
-func (c *manifestCache) keep(ids map[string]bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id := range c.entries {
-		if !ids[id] {
-			delete(c.entries, id)
-		}
-	}
 }
 
 // readManifest reads a manifest and compares it with its digest in SHA256SUMS. One whose digest is right and

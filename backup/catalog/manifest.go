@@ -147,6 +147,8 @@ type Contents struct {
 	// SchemaChanged is true when tables were changed between the snapshot and pg_dump's locks, again and again: then
 	// tables and sequences are compared, and what belongs to tables is not.
 	SchemaChanged bool `json:"schema_changed,omitempty"`
+
+	counted int64 // rows of all tables, where Brief left the tables out
 }
 
 // Empty says whether nothing that a user makes is in the database, as far as it was counted.
@@ -154,7 +156,7 @@ func (c Contents) Empty() bool { return len(c.Tables)+len(c.Sequences)+len(c.Obj
 
 // Rows is the sum of the tables' rows.
 func (c Contents) Rows() int64 {
-	var n int64
+	n := c.counted
 	for _, t := range c.Tables {
 		n += t.Rows
 	}

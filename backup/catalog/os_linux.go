@@ -45,6 +45,12 @@ func dropLock(f *os.File) error {
 	return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK})
 }
 
+// belongs says whether a file is this process's user's.
+func belongs(fi os.FileInfo) bool {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}
+
 // changed is when a file's inode was last changed, and its number.
 func changed(fi os.FileInfo) (ctime int64, inode uint64) {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {

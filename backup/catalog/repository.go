@@ -26,7 +26,7 @@ type Sentinel struct {
 type Repository struct {
 	dir      string
 	sentinel Sentinel
-	cache    manifestCache
+	index    index
 }
 
 // ErrNoRepository is wrapped by the error for a directory without the sentinel.

@@ -145,7 +145,7 @@ func (s Servers) With(all []Backup) Servers {
 
 // everyServer is Servers with all backups of the repository.
 func (r *Repository) everyServer() (Servers, error) {
-	all, err := r.List()
+	all, err := r.Brief()
 	if err != nil {
 		return Servers{}, err
 	}

@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 )
@@ -35,6 +38,11 @@ func (r *Repository) Sweep(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sweep the repository: %w", err)
 	}
+	if unfinished, err := filepath.Glob(filepath.Join(r.dir, indexFile+".*")); err == nil {
+		for _, path := range unfinished { // whoever writes one at the moment goes without
+			_ = os.Remove(path)
+		}
+	}
 	var removed []string
 	for _, sub := range []string{tmpDir, trashDir} {
 		entries, err := os.ReadDir(filepath.Join(r.dir, sub))
@@ -59,36 +67,82 @@ func (r *Repository) Sweep(ctx context.Context) ([]string, error) {
 // never in it. The caller holds the repository's lock. A backup that someone reads (Hold) stays,
 // and the error wraps ErrLocked.
 func (r *Repository) Remove(id string) error {
-	if _, ok := sequenceOf(id); !ok {
-		return fmt.Errorf("remove backup %q: not a backup's id", id)
+	return r.RemoveAll([]string{id})[id]
+}
+
+// RemoveAll deletes published backups as Remove does, many at the cost of one: it is the syncs that take time. It returns an error for
+// each that is left.
+func (r *Repository) RemoveAll(ids []string) map[string]error {
+	failed := map[string]error{}
+	fail := func(id string, err error) {
+		failed[id] = fmt.Errorf("remove backup %s: %w", id, err)
 	}
+	trash := filepath.Join(r.dir, trashDir)
+	err := r.Present()
+	if err == nil {
+		err = os.MkdirAll(trash, dirMode)
+	}
+	var moved []string
+	for _, id := range ids {
+		e := err
+		if _, ok := sequenceOf(id); !ok {
+			e = errors.New("it is not a backup's id")
+		}
+		if e == nil {
+			e = r.moveAway(id)
+		}
+		if e != nil {
+			fail(id, e)
+		} else {
+			moved = append(moved, id)
+		}
+	}
+	if len(moved) == 0 {
+		return failed
+	}
+	// The names' change must be on the disk before the files' end: a backup that came back after a power cut would lack them.
+	for _, dir := range []string{filepath.Join(r.dir, backupsDir), trash} {
+		if err := syncDir(dir); err != nil {
+			for _, id := range moved {
+				fail(id, err)
+			}
+			return failed
+		}
+	}
+	var mu sync.Mutex
+	var next atomic.Int64
+	var removers sync.WaitGroup
+	for range min(readersAtOnce, len(moved)) {
+		removers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(moved)); i = next.Add(1) - 1 {
+				if err := os.RemoveAll(filepath.Join(trash, moved[i])); err != nil {
+					mu.Lock()
+					fail(moved[i], err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	removers.Wait()
+	return failed
+}
+
+// moveAway takes a backup out of the list, unless somebody reads it.
+func (r *Repository) moveAway(id string) error {
 	dir := r.Path(id)
-	f, err := os.OpenFile(filepath.Join(dir, sumsFile), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(dir, sumsFile), os.O_RDWR|syscall.O_NONBLOCK, 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // what can't be read is not deleted
-		return fmt.Errorf("remove backup %s: %w", id, err)
+		return err
 	}
 	if err == nil {
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		got, err := tryLock(f, true)
 		if err == nil && !got {
 			err = fmt.Errorf("it is being read: %w", ErrLocked)
 		}
 		if err != nil {
-			return fmt.Errorf("remove backup %s: %w", id, err)
+			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(r.dir, trashDir), dirMode); err != nil {
-		return fmt.Errorf("remove backup %s: %w", id, err)
-	}
-	trash := filepath.Join(r.dir, trashDir, id)
-	if err := os.Rename(dir, trash); err != nil {
-		return fmt.Errorf("remove backup %s: %w", id, err)
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return fmt.Errorf("remove backup %s: %w", id, err)
-	}
-	if err := os.RemoveAll(trash); err != nil {
-		return fmt.Errorf("remove backup %s: %w", id, err)
-	}
-	return nil
+	return os.Rename(dir, filepath.Join(r.dir, trashDir, id))
 }

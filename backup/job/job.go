@@ -212,7 +212,7 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 		return catalog.Backup{}, err
 	}
 	defer lock.Release()
-	all, err := j.Repo.List()
+	all, err := j.Repo.Brief()
 	if err != nil {
 		return catalog.Backup{}, err
 	}
@@ -223,7 +223,11 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 	d.Manifest.Server.SystemIdentifier = j.server
 	var previous *catalog.Backup
 	if some := ofKind(all, servers, d.Manifest, good); len(some) > 0 {
-		previous = &some[0]
+		b, err := j.Repo.Get(some[0].ID) // with its tables
+		if err != nil {
+			return catalog.Backup{}, err
+		}
+		previous = &b
 	}
 	if err := j.checkSpace(ctx, previous); err != nil {
 		return catalog.Backup{}, err
@@ -250,6 +254,12 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 	if d.Manifest.Suspect == nil { // the engine may know of something itself
 		var before []catalog.Manifest
 		for _, b := range ofKind(all, servers, d.Manifest, plausible) {
+			if len(before) == remembered {
+				break
+			}
+			if b, err = j.Repo.Get(b.ID); err != nil { // with its tables
+				return catalog.Backup{}, err
+			}
 			before = append(before, b.Manifest)
 		}
 		d.Manifest.Suspect = Suspicion(d.Manifest, before, j.SuspectBelow)
@@ -360,7 +370,7 @@ func (j *Job) verify(ctx context.Context, id string) (catalog.Verification, erro
 // Prune deletes what the policy does not keep. The caller holds the repository's lock. A backup that
 // somebody reads is left to the next time.
 func (j *Job) Prune(ctx context.Context) ([]string, error) {
-	all, err := j.Repo.List()
+	all, err := j.Repo.Brief()
 	if err != nil {
 		return nil, err
 	}
@@ -371,9 +381,10 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 	policy := j.Policy
 	policy.Server = j.server
 	decisions := retention.Plan(all, policy, servers)
-	var removed []string
+	var removed, going []string
 	var kept []catalog.Backup
 	var failures []error
+	why := map[string]string{}
 	for _, d := range decisions {
 		if d.Keep {
 			kept = append(kept, d.Backup)
@@ -386,17 +397,20 @@ func (j *Job) Prune(ctx context.Context) ([]string, error) {
 			failures = append(failures, err)
 			continue
 		}
-		err := j.Repo.Remove(d.ID)
-		if errors.Is(err, catalog.ErrLocked) {
-			_ = level.Info(j.Log).Log("msg", "an old backup is being read: it is removed by the next run", "id", d.ID)
-			continue
-		}
-		if err != nil {
+		going = append(going, d.ID)
+		why[d.ID] = strings.Join(d.Reasons, "; ")
+	}
+	left := j.Repo.RemoveAll(going)
+	for _, id := range going {
+		switch err := left[id]; {
+		case err == nil:
+			removed = append(removed, id)
+			_ = level.Info(j.Log).Log("msg", "backup removed", "id", id, "why", why[id])
+		case errors.Is(err, catalog.ErrLocked):
+			_ = level.Info(j.Log).Log("msg", "an old backup is being read: it is removed by the next run", "id", id)
+		default:
 			failures = append(failures, err)
-			continue
 		}
-		removed = append(removed, d.ID)
-		_ = level.Info(j.Log).Log("msg", "backup removed", "id", d.ID, "why", strings.Join(d.Reasons, "; "))
 	}
 	if j.Copier != nil {
 		if err := j.Copier.Prune(ctx, kept, j.server); err != nil {

@@ -11,8 +11,8 @@ import (
 const (
 	// notableRows make a table worth a word when it is empty or gone.
 	notableRows = 100
-	// memory is how many earlier backups say what is usual for a table.
-	memory = 7
+	// remembered is how many earlier backups say what is usual for a table.
+	remembered = 7
 	// swing is how many times the rows of a queue are more on one night than on another: a table that did so is no news when empty.
 	swing = 10
 	// unknown is the number of rows of a table that was not counted.
@@ -43,7 +43,7 @@ func Suspicion(m catalog.Manifest, before []catalog.Manifest, below float64) *ca
 	}
 	s.Databases = vanishedDatabases(m, p)
 	said = append(said, list("vanished database", s.Databases)...)
-	said = append(said, list("vanished or emptied table", vanishedTables(m, before[:min(len(before), memory)]))...)
+	said = append(said, list("vanished or emptied table", vanishedTables(m, before[:min(len(before), remembered)]))...)
 	if len(said) == 0 {
 		return nil
 	}

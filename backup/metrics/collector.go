@@ -66,15 +66,15 @@ func (c *Collector) Recorded(n int) {
 type descs struct {
 	all []*prometheus.Desc
 
-	up, catalogError, info                                              *prometheus.Desc
-	lastSuccess, lastFailure, lastAttempt, lastVerified                 *prometheus.Desc
-	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration    *prometheus.Desc
-	restoreDuration, count, bytes, retentionTarget, runningSince        *prometheus.Desc
-	nextRun, ageLimit, scheduleInterval, runs, verifications, lastFailureInfo     *prometheus.Desc
-	repositorySize, repositoryFree, rpo, rto                            *prometheus.Desc
-	autoRestores, autoRestoreLast, autoRestoreFellBack                  *prometheus.Desc
-	offsiteLast, offsiteAge, offsiteLastFailure, offsiteCopies, walTime *prometheus.Desc
-	omitted                                                             *prometheus.Desc
+	up, catalogError, info                                                    *prometheus.Desc
+	lastSuccess, lastFailure, lastAttempt, lastVerified                       *prometheus.Desc
+	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration          *prometheus.Desc
+	restoreDuration, count, bytes, retentionTarget, runningSince              *prometheus.Desc
+	nextRun, ageLimit, scheduleInterval, runs, verifications, lastFailureInfo *prometheus.Desc
+	repositorySize, repositoryFree, rpo, rto                                  *prometheus.Desc
+	autoRestores, autoRestoreLast, autoRestoreFellBack                        *prometheus.Desc
+	offsiteLast, offsiteAge, offsiteLastFailure, offsiteCopies, walTime       *prometheus.Desc
+	omitted                                                                   *prometheus.Desc
 }
 
 func makeDescs() descs {
@@ -177,7 +177,7 @@ func (c *Collector) read() (*catalog.Repository, []catalog.Backup, catalog.State
 	}
 	// The journal before the list: a run that is published in between is in both, not in neither.
 	state, stateErr := c.repo.State()
-	all, err := c.repo.List()
+	all, err := c.repo.Brief()
 	if err != nil {
 		return nil, nil, state, err
 	}

@@ -29,7 +29,7 @@ func (s *Store) Copy(ctx context.Context, b catalog.Backup) error {
 	if err := s.copyOne(ctx, b); err != nil {
 		return err
 	}
-	all, err := s.o.Repository.List()
+	all, err := s.o.Repository.Brief()
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ type Plan struct {
 
 // Plan says what Prune would do, and why.
 func (s *Store) Plan(ctx context.Context, keep []catalog.Backup, server string) (Plan, error) {
-	local, err := s.o.Repository.List()
+	local, err := s.o.Repository.Brief()
 	if err != nil {
 		return Plan{}, err
 	}

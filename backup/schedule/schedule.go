@@ -100,7 +100,7 @@ func (d *Daemon) first() (time.Time, string) {
 			return now, "the run of " + due.Format(time.RFC3339) + " was missed"
 		}
 	}
-	if all, err := d.Repo.List(); err == nil {
+	if all, err := d.Repo.Brief(); err == nil {
 		for _, b := range all {
 			if b.Health.Good() {
 				return d.Plan.Next(now), ""

@@ -68,7 +68,7 @@ func (p *program) list(context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := repo.List()
+	all, err := repo.Brief()
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (p *program) verify(ctx context.Context) error {
 	}
 	var which []catalog.Backup
 	if p.flags.verify.all {
-		if which, err = repo.List(); err == nil && len(which) == 0 {
+		if which, err = repo.Brief(); err == nil && len(which) == 0 {
 			err = failure.New(failure.Nothing, "the repository has no backups")
 		}
 	} else {
@@ -285,7 +285,7 @@ func (p *program) prune(ctx context.Context) error {
 			return err
 		}
 	}
-	all, err := repo.List()
+	all, err := repo.Brief()
 	if err != nil {
 		return err
 	}
@@ -337,7 +337,7 @@ func (p *program) healthcheck(context.Context) error {
 // health is nil and a sentence when the newest good backup, and the last verification where that is
 // asked for, are fresh; else an error of reason failure.Stale, or the repository's.
 func (p *program) health(repo *catalog.Repository, now time.Time) (string, error) {
-	all, err := repo.List()
+	all, err := repo.Brief()
 	if err != nil {
 		return "", err
 	}

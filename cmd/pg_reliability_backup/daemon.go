@@ -167,7 +167,7 @@ func (d *daemon) tick(ctx context.Context) {
 		return
 	}
 	d.nextRehearsal = d.rehearsals.Next(now)
-	all, err := d.repo.List()
+	all, err := d.repo.Brief()
 	if err != nil {
 		_ = level.Error(d.log).Log("msg", "verification did not begin", "err", err)
 		return

@@ -237,7 +237,7 @@ func (p *program) offsitePrune(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		all, err := repo.List()
+		all, err := repo.Brief()
 		if err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ func (p *program) accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := repo.List()
+	all, err := repo.Brief()
 	if err != nil {
 		return err
 	}

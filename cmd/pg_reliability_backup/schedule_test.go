@@ -138,6 +138,9 @@ func TestTenRunsSevenKeptEachVerifiedMetricsAgree(t *testing.T) {
 	_, page, _ = d.get("/metrics")
 	fromDaemon, fromFile, fromExporter := parse(t, page), parse(t, string(read(t, textfile))), b.gather()
 	for name, want := range fromExporter {
+		if name == "age_limit_seconds" { // a year's, and moves with the clock
+			continue
+		}
 		for where, s := range map[string]samples{"daemon": fromDaemon, "textfile": fromFile} {
 			got, ok := s[name]
 			if strings.Contains(name, "age_seconds") || strings.Contains(name, "rpo") || strings.Contains(name, "free_bytes") {

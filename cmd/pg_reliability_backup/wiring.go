@@ -164,7 +164,7 @@ func (p *program) destination() (server.Target, error) {
 
 // choose finds the backup that the command line names.
 func (p *program) choose(repo *catalog.Repository) (catalog.Backup, error) {
-	all, err := repo.List()
+	all, err := repo.Brief()
 	if err != nil {
 		return catalog.Backup{}, err
 	}
@@ -180,6 +180,9 @@ func (p *program) choose(repo *catalog.Repository) (catalog.Backup, error) {
 		wanted.Engine = pgbackrest.Name
 	}
 	b, err := catalog.Choose(all, wanted)
+	if err == nil {
+		b, err = repo.Get(b.ID) // with its tables
+	}
 	if err == nil && b.Health == catalog.Unverified && len(all) > 1 {
 		_ = level.Debug(p.log).Log("msg", "the chosen backup was never verified", "id", b.ID)
 	}
