@@ -206,7 +206,7 @@ func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Durat
 	return d, outcomes[0], err != nil
 }
 
-// roomBeside is the room that the other cached collectors leave one of them.
+// roomBeside is the room that the cached collectors leave one of them, or with nil the live ones.
 func (e *Engine) roomBeside(u *queryUnit) *room {
 	r := onAPage(e.maxSamples)
 	e.mu.Lock()

@@ -102,34 +102,44 @@ func exposedType(d *Desc) dto.MetricType {
 	return dto.MetricType_GAUGE
 }
 
-// metric is a sample as the library wants it, in one piece of memory.
-type metric struct {
-	dto     dto.Metric
-	gauge   dto.Gauge
-	counter dto.Counter
-	untyped dto.Untyped
-	value   float64
-}
-
+// dtoMetric is a sample as the library wants it, in as few pieces of memory as that takes.
 func dtoMetric(s sample) *dto.Metric {
-	m := &metric{value: s.value}
-	if len(s.labels) > 0 {
-		pairs := make([]dto.LabelPair, len(s.labels))
-		m.dto.Label = make([]*dto.LabelPair, len(s.labels))
-		for i := range s.labels {
-			pairs[i].Name, pairs[i].Value = &s.desc.Labels[i], &s.labels[i]
-			m.dto.Label[i] = &pairs[i]
-		}
-		// The text and protobuf formats both want labels sorted by name.
-		slices.SortFunc(m.dto.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
-	}
+	var m *dto.Metric
 	switch exposedType(s.desc) {
 	case dto.MetricType_COUNTER:
-		m.counter.Value, m.dto.Counter = &m.value, &m.counter
+		one := &struct {
+			dto     dto.Metric
+			counter dto.Counter
+			value   float64
+		}{value: s.value}
+		m = &one.dto
+		one.counter.Value, m.Counter = &one.value, &one.counter
 	case dto.MetricType_UNTYPED:
-		m.untyped.Value, m.dto.Untyped = &m.value, &m.untyped
+		one := &struct {
+			dto     dto.Metric
+			untyped dto.Untyped
+			value   float64
+		}{value: s.value}
+		m = &one.dto
+		one.untyped.Value, m.Untyped = &one.value, &one.untyped
 	default:
-		m.gauge.Value, m.dto.Gauge = &m.value, &m.gauge
+		one := &struct {
+			dto   dto.Metric
+			gauge dto.Gauge
+			value float64
+		}{value: s.value}
+		m = &one.dto
+		one.gauge.Value, m.Gauge = &one.value, &one.gauge
 	}
-	return &m.dto
+	if len(s.labels) > 0 {
+		pairs := make([]dto.LabelPair, len(s.labels))
+		m.Label = make([]*dto.LabelPair, len(s.labels))
+		for i := range s.labels {
+			pairs[i].Name, pairs[i].Value = &s.desc.Labels[i], &s.labels[i]
+			m.Label[i] = &pairs[i]
+		}
+		// The text and protobuf formats both want labels sorted by name.
+		slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int { return strings.Compare(a.GetName(), b.GetName()) })
+	}
+	return m
 }

@@ -118,7 +118,7 @@ func (e *Engine) collectLive(ctx context.Context, units []*queryUnit, fl *flight
 	var statements []postgres.Statement
 	// What was quick last time goes first: should the deadline cut the pipeline, it cuts the slow end.
 	slices.SortStableFunc(units, func(a, b *queryUnit) int { return cmp.Compare(a.status.lastTook(), b.status.lastTook()) })
-	page := onAPage(e.maxSamples)
+	page := e.roomBeside(nil)
 	for _, u := range units {
 		sql, ok := e.applies(u, lease.Version(), role)
 		if !ok {
@@ -158,7 +158,8 @@ func (e *Engine) collectLive(ctx context.Context, units []*queryUnit, fl *flight
 		}
 	})
 	if lost != nil {
-		_ = level.Warn(e.logger).Log("msg", "connection lost during a scrape", "reason", postgres.ReasonOf(lost), "collectors_without_data", cut, "err", lost)
+		_ = level.Warn(e.logger).Log("msg", "connection lost during a scrape", "reason", postgres.ReasonOf(lost),
+			"collectors_without_data", cut, "err", lost)
 	}
 }
 
@@ -211,6 +212,7 @@ func (e *Engine) finish(u *queryUnit, d *rowDecoder, now time.Time, o postgres.O
 	if d.malformed > 0 {
 		u.status.reject(e.logger, u.def.Name, malformedSample, d.malformed, d.err.Error())
 	}
+	u.status.reject(e.logger, u.def.Name, duplicateSample, d.repeated, "several rows for a metric without labels")
 	u.status.reject(e.logger, u.def.Name, tooManySamples, d.dropped, e.tooMany())
 	if postgres.ReasonOf(o.Err) == postgres.Permission {
 		e.wantRights()

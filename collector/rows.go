@@ -19,14 +19,16 @@ type rowDecoder struct {
 	// err is the first thing wrong with a row; malformed counts them all.
 	err       error
 	malformed int
-	// dropped counts samples that there was no room for.
-	dropped int
+	// dropped counts samples that there was no room for, repeated those of a metric without labels behind its first.
+	dropped, repeated int
 }
 
 type metricColumns struct {
 	value, name, help int
 	labels            []int
 	desc              *Desc // of a metric with a fixed name
+	single            bool  // there can be one sample of it
+	there             bool  // and it is there
 }
 
 // newRowDecoder keeps as many samples as all of the rooms have place for.
@@ -57,6 +59,10 @@ func (d *rowDecoder) row(fields []pgconn.FieldDescription, values [][]byte) {
 				continue
 			}
 		}
+		if c.single && c.there {
+			d.repeated++
+			continue
+		}
 		text := 0
 		for _, at := range c.labels {
 			text += min(len(values[at]), labelLimit)
@@ -65,6 +71,7 @@ func (d *rowDecoder) row(fields []pgconn.FieldDescription, values [][]byte) {
 			d.dropped++
 			continue
 		}
+		c.there = true
 		labels := make([]string, len(c.labels))
 		for j, at := range c.labels {
 			labels[j] = shortened(values[at], labelLimit)
@@ -92,6 +99,7 @@ func (d *rowDecoder) locate(fields []pgconn.FieldDescription) {
 		c.value = find(m.Column)
 		if m.Name != "" {
 			c.desc = &Desc{Name: m.Name, Help: m.Help, Type: m.Type, Labels: m.Labels}
+			c.single = len(m.Labels) == 0
 		} else if c.name = find(m.NameColumn); c.name < 0 {
 			c.value = -1
 		}

@@ -135,7 +135,8 @@ func (s Settings) firstSQL(pid uint32) string {
 	var b strings.Builder
 	b.WriteString("SELECT s.pid, s.version")
 	for _, p := range s.afterLogin() {
-		fmt.Fprintf(&b, ", CASE WHEN s.pid = %d AND s.version >= %d THEN pg_catalog.set_config('%s', '%s', false) END", pid, p.since, p.name, p.value)
+		fmt.Fprintf(&b, ", CASE WHEN s.pid = %d AND s.version >= %d THEN pg_catalog.set_config('%s', '%s', false) END",
+			pid, p.since, p.name, p.value)
 	}
 	b.WriteString(" FROM (SELECT pg_catalog.pg_backend_pid()::pg_catalog.int8 AS pid," +
 		" pg_catalog.current_setting('server_version_num')::pg_catalog.int4 AS version OFFSET 0) AS s")

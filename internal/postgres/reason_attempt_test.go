@@ -28,7 +28,8 @@ func TestReasonIsThatOfTheAttemptThatMattered(t *testing.T) {
 	}
 	reject := func(c *pgtest.Cluster, kind string) {
 		t.Helper()
-		if err := c.WriteHBA("local all all trust\nhost all postgres all trust\n" + kind + " all all all reject\nhost all all all scram-sha-256\n"); err != nil {
+		hba := "local all all trust\nhost all postgres all trust\n" + kind + " all all all reject\nhost all all all scram-sha-256\n"
+		if err := c.WriteHBA(hba); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Reload(); err != nil {
@@ -65,7 +66,8 @@ func TestReasonIsThatOfTheAttemptThatMattered(t *testing.T) {
 		for mode, want := range map[string]postgres.Reason{"disable": tc.disable, "prefer": tc.prefer, "require": tc.require} {
 			t.Run(tc.name+", sslmode="+mode, func(t *testing.T) {
 				t.Parallel()
-				dsn := fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s dbname=postgres sslmode=%s connect_timeout=1", tc.port, pgtest.Monitor, tc.password, mode)
+				dsn := fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s dbname=postgres sslmode=%s connect_timeout=1",
+					tc.port, pgtest.Monitor, tc.password, mode)
 				pgtest.Eventually(t, 10*time.Second, func() error { // a reload of pg_hba.conf takes a moment
 					if got := login(t, dsn); got != want {
 						return fmt.Errorf("reason = %s, want %s", got, want)

@@ -19,12 +19,15 @@ type Fault struct {
 	Name string
 	// Login replaces everything after the client's first message; the connection is cut when it returns.
 	Login func(*Conn) error
-	// First replaces the answer to the first query of a session, Query the answers to all but that and the plainest.
-	First, Query func(c *Conn, columns []string) error
+	// First replaces the answer to the first query of a session, Probe that to the exporter's read probe, Query all others but that to
+	// SELECT 1.
+	First, Probe, Query func(c *Conn, columns []string) error
 }
 
 // Faults lists all there are.
-func Faults() []Fault { return slices.Concat(loginFaults(), firstFaults(), queryFaults()) }
+func Faults() []Fault {
+	return slices.Concat(loginFaults(), firstFaults(), probeFaults(), queryFaults())
+}
 
 const slow = 100 * time.Millisecond
 
@@ -93,6 +96,19 @@ func firstFaults() []Fault {
 			return c.Send(Described(columns...), Row(strconv.Itoa(PID), strings.Repeat("x", 60<<10)), done())
 		}),
 	}
+}
+
+// probeFaults are some of the queries', done to the read probe.
+func probeFaults() []Fault {
+	var out []Fault
+	for _, f := range queryFaults() {
+		switch name := strings.TrimPrefix(f.Name, "query: "); name {
+		case "rows without end", "an error of 9 MB", "a row that is narrower than announced", "half a message, and nothing more",
+			"40,000 rows for everything":
+			out = append(out, Fault{Name: "read probe: " + name, Probe: f.Query})
+		}
+	}
+	return out
 }
 
 func queryFaults() []Fault {

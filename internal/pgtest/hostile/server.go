@@ -234,7 +234,15 @@ func (c *Conn) columnsOf(sql string) []string {
 	case sql == plain:
 		return []string{"one"}
 	}
+	if n, is := isProbe(sql); is {
+		return make([]string, n)
+	}
 	return c.server.columns(sql)
+}
+
+// isProbe is whether a query is the read probe of the exporter, and how many columns its answer has.
+func isProbe(sql string) (columns int, is bool) {
+	return strings.Count(sql, ",\n       ") + 1, strings.Contains(sql, "pg_postmaster_start_time()") && strings.Contains(sql, "AS recovery")
 }
 
 // plain is what every server must be able to answer to be up, for the exporter's prober.
@@ -247,6 +255,7 @@ func isFirst(sql string) bool {
 
 func (c *Conn) execute(f Fault) error {
 	columns := c.columnsOf(c.portal)
+	_, probed := isProbe(c.portal)
 	switch {
 	case isFirst(c.portal) && f.First != nil:
 		c.server.met.Add(1)
@@ -255,6 +264,11 @@ func (c *Conn) execute(f Fault) error {
 		return c.Send(Described(columns...), Row("4711", "170002"), &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
 	case c.portal == plain:
 		return c.Send(Described(columns...), Row("1"), &pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
+	case f.Probe != nil && probed:
+		c.server.met.Add(1)
+		return f.Probe(c, columns)
+	case probed: // all is unknown
+		return c.Send(Described(columns...), &pgproto3.DataRow{Values: make([][]byte, len(columns))}, done())
 	case f.Query != nil:
 		c.server.met.Add(1)
 		return f.Query(c, columns)
