@@ -31,6 +31,7 @@ parts := server prometheus promtool alertmanager pgbouncer pgbackrest s3 browser
 install := internal/pgtest/install.sh
 # Too large to be pinned by hash beside the others.
 goreleaser_version := v2.14.3
+govulncheck_version := v1.9.0
 release_tool := $(GO) tool -modfile=tools/release/go.mod
 lint := $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -149,13 +150,23 @@ man: build ## Write man pages and shell completions into bin/
 		sed "s/PROGRAM/$$p/g" deploy/packages/completion.fish >bin/completion/fish/$$p.fish; \
 	done
 
+.PHONY: licences
+licences: ## Write the licences of all that is built into the programs to bin/THIRD_PARTY_LICENCES; fails where one may not be passed on
+	@mkdir -p bin
+	@$(GO) run ./internal/licences ./cmd/... >bin/THIRD_PARTY_LICENCES.new
+	@mv bin/THIRD_PARTY_LICENCES.new bin/THIRD_PARTY_LICENCES
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what our programs call; asks vuln.go.dev
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(govulncheck_version) ./...
+
 # The packages' version: dpkg and rpm know no "-", and a version before 1.2.3 is 1.2.3~rc1.
 package_version = $(shell sed -E 's/-([0-9]+-g)/+\1/; s/-(alpha|beta|rc)/~\1/; s/-/./g; /^[0-9]+\.[0-9]+\.[0-9]/!s/^/0.0.0~git/' <<<'$(VERSION:v%=%)')
 PACKAGE_ARCH ?= $(shell $(GO) env GOARCH)
 package_root := bin/packages/root
 
 .PHONY: packages
-packages: man ## Make a deb and an rpm in bin/packages (PACKAGE_ARCH=arm64 for another machine)
+packages: man licences ## Make a deb and an rpm in bin/packages (PACKAGE_ARCH=arm64 for another machine)
 	@rm -rf $(package_root)
 	@GOOS=linux GOARCH=$(PACKAGE_ARCH) CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldflags)' -o $(package_root)/usr/bin/ ./cmd/...
 	@deploy/packages/stage.sh $(package_root)

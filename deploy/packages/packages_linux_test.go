@@ -85,6 +85,7 @@ func installed(c *container) {
 	c.mustPrint("root:pg_reliability 750\nroot:pg_reliability 640\nroot:pg_reliability 640\npg_reliability:pg_reliability 700",
 		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/exporter.env /etc/pg_reliability/backup.env /var/lib/pg_reliability_backup")
 	c.run("man --where pg_reliability_exporter pg_reliability_backup")
+	c.run("grep -q '^github.com/jackc/pgx/v5 ' /usr/share/doc/pg-reliability/THIRD_PARTY_LICENCES")
 }
 
 func started(c *container) {

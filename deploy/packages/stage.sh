@@ -27,6 +27,7 @@ install -d "$doc"
 # At three in the morning there may be no network.
 install -m 644 docs/install.md docs/backup*.md docs/metrics.md docs/emergency.md docs/recovery.md docs/security.md "$doc"
 install -m 644 LICENSE "$doc/copyright"
+install -m 644 bin/THIRD_PARTY_LICENCES "$doc"
 gzip -9nc CHANGELOG.md >"$doc/changelog.gz"
 # Whatever the umask was.
 chmod -R u=rwX,go=rX "$1"
