@@ -31,15 +31,22 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Count fills in the exact number of rows of each table, under the transaction's own snapshot. See CountFiles.
+// Count fills in the exact number of rows of each table, under the transaction's own snapshot.
 func Count(ctx context.Context, q Querier, relations []Relation) ([]catalog.Table, error) {
-	const batch = 50 // tables a round trip
+	const batch = 50 // tables a round trip; see CountUnder
 	tables := []catalog.Table{}
 	for rest := relations; len(rest) > 0; rest = rest[min(batch, len(rest)):] {
 		part := rest[:min(batch, len(rest))]
-		rows, _, err := CountFiles(ctx, q, part)
+		row, err := q.Query(ctx, countSQL(part), pgx.QueryExecModeExec)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("count the rows of %s: %w", few(part), err)
+		}
+		rows, err := pgx.CollectExactlyOneRow(row, func(r pgx.CollectableRow) ([]int64, error) {
+			rows, _, err := parseCounts(r.RawValues())
+			return rows, err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("count the rows of %s: %w", few(part), err)
 		}
 		for i, r := range part {
 			tables = append(tables, catalog.Table{Schema: r.Schema, Name: r.Name, Rows: rows[i], Passing: r.Passing})

@@ -3,9 +3,11 @@ package contents
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
@@ -20,8 +22,9 @@ type Relation struct {
 	File uint32
 	// Shape is a hash of the columns and indexes.
 	Shape int64
-	// Bytes is about how large it is.
-	Bytes int64
+	// Bytes is about how large it is, Indexes how many it has: reading it locks them, too.
+	Bytes   int64
+	Indexes int
 	// Readable is false when the role lacks SELECT on it or USAGE of its schema; Filtered is true when row-level security applies to it.
 	Readable, Filtered bool
 	// Hidden is true for an unlogged table on a standby, which has none of its rows.
@@ -44,8 +47,8 @@ func (r Relation) Table() catalog.Table {
 func Relations(ctx context.Context, q Querier) ([]Relation, error) {
 	rows, err := q.Query(ctx, `
 		SELECT c.oid, n.nspname, c.relname, c.relfilenode,
-		       pg_catalog.hashtextextended(coalesce(a.columns, '') || '/' || coalesce(i.indexes, ''), 0),
-		       c.relpages::bigint * pg_catalog.current_setting('block_size')::int,
+		       pg_catalog.hashtextextended(coalesce(a.columns, 0) || '/' || coalesce(i.indexes, 0), 0),
+		       c.relpages::bigint * pg_catalog.current_setting('block_size')::int, coalesce(i.n, 0)::int,
 		       -- NULL where the snapshot has a table that is gone by now
 		       coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'), true),
 		       coalesce(pg_catalog.row_security_active(c.oid), false),
@@ -53,9 +56,9 @@ func Relations(ctx context.Context, q Querier) ([]Relation, error) {
 		       c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)
 		  FROM pg_catalog.pg_class c
 		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		  LEFT JOIN (SELECT attrelid, pg_catalog.string_agg(attnum || ' ' || attname || ' ' || atttypid, ',' ORDER BY attnum) AS columns
+		  LEFT JOIN (SELECT attrelid, pg_catalog.sum(pg_catalog.hashtextextended(attname::text, attnum * 4294967296 + atttypid::bigint)) AS columns
 		               FROM pg_catalog.pg_attribute WHERE attnum > 0 AND NOT attisdropped GROUP BY 1) a ON a.attrelid = c.oid
-		  LEFT JOIN (SELECT indrelid, pg_catalog.string_agg(indexrelid::text, ',' ORDER BY indexrelid) AS indexes
+		  LEFT JOIN (SELECT indrelid, pg_catalog.sum(pg_catalog.hashint8extended(indexrelid::bigint, 0)) AS indexes, pg_catalog.count(*) AS n
 		               FROM pg_catalog.pg_index GROUP BY 1) i ON i.indrelid = c.oid
 		 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND `+ours("c.oid", "pg_class")+`
 		 ORDER BY 2, 3`)
@@ -70,19 +73,51 @@ func Relations(ctx context.Context, q Querier) ([]Relation, error) {
 	return all, nil
 }
 
-// CountFiles counts the rows of a few tables in one statement, and says from which files it read them. ONLY: children
-// count for themselves. The session must have row_security off, so that a policy is an error and never a smaller number.
-func CountFiles(ctx context.Context, q Querier, tables []Relation) (rows []int64, files []uint32, err error) {
-	var counts, numbers []string
-	for _, t := range tables {
-		counts = append(counts, "(SELECT pg_catalog.count(*) FROM ONLY "+server.Quote(t.Schema, t.Name)+")")
-		numbers = append(numbers, fmt.Sprintf("coalesce(pg_catalog.pg_relation_filenode(%d), 0)", t.OID))
+// CountUnder counts the rows of a few tables in a transaction of its own under an exported snapshot, in one round trip, and
+// says from which files it read them: what is counted is locked to the transaction's end, so that its file is the same. ONLY:
+// children count for themselves. The session must have row_security off, so that a policy is an error and never a smaller number.
+func CountUnder(ctx context.Context, conn *pgx.Conn, snapshot string, tables []Relation) (rows []int64, files []uint32, err error) {
+	batch := &pgconn.Batch{}
+	for _, sql := range []string{
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET TRANSACTION SNAPSHOT " + server.Literal(snapshot), countSQL(tables), "COMMIT",
+	} {
+		batch.ExecParams(sql, nil, nil, nil, nil)
 	}
-	// In this order: what is counted is locked, so that its file is the same until the transaction's end.
-	err = q.QueryRow(ctx, "SELECT ARRAY["+strings.Join(counts, ", ")+"], ARRAY["+strings.Join(numbers, ", ")+"]::bigint[]::oid[]",
-		pgx.QueryExecModeExec).Scan(&rows, &files)
+	results, err := conn.PgConn().ExecBatch(ctx, batch).ReadAll()
+	if err == nil && (len(results) != 4 || len(results[2].Rows) != 1) {
+		err = fmt.Errorf("the server answered with %d results", len(results))
+	}
+	if err == nil {
+		rows, files, err = parseCounts(results[2].Rows[0])
+	}
 	if err != nil {
+		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a session that is broken is found by who uses it next
 		return nil, nil, fmt.Errorf("count the rows of %s: %w", few(tables), err)
+	}
+	return rows, files, nil
+}
+
+// countSQL is one row: of each table its rows and the number of its file, as text.
+func countSQL(tables []Relation) string {
+	var columns []string
+	for _, t := range tables {
+		columns = append(columns, fmt.Sprintf("(SELECT pg_catalog.count(*)::text FROM ONLY %s), coalesce(pg_catalog.pg_relation_filenode(%d), 0)::text",
+			server.Quote(t.Schema, t.Name), t.OID))
+	}
+	return "SELECT " + strings.Join(columns, ", ")
+}
+
+func parseCounts(row [][]byte) (rows []int64, files []uint32, err error) {
+	for i := 0; i+1 < len(row); i += 2 {
+		n, err := strconv.ParseInt(string(row[i]), 10, 64)
+		if err != nil {
+			return nil, nil, fmt.Errorf("a number of rows: %w", err)
+		}
+		file, err := strconv.ParseUint(string(row[i+1]), 10, 32)
+		if err != nil {
+			return nil, nil, fmt.Errorf("a number of a file: %w", err)
+		}
+		rows, files = append(rows, n), append(files, uint32(file))
 	}
 	return rows, files, nil
 }

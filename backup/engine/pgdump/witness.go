@@ -16,8 +16,9 @@ import (
 const (
 	// lookLeast and lookMost are the pauses between two looks at pg_dump's locks.
 	lookLeast, lookMost = 5 * time.Millisecond, 200 * time.Millisecond
-	// batchTables and batchBytes bound what one transaction counts, and with it the locks that we add to pg_dump's.
-	batchTables, batchBytes = 8, 64 << 20
+	// batchLocks and batchBytes bound what one transaction counts: the locks on tables and indexes that we add to pg_dump's,
+	// and for how long.
+	batchLocks, batchBytes = 64, 64 << 20
 )
 
 // witness says what pg_dump reads: while it runs, which tables it has, how many rows are in each; after its end, what could
@@ -169,10 +170,12 @@ func (a *attempt) count(ctx context.Context, tables []contents.Relation, todo []
 		return nil, fmt.Errorf("set the lock timeout: %w", err)
 	}
 	for rest := todo; len(rest) > 0; {
-		n, bytes := 0, int64(0)
-		for n < len(rest) && n < batchTables && (n == 0 || bytes+tables[rest[n]].Bytes <= batchBytes) {
-			bytes += tables[rest[n]].Bytes
-			n++
+		n, locks, bytes := 0, 0, int64(0)
+		for ; n < len(rest); n++ {
+			t := tables[rest[n]]
+			if locks, bytes = locks+1+t.Indexes, bytes+t.Bytes; n > 0 && (locks > batchLocks || bytes > batchBytes) {
+				break
+			}
 		}
 		failed, err := a.countBatch(ctx, tables, rest[:n])
 		if err != nil && n > 1 { // which of them is it?
@@ -199,12 +202,7 @@ func (a *attempt) countBatch(ctx context.Context, tables []contents.Relation, wh
 	for _, i := range which {
 		batch = append(batch, tables[i])
 	}
-	var rows []int64
-	var files []uint32
-	err = a.under(ctx, func(tx pgx.Tx) (err error) {
-		rows, files, err = contents.CountFiles(ctx, tx, batch)
-		return err
-	})
+	rows, files, err := contents.CountUnder(ctx, a.look, a.snapshot, batch)
 	if err != nil {
 		if notNow(err) && len(which) == 1 {
 			return which, nil
