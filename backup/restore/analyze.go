@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // relation is a table to analyze, or a tree of partitions by its root.
@@ -81,7 +82,7 @@ func (s *session) analyzer(ctx context.Context, p *place, work <-chan relation, 
 				p.as, r.Schema, r.Name)
 			continue
 		}
-		_, err := conn.Exec(ctx, "ANALYZE "+server.Quote(r.Schema, r.Name))
+		err := sqltext.Exec(ctx, conn, "ANALYZE "+server.Quote(r.Schema, r.Name))
 		if ctx.Err() != nil || conn.IsClosed() {
 			return fmt.Errorf("analyze %s.%s: %w", r.Schema, r.Name, err)
 		}
@@ -97,7 +98,7 @@ func (s *session) analyzer(ctx context.Context, p *place, work <-chan relation, 
 			return err
 		}
 		for _, l := range leaves {
-			if _, err := conn.Exec(ctx, "ANALYZE "+server.Quote(l.Schema, l.Name)); err != nil {
+			if err := sqltext.Exec(ctx, conn, "ANALYZE "+server.Quote(l.Schema, l.Name)); err != nil {
 				if ctx.Err() != nil || conn.IsClosed() {
 					return fmt.Errorf("analyze %s.%s: %w", l.Schema, l.Name, err)
 				}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // besidePrefix begins the names of databases that are being restored. A random number follows: names of 63 bytes that
@@ -127,7 +128,7 @@ func (s *session) awaitCreation(ctx context.Context) error {
 }
 
 func (s *session) drop(ctx context.Context, name string) error {
-	if _, err := s.conn.Exec(ctx, "DROP DATABASE IF EXISTS "+server.Quote(name)+" WITH (FORCE)"); err != nil {
+	if err := sqltext.Exec(ctx, s.conn, "DROP DATABASE IF EXISTS "+server.Quote(name)+" WITH (FORCE)"); err != nil {
 		return fmt.Errorf("drop database %s: %w", name, err)
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/properties"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // place is a database of a backup, the place it gets on the server, and what becomes of what stands there.
@@ -142,7 +143,7 @@ func (s *session) create(ctx context.Context, p *place, id string) error {
 	if err := properties.Create(ctx, s.conn, p.beside, p.database, s.throwaway); err != nil {
 		return err
 	}
-	_, err := s.conn.Exec(ctx, "COMMENT ON DATABASE "+server.Quote(p.beside)+" IS "+server.Literal(mark(id, p.beside)))
+	err := sqltext.Exec(ctx, s.conn, "COMMENT ON DATABASE "+server.Quote(p.beside)+" IS "+server.Literal(mark(id, p.beside)))
 	if err != nil {
 		return fmt.Errorf("mark database %s as unfinished: %w", p.beside, err)
 	}
@@ -197,7 +198,7 @@ func (s *session) finish(ctx context.Context, tx pgx.Tx, p *place) error {
 		}
 	}
 	for _, statement := range sql {
-		if _, err := tx.Exec(ctx, statement); err != nil {
+		if err := sqltext.Exec(ctx, tx.Conn(), statement); err != nil {
 			return fmt.Errorf("finish database %s: %w", p.database.Name, err)
 		}
 	}

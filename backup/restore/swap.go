@@ -13,6 +13,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 const (
@@ -132,7 +133,7 @@ func (s *session) trySwap(ctx context.Context, places []*place, grace time.Durat
 		fmt.Sprintf("SET LOCAL lock_timeout = %d", lockPatience.Milliseconds()),
 		"SET LOCAL synchronous_commit = local", // a standby that is gone must not keep everybody waiting
 	} {
-		if _, err := tx.Exec(ctx, set); err != nil {
+		if err := sqltext.Exec(ctx, tx.Conn(), set); err != nil {
 			return fmt.Errorf("swap: %w", err)
 		}
 	}
@@ -287,10 +288,10 @@ func (s *session) renameAll(ctx context.Context, tx pgx.Tx, places []*place, ids
 // renameOne renames a database within the time that is left: the server itself would wait for 5 s for its sessions.
 func renameOne(ctx context.Context, tx pgx.Tx, from, to string, until time.Time) error {
 	left := max(time.Until(until), 50*time.Millisecond)
-	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d", left.Milliseconds())); err != nil {
+	if err := sqltext.Exec(ctx, tx.Conn(), fmt.Sprintf("SET LOCAL statement_timeout = %d", left.Milliseconds())); err != nil {
 		return fmt.Errorf("rename database %s: %w", from, err)
 	}
-	if _, err := tx.Exec(ctx, "ALTER DATABASE "+server.Quote(from)+" RENAME TO "+server.Quote(to)); err != nil {
+	if err := sqltext.Exec(ctx, tx.Conn(), "ALTER DATABASE "+server.Quote(from)+" RENAME TO "+server.Quote(to)); err != nil {
 		return fmt.Errorf("rename database %s to %s: %w", from, to, err)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // TableOptions of a restore of one table's rows.
@@ -193,7 +194,7 @@ func (s *session) copyTable(ctx context.Context, o TableOptions, work string) (i
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	to := server.Quote(o.Schema, o.As)
-	if _, err := tx.Exec(ctx, "CREATE TABLE "+to+" ("+strings.Join(columns, ", ")+")"); err != nil {
+	if err := sqltext.Exec(ctx, tx.Conn(), "CREATE TABLE "+to+" ("+strings.Join(columns, ", ")+")"); err != nil {
 		return 0, fmt.Errorf("make table %s.%s: %w", o.Schema, o.As, err)
 	}
 	list := " (" + strings.Join(stored, ", ") + ") "

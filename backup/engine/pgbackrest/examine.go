@@ -11,6 +11,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // Examine implements engine.ServerRestorer: a physical backup brings every page as it was. With data
@@ -84,7 +85,7 @@ func indexesOf(ctx context.Context, t server.Target, database string) error {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	// In a schema of its own: the database may have a function of the same name.
 	for _, sql := range []string{"CREATE SCHEMA pgr_check", "DROP EXTENSION IF EXISTS amcheck", "CREATE EXTENSION amcheck SCHEMA pgr_check"} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
+		if err := sqltext.Exec(ctx, conn, sql); err != nil {
 			return fmt.Errorf("check the indexes of database %s: %s: %w", database, sql, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // attempt is one try at the archive of one database. Beside pg_dump it has two sessions: one holds the snapshot that
@@ -157,7 +158,7 @@ func (a *attempt) session(ctx context.Context) (*pgx.Conn, error) {
 		"SET max_parallel_workers_per_gather = 0", "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off",
 		fmt.Sprintf("SET lock_timeout = %d", a.req.LockWait.Milliseconds()),
 	} {
-		if _, err := conn.Exec(ctx, set); err != nil {
+		if err := sqltext.Exec(ctx, conn, set); err != nil {
 			_ = conn.Close(context.WithoutCancel(ctx))
 			return nil, fmt.Errorf("%s: %w", set, err)
 		}
@@ -172,7 +173,7 @@ func (a *attempt) under(ctx context.Context, f func(pgx.Tx) error) error {
 		return fmt.Errorf("look at the snapshot: %w", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT '"+a.snapshot+"'", pgx.QueryExecModeExec); err != nil {
+	if err := sqltext.Exec(ctx, tx.Conn(), "SET TRANSACTION SNAPSHOT "+sqltext.Literal(a.snapshot)); err != nil {
 		return fmt.Errorf("look at the snapshot: %w", err)
 	}
 	return f(tx)

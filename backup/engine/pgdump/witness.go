@@ -11,6 +11,7 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 const (
@@ -166,7 +167,7 @@ func (a *attempt) count(ctx context.Context, tables []contents.Relation, todo []
 	if len(todo) == 0 {
 		return nil, nil
 	}
-	if _, err := a.look.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", max(1, patience.Milliseconds()))); err != nil {
+	if err := sqltext.Exec(ctx, a.look, fmt.Sprintf("SET lock_timeout = %d", max(1, patience.Milliseconds()))); err != nil {
 		return nil, fmt.Errorf("set the lock timeout: %w", err)
 	}
 	for rest := todo; len(rest) > 0; {
