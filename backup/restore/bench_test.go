@@ -73,7 +73,12 @@ var shop = []string{
 // newBench adds a small shop.
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := newServer(t, pgtest.Options{})
+	return newBenchWith(t, pgtest.Options{})
+}
+
+func newBenchWith(t *testing.T, o pgtest.Options) *bench {
+	t.Helper()
+	b := newServer(t, o)
 	b.exec(t, "postgres",
 		`CREATE ROLE app LOGIN PASSWORD 'app''s'`,
 		`CREATE DATABASE shop OWNER app`,

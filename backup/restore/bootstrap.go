@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -65,7 +66,11 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 	if err := r.awaitServer(ctx, o.Wait); err != nil {
 		return Outcome{}, err
 	}
-	s, err := r.open(ctx, "postgres")
+	open := r.open
+	if o.DryRun {
+		open = r.look
+	}
+	s, err := open(ctx, "postgres")
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -90,6 +95,9 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 		out := Outcome{Result: Fresh}
 		if len(candidates) > 0 {
 			out = Outcome{Result: Restored, Backup: candidates[0].ID, Databases: databaseNames(candidates[0])}
+			if out.Warnings, err = s.foresee(ctx, candidates[0]); err != nil {
+				return Outcome{}, err
+			}
 		} else if len(o.Schema) > 0 {
 			out = Outcome{Result: Schema, Databases: []string{o.Database}}
 		}
@@ -228,18 +236,10 @@ func (s *session) everything(ctx context.Context, b catalog.Backup) (int64, []*p
 		return 0, nil, err
 	}
 	defer release()
-	var places []*place
-	for _, db := range b.Manifest.Databases {
-		if empty(db) && (db.Name == "postgres" || db.Name == "template1") {
-			continue // every server has these, as empty as they were
-		}
-		if db.Name == "template1" {
-			s.warn("what template1 holds (%d rows) is not brought back by a bootstrap: restore it with --database=template1 --as=NAME", db.Contents.Rows())
-			continue
-		}
-		places = append(places, &place{database: db, as: db.Name, vacant: true})
+	places, err := s.placesOf(ctx, loader, b)
+	if err != nil {
+		return 0, nil, err
 	}
-	s.compareServers(b)
 	s.beforeSwap = func() {
 		// Before the data appear: were we killed in between, the server's own backups would be refused.
 		if err := s.Repo.Filled(ctx, s.facts.SystemIdentifier, b, s.Now()); err != nil {
@@ -261,7 +261,57 @@ func (out *Outcome) enter(places []*place) {
 	}
 }
 
-func empty(db catalog.Database) bool { return db.Contents.Empty() }
+// placesOf puts all databases of a backup in their places. The server has postgres and template1 already: what the
+// backup has nothing in gets its properties where it is, and template1 is never replaced.
+func (s *session) placesOf(ctx context.Context, loader engine.Loader, b catalog.Backup) (places []*place, err error) {
+	s.alike = nil
+	programs, err := loader.Programs(ctx, s.facts.Major())
+	if err != nil {
+		return nil, err
+	}
+	for _, db := range b.Manifest.Databases {
+		p := &place{database: db, as: db.Name, vacant: true}
+		if db.Name != "postgres" && db.Name != "template1" {
+			places = append(places, p)
+			continue
+		}
+		there, err := exists(ctx, s.conn, db.Name)
+		if err != nil {
+			return nil, err
+		}
+		hollow, err := isHollow(ctx, source{Backup: b, loader: loader, programs: programs}, db)
+		switch {
+		case err != nil:
+			return nil, err
+		case there && (hollow || db.Name == "template1"):
+			s.alike = append(s.alike, db)
+			if !hollow && !s.throwaway {
+				s.warn("what template1 holds is not brought back by a bootstrap: restore it with --database=template1 --as=NAME")
+			}
+			if !hollow && s.throwaway { // proved all the same
+				p.as, p.vacant = "template1_of_the_backup", false
+				places = append(places, p)
+			}
+		default:
+			places = append(places, p)
+		}
+	}
+	return places, nil
+}
+
+// isHollow says whether the backup of a database has nothing in it that a user made.
+func isHollow(ctx context.Context, src source, db catalog.Database) (bool, error) {
+	var list bytes.Buffer
+	if err := src.loader.List(ctx, src.Backup, db, src.programs, &list); err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(list.String()) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, ";") {
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 // condemn notes in a backup's status that it is damaged, so that nobody chooses it again.
 func (r *Restorer) condemn(ctx context.Context, b catalog.Backup, why error) {

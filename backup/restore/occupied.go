@@ -8,10 +8,11 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 )
 
 // occupied names something a user made in one of the server's databases, "" when there is nothing. A database that
-// can't be looked into is full: who closed it may have had a reason.
+// can't be looked into is full: who closed it may have had a reason. What an interrupted restore left is nothing.
 func (s *session) occupied(ctx context.Context) (string, error) {
 	type database struct {
 		Name   string
@@ -20,8 +21,9 @@ func (s *session) occupied(ctx context.Context) (string, error) {
 	rows, err := s.conn.Query(ctx, `
 		SELECT datname, NOT datallowconn
 		  FROM pg_catalog.pg_database
-		 WHERE datallowconn OR datname <> 'template0'
-		 ORDER BY datname`)
+		 WHERE (datallowconn OR datname <> 'template0')
+		   AND coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '') NOT LIKE pg_catalog.replace($1, '_', '\_') || '% as ' || datname
+		 ORDER BY datname`, server.Unfinished)
 	if err != nil {
 		return "", fmt.Errorf("look for data on the server: %w", err)
 	}

@@ -91,7 +91,7 @@ func (s *session) roles(ctx context.Context, src source) error {
 	t := s.Target.With("dbname", s.maintenance)
 	notes, err := src.loader.RestoreRoles(ctx, src.Backup, t, globals.Options{WholeServer: s.whole})
 	for _, note := range notes {
-		s.warn("of the backup's roles could not be restored: %s", note)
+		s.warn("could not be restored: %s", note)
 	}
 	if err != nil || !s.throwaway {
 		return err

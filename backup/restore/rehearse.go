@@ -28,17 +28,12 @@ func (r *Restorer) Rehearse(ctx context.Context, loader engine.Loader, b catalog
 	c.Target, c.NoOwner = room.Target(), false
 	s := &session{Restorer: c.prepared(), throwaway: true, whole: true}
 	defer s.close()
-	var places []*place
-	var names []string
-	for _, db := range b.Manifest.Databases {
-		p := &place{database: db, as: db.Name}
-		if db.Name == "template1" { // the maintenance session is in it, and a bootstrap leaves it alone, too
-			p.as = "template1_of_the_backup"
-		}
-		places, names = append(places, p), append(names, p.as)
-	}
-	if err := s.enter(ctx, names); err != nil {
+	if err := s.enter(ctx, []string{"postgres"}); err != nil {
 		return Report{}, err
+	}
+	places, err := s.placesOf(ctx, loader, b)
+	if err != nil {
+		return Report{}, condemn(ctx, room, err)
 	}
 	rows, err := s.bring(ctx, loader, b, places)
 	if err != nil {

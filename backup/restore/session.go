@@ -29,6 +29,8 @@ type session struct {
 	throwaway bool
 	// whole is true where a whole server is made anew, and not one of its databases.
 	whole bool
+	// alike are databases that every server has, and that the backup has nothing in: they get its properties, with the swap.
+	alike []catalog.Database
 	// beforeSwap is called when all is loaded and compared, if not nil.
 	beforeSwap func()
 
@@ -67,15 +69,18 @@ func (r *Restorer) prepared() *Restorer {
 	return &c
 }
 
-// takeLock takes the lock in the database postgres, or in the connection string's own where there is none.
+// takeLock takes the lock in the database postgres, or, where there is none, in the connection string's own, as a backup
+// does, or in template1.
 func (s *session) takeLock(ctx context.Context) (err error) {
 	s.lockedIn = "postgres"
 	s.lock, err = server.TakeLockIn(ctx, s.Target, s.lockedIn)
-	if failure.Of(err) != failure.Connection {
-		return err
-	}
-	if lock, e := server.TakeLockIn(ctx, s.Target, ""); e == nil || failure.Of(e) == failure.Locked {
-		s.lock, s.lockedIn, err = lock, s.Target.Database(), e
+	for _, other := range []string{s.Target.Database(), "template1"} {
+		if failure.Of(err) != failure.Connection {
+			return err
+		}
+		if lock, e := server.TakeLockIn(ctx, s.Target, other); e == nil || failure.Of(e) == failure.Locked {
+			s.lock, s.lockedIn, err = lock, other, e
+		}
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/properties"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
@@ -142,6 +143,14 @@ func (s *session) trySwap(ctx context.Context, places []*place, grace time.Durat
 			return err
 		}
 	}
+	var notes []string
+	for _, db := range s.alike {
+		n, err := properties.Apply(ctx, tx.Conn(), db.Name, db)
+		if err != nil {
+			return err
+		}
+		notes = append(notes, n...)
+	}
 	began := s.Now()
 	queued := false
 	if queue {
@@ -159,13 +168,14 @@ func (s *session) trySwap(ctx context.Context, places []*place, grace time.Durat
 		}
 	}
 	for i, p := range places {
-		for _, note := range p.notes {
-			s.warn("of database %s could not be restored: %s", p.as, note)
-		}
+		notes = append(notes, p.notes...)
 		p.seconds = s.Now().Sub(began).Seconds()
 		if ids[i].old != 0 {
 			p.kept = p.keepAs
 		}
+	}
+	for _, note := range notes {
+		s.warn("could not be restored: %s", note)
 	}
 	return nil
 }
@@ -305,6 +315,9 @@ func (s *session) committed(ctx context.Context, ids []databaseIDs, places []*pl
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var name string
+	if len(places) == 0 {
+		return false
+	}
 	err = conn.QueryRow(ctx, `SELECT datname FROM pg_catalog.pg_database WHERE oid = $1`, ids[0].beside).Scan(&name)
 	return err == nil && name == server.Bytes(places[0].as)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-kit/log"
@@ -78,7 +79,12 @@ func (v *Verifier) Verify(ctx context.Context, id string, depth int) (catalog.Ve
 			return result, err
 		}
 	}
-	if werr := v.record(context.WithoutCancel(ctx), b, result, failure.Of(err)); werr != nil {
+	werr := v.record(context.WithoutCancel(ctx), b, result, failure.Of(err))
+	if errors.Is(werr, fs.ErrPermission) || errors.Is(werr, syscall.EROFS) { // on a read-only mount a backup can be proved all the same
+		_ = level.Warn(v.Log).Log("msg", "the result can't be noted in the repository, and counts for nobody else", "backup", b.ID, "result", result.Result, "err", werr)
+		werr = nil
+	}
+	if werr != nil {
 		return result, errors.Join(err, werr)
 	}
 	return result, err

@@ -64,7 +64,7 @@ func (p *program) restore(ctx context.Context) error {
 		return err
 	}
 	if p.flags.dryRun {
-		return p.plan(b, database, r)
+		return p.plan(ctx, b, database, r)
 	}
 	rep, err := p.execute(ctx, r, b, database)
 	bar.done()
@@ -85,6 +85,7 @@ func (p *program) restore(ctx context.Context) error {
 	default:
 		fmt.Fprintf(p.out, "restored %s from %s: %d rows in %s\n", rep.Database, rep.Backup, rep.Rows, roundSeconds(rep.Seconds))
 	}
+	p.warnings(rep.Warnings)
 	return err
 }
 
@@ -132,7 +133,7 @@ func (p *program) execute(ctx context.Context, r *restore.Restorer, b catalog.Ba
 	return r.RestoreTable(ctx, restore.TableOptions{Backup: b, Database: database, Schema: schema, Table: table, Into: f.as})
 }
 
-func (p *program) plan(b catalog.Backup, database string, r *restore.Restorer) error {
+func (p *program) plan(ctx context.Context, b catalog.Backup, database string, r *restore.Restorer) error {
 	db, ok := b.Manifest.Database(database)
 	if !ok {
 		return failure.New(failure.Nothing, "backup %s has no database %q", b.ID, database)
@@ -145,7 +146,16 @@ func (p *program) plan(b catalog.Backup, database string, r *restore.Restorer) e
 		"backup": b.ID, "state": b.Health, "recovery_point": b.Manifest.RecoveryPoint, "database": database, "as": as,
 		"server": r.Target.String(), "rows": db.Contents.Rows(), "tables": len(db.Contents.Tables), "table": p.flags.restore.table,
 	}
+	f := p.flags.restore
+	ahead, err := r.Plan(ctx, restore.Options{Backup: b, Database: database, As: f.as, KeepAs: f.keepAs, DropOld: f.dropOld})
+	if f.table != "" { // nothing is swapped
+		ahead.Standing, ahead.Refusal = nil, ""
+	}
+	if err != nil {
+		return err
+	}
 	if p.flags.json {
+		plan["ahead"] = ahead
 		return p.printJSON(plan)
 	}
 	what := fmt.Sprintf("database %s (%d rows in %d tables)", database, db.Contents.Rows(), len(db.Contents.Tables))
@@ -154,6 +164,10 @@ func (p *program) plan(b catalog.Backup, database string, r *restore.Restorer) e
 	}
 	fmt.Fprintf(p.out, "would restore %s from %s (%s, state of %s) as %s into %s\n", what, b.ID, b.Health,
 		b.Manifest.RecoveryPoint.Format(time.RFC3339), as, r.Target)
+	p.warnings(ahead.Warnings)
+	if ahead.Refusal != "" {
+		fmt.Fprintf(p.out, "it would be refused: %s\n", ahead.Refusal)
+	}
 	return nil
 }
 
@@ -212,14 +226,25 @@ func (p *program) bootstrap(ctx context.Context) error {
 		for _, why := range out.Rejected {
 			fmt.Fprintf(p.out, "unusable: %s\n", why)
 		}
+		if len(out.Kept) > 0 {
+			fmt.Fprintf(p.out, "the empty databases of before are kept as %s\n", strings.Join(out.Kept, ", "))
+		}
+		p.warnings(out.Warnings)
 	case restore.Schema:
 		fmt.Fprintf(p.out, "%sinitial schema in database %s\n", would, strings.Join(out.Databases, ", "))
 	case restore.Fresh:
 		fmt.Fprintf(p.out, "%snothing to restore: the repository is new\n", would)
 	default:
-		fmt.Fprintln(p.out, "the server has data: nothing to do")
+		fmt.Fprintf(p.out, "the server has data (%s): nothing to do\n", out.Found)
 	}
 	return nil
+}
+
+// warnings prints what did not come back, or would not.
+func (p *program) warnings(all []string) {
+	for _, w := range all {
+		fmt.Fprintf(p.out, "warning: %s\n", w)
+	}
 }
 
 // parseTable reads schema.table as SQL writes it; without a schema it is public.
