@@ -243,3 +243,17 @@ func wrapped(t *testing.T, pg *pgtest.Cluster, script string) string {
 	}
 	return dir
 }
+
+func TestLargeObjectsThatTheRoleMayNotReadFailTheirDatabase(t *testing.T) {
+	pg := newServer(t, `CREATE DATABASE shop`, `CREATE DATABASE other`)
+	exec(t, pg, "other", `CREATE TABLE t (i int)`)
+	exec(t, pg, "shop", `SELECT lo_from_bytea(4711, 'x')`)
+	b := newBench(t, pg, backupRole)
+	if got := b.run(failure.Incomplete); lacks(got, catalog.FailedDatabase) != "shop" {
+		t.Errorf("lacks %v", got.Manifest.Omitted)
+	}
+	exec(t, pg, "shop", `GRANT SELECT ON LARGE OBJECT 4711 TO `+backupRole)
+	if got := b.run(""); databases(got) != "other postgres shop" {
+		t.Errorf("holds %s", databases(got))
+	}
+}
