@@ -22,6 +22,8 @@ go_build := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(ldfl
 
 # Two clusters' worth of tests at once is what two cores carry without tests slowing each other down.
 TEST_PARALLEL ?= 2
+# For one package; more on a machine that does other things, too, as the tests' own waits (pgtest.Patience).
+TEST_TIMEOUT ?= $(shell awk -v cores=$$(nproc 2>/dev/null || echo 2) '{ f = 1 + $$1 / cores; print int(9 * (f > 5 ? 5 : f)) "m" }' /proc/loadavg 2>/dev/null || echo 9m)
 # Packages to test, such as PACKAGES=./internal/probe, and further flags, such as TESTFLAGS='-run Restart -v'.
 PACKAGES ?= ./...
 TESTFLAGS ?=
@@ -55,10 +57,12 @@ demo: ## Run PostgreSQL under a light load, the exporter, backups and Prometheus
 
 .PHONY: test
 test: ## Test everything; installs the servers it needs where missing
+	@$(install) plan $(parts)
 	@$(install) $(parts)
+	@echo 'test: vet, then every package, about ten minutes on two idle cores; each is told when it is done' >&2
 	$(GO) vet ./...
 	@if $(install) docker; then export PG_RELIABILITY_DOCKER=1; fi; set -x; \
-	$(GO) test -p $(TEST_PARALLEL) -timeout 9m $(TESTFLAGS) $(PACKAGES)
+	$(GO) test -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: test-versions
 test-versions: ## Test what depends on the server's version on PostgreSQL 13 to 18
@@ -103,9 +107,17 @@ test-windows: ## Run the monitor's program for Windows in Wine: its keys, its sc
 	@$(install) server tmux wine
 	PG_RELIABILITY_WINDOWS=1 $(GO) test ./cmd/pg_reliability_monitor -run Windows -count=1 -timeout 9m -v $(TESTFLAGS)
 
+# Those that start goroutines, and whose tests take seconds.
+race_packages := ./internal/httpserver ./internal/web ./internal/fleet ./internal/containers ./internal/status/gather \
+	./internal/postgres ./internal/probe ./collector ./backup/clients ./backup/schedule
+.PHONY: race-packages
+race-packages: # which .ci/run tests with the race detector
+	@echo $(race_packages)
+
 .PHONY: test-race
 test-race: ## Test everything with the race detector (needs a C compiler)
-	@$(install) $(parts)
+	@$(install) plan $(parts)
+	@$(install) cc $(parts)
 	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 FUZZ_TIME ?= 30s

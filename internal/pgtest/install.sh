@@ -19,6 +19,8 @@
 #   install.sh systemd            systemd and systemd-nspawn, which boots it in a container for `make test-packages`
 #   install.sh docs               what the guides' commands use beside that: curl and jq
 #   install.sh docker             the Docker engine, as root only; fails with one line where it can't run a container
+#   install.sh plan PARTS         says which of these are not there yet, and how long they take; installs nothing
+#   install.sh cc                 a C compiler, for the race detector
 #   install.sh compose            Docker Compose, built by Go, and a small Debian for stand-ins of the images it names
 #   install.sh kubernetes         a Kubernetes node, Helm and the Prometheus operator, built by Go in about ten minutes, and that Debian
 #
@@ -56,14 +58,31 @@ sudo_() {
 # shellcheck disable=SC2086 # several names in one argument are meant to be split
 packages() {
   if command -v apt-get >/dev/null && sudo_ true; then
-    say "apt-get install $1"
-    quietly sudo_ env DEBIAN_FRONTEND=noninteractive sh -c '
-      apt-get -q update && apt-get -q install -y --no-install-recommends "$@"' sh $1
+    apt_get "$1"
   elif command -v dnf >/dev/null; then quietly sudo_ dnf -qy install ${2:-$1}
   elif command -v apk >/dev/null; then quietly sudo_ apk add --quiet ${3:-$1}
   elif command -v brew >/dev/null; then quietly brew install --quiet ${4:-$1}
   else return 1
   fi
+}
+
+# apt_get NAMES waits for another package manager's locks, that of the lists among them, for which apt-get itself does not wait.
+apt_get() {
+  local log tries=0
+  say "apt-get install $1 (usually less than a minute)"
+  log=$(mktemp)
+  # shellcheck disable=SC2086 # several names are meant to be split
+  until sudo_ env DEBIAN_FRONTEND=noninteractive LC_ALL=C sh -c '
+      apt-get -q -o DPkg::Lock::Timeout=60 update && apt-get -q -o DPkg::Lock::Timeout=60 install -y --no-install-recommends "$@"' sh $1 >"$log" 2>&1; do
+    if ! grep -q 'Could not get lock\|Unable to lock\|Unable to acquire' "$log" || [ $((tries += 1)) -gt "${INSTALL_LOCK_TRIES:-60}" ]; then
+      tail -n 20 "$log" >&2
+      rm -f "$log"
+      return 1
+    fi
+    [ "$tries" -gt 1 ] || say "another program uses the package manager; waiting for it: $(grep -m 1 'lock' "$log" | cut -c 1-200)"
+    sleep "${INSTALL_LOCK_WAIT:-10}"
+  done
+  rm -f "$log"
 }
 
 quietly() { # shows what a command said only when it fails
@@ -244,8 +263,47 @@ stop_engine() { # stop_engine PID DIRECTORY
   rm -rf "$2"
 }
 
+# missing PART says whether a part is not there, for the plan.
+missing() {
+  case $1 in
+    server) ! have_server ;;
+    prometheus) ! command -v prometheus || ! command -v promtool ;;
+    alertmanager) ! { command -v alertmanager || command -v prometheus-alertmanager; } ;;
+    pgbouncer) [ ! -x /usr/sbin/pgbouncer ] && ! command -v pgbouncer ;;
+    pgbackrest | tmux) ! command -v "$1" ;;
+    s3) [ ! -x "$cache/bin/.versitygw-$versitygw" ] ;;
+    promtool) [ ! -x "$cache/bin/.promtool-$prometheus3" ] ;;
+    browser) ! have_chromium || [ ! -f "$cache/axe-core/.version-$axe" ] ;;
+    *) false ;;
+  esac
+} >/dev/null
+
+# plan PARTS: what is to come, before it comes.
+plan() {
+  local part list='' minutes=0
+  for part in "$@"; do
+    missing "$part" || continue
+    list+=" $part"
+    case $part in
+      promtool | s3) minutes=$((minutes + 3)) ;; # built by Go
+      *) minutes=$((minutes + 1)) ;;
+    esac
+  done
+  if [ -z "$list" ]; then
+    say "all that the tests talk to is there"
+  else
+    say "to be installed first, once, in about $minutes minutes:$list"
+  fi
+}
+
+if [ "${1:-}" = plan ]; then
+  plan "${@:2}"
+  exit
+fi
 for what in "$@"; do
   case $what in
+    cc) command -v gcc >/dev/null || command -v clang >/dev/null || packages 'gcc libc6-dev' 'gcc glibc-devel' 'gcc musl-dev' llvm ||
+      die "the race detector needs a C compiler. Install gcc." ;;
     server)
       have_server || packages 'postgresql postgresql-contrib' 'postgresql-server postgresql-contrib' \
         'postgresql postgresql-contrib' postgresql || embedded 17 ;;
@@ -331,6 +389,6 @@ for what in "$@"; do
       [ -z "$missing" ] || packages "${missing# }" || die "a Kubernetes node needs, of Debian or Ubuntu:$missing"
       kubernetes_tools
       small_debian ;;
-    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, tmux, wine, versions, faketime, systemd, docs, docker, compose or kubernetes" ;;
+    *) die "unknown part $what: server, prometheus, prometheus3, alertmanager, pgbouncer, pgbackrest, postgres_exporter, s3, promtool, patroni, browser, cc, tmux, wine, versions, faketime, systemd, docs, docker, compose or kubernetes" ;;
   esac
 done
