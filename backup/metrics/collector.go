@@ -1,6 +1,7 @@
 // Package metrics turns a catalogue into Prometheus metrics: the same names whether the exporter, the
 // daemon or a textfile shows them. All is read from disk at each collection, so that a job that is
-// dead shows as a growing age. What is not known is absent.
+// dead shows as a growing age. What is not known is absent. A repository that hangs (a dead network mount) holds nobody up: the reading
+// before stands for it for a minute, then it counts as unreadable.
 package metrics
 
 import (
@@ -28,9 +29,12 @@ type Collector struct {
 	now   func() time.Time
 	descs descs
 
+	repo *catalog.Repository // kept for what it remembers; of the reading under way alone
+
 	mu      sync.Mutex
-	repo    *catalog.Repository // kept for its cache
-	pending []catalog.Failure   // that the repository could not take
+	pending []catalog.Failure // that the repository could not take
+	last    *Reading          // nil before the first
+	flight  chan struct{}     // closed when the reading under way has ended; nil without one
 
 	listed atomic.Pointer[Listing]
 }
@@ -66,7 +70,7 @@ func (c *Collector) Recorded(n int) {
 type descs struct {
 	all []*prometheus.Desc
 
-	up, catalogError, info                                                    *prometheus.Desc
+	up, catalogError, catalogAge, info                                        *prometheus.Desc
 	lastSuccess, lastFailure, lastAttempt, lastVerified                       *prometheus.Desc
 	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration          *prometheus.Desc
 	restoreDuration, count, bytes, retentionTarget, runningSince              *prometheus.Desc
@@ -88,6 +92,7 @@ func makeDescs() descs {
 	d := descs{
 		up:           desc(n+"catalog_up", "1 if the backup repository could be read, 0 if it is missing, unmounted or damaged."),
 		catalogError: desc(n+"catalog_error_info", "Present with value 1 while the backup repository can't be read: why.", "reason"),
+		catalogAge:   desc(n+"catalog_age_seconds", "Seconds since the backup repository was read. It grows while the repository does not answer, for a minute."),
 		info: desc(n+"info", "The backup repository and what its newest backup was made of and with.",
 			"repository_id", "engine", "server_version", "system_identifier", "version"),
 		lastSuccess:  desc(n+"last_success_timestamp_seconds", "When the newest good backup was completed."),
@@ -139,66 +144,45 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. It answers within Patience, whatever the repository does.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	r := c.Read(Patience)
+	pending := c.Pending()
 	d := c.descs
-	repo, all, state, err := c.read()
 	e := emitter{ch: ch, now: c.now()}
-	if err != nil {
-		reason := errorReason(err)
+	if r.Err != nil {
+		reason := errorReason(r.Err)
 		e.gauge(d.up, 0)
 		e.gauge(d.catalogError, 1, reason)
-		c.unread(e, d)
+		e.unread(d, pending)
 		c.listed.Store(&Listing{Error: reason})
 		return
 	}
-	for _, f := range c.pending {
-		state = state.TurnedAway(f)
+	for _, f := range pending {
+		r.State = r.State.TurnedAway(f)
 	}
-	l := listing(repo, all, state, e.now)
+	l := listing(r, e.now)
 	c.listed.Store(l)
 	e.gauge(d.up, 1)
-	e.state(d, state)
+	e.gauge(d.catalogAge, max(0, e.now.Sub(r.At).Seconds()))
+	e.state(d, r.State)
 	e.listing(d, l)
-	e.backups(d, repo, all)
+	e.backups(d, r.repo, r.All)
 }
 
-// read reads the repository. A run that was killed is counted as what it is, though nobody has
-// written that down yet.
-func (c *Collector) read() (*catalog.Repository, []catalog.Backup, catalog.State, error) {
-	if c.repo == nil || c.repo.Present() != nil {
-		repo, err := catalog.Open(c.dir)
-		if err != nil {
-			return nil, nil, catalog.State{}, err
-		}
-		c.repo = repo
+// stateOf reads the journal; of a damaged one, what can be made out.
+func stateOf(repo *catalog.Repository) (catalog.State, error) {
+	state, err := repo.State()
+	if errors.Is(err, catalog.ErrDamagedJournal) {
+		err = nil
 	}
-	// The journal before the list: a run that is published in between is in both, not in neither.
-	state, stateErr := c.repo.State()
-	all, err := c.repo.Brief()
-	if err != nil {
-		return nil, nil, state, err
-	}
-	if stateErr != nil && !errors.Is(stateErr, catalog.ErrDamagedJournal) { // of a damaged one, what can be made out of it
-		return nil, nil, catalog.State{}, stateErr
-	}
-	if state.Running != nil {
-		if busy, known := c.repo.Busy(); known && !busy {
-			if again, err := c.repo.State(); err == nil { // it may have ended between the two questions
-				state = again
-			}
-			state = c.repo.Settled(state)
-		}
-	}
-	return c.repo, all, state, nil
+	return state, err
 }
 
 // unread shows what is known without the repository: the failures it could not take.
-func (c *Collector) unread(e emitter, d descs) {
-	if n := len(c.pending); n > 0 {
-		last := c.pending[n-1]
+func (e emitter) unread(d descs, pending []catalog.Failure) {
+	if n := len(pending); n > 0 {
+		last := pending[n-1]
 		e.time(d.lastFailure, last.At)
 		e.time(d.lastAttempt, last.At)
 		e.gauge(d.lastFailureInfo, 1, string(last.Reason))

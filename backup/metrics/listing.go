@@ -42,7 +42,8 @@ const recentBackups = 5
 // Listing is what the newest reading found, nil before the first. It reads nothing.
 func (c *Collector) Listing() *Listing { return c.listed.Load() }
 
-func listing(repo *catalog.Repository, all []catalog.Backup, s catalog.State, now time.Time) *Listing {
+func listing(r Reading, now time.Time) *Listing {
+	all, s := r.All, r.State
 	l := &Listing{
 		RecoveryPoint: recoveryPoint(all, s), Count: map[catalog.Health]int{}, LastFailure: s.LastFailure, Schedule: s.Schedule,
 	}
@@ -59,12 +60,10 @@ func listing(repo *catalog.Repository, all []catalog.Backup, s catalog.State, no
 		l.OffsiteFailing = &failing
 	}
 	l.AgeLimit, _ = schedule.Limit(s.Schedule, l.Good, now)
-	if busy, known := repo.Busy(); s.Running != nil && (busy || !known) {
+	if s.Running != nil && r.running {
 		l.RunningSince = s.Running.Since
 	}
-	if free, err := catalog.FreeBytes(repo.Dir()); err == nil {
-		l.FreeBytes = &free
-	}
+	l.FreeBytes = r.free
 	return l
 }
 

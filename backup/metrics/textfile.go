@@ -3,6 +3,7 @@ package metrics
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
@@ -10,9 +11,13 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/atomicfile"
 )
 
+// textfilePatience is how long a job waits for its repository to write the metrics of.
+const textfilePatience = time.Minute
+
 // WriteTextfile writes a collector's metrics where node_exporter's textfile collector reads them:
 // whole, or not at all. The name must end in .prom, or node_exporter does not look at it.
-func WriteTextfile(path string, c prometheus.Collector) error {
+func WriteTextfile(path string, c *Collector) error {
+	c.Read(textfilePatience)
 	registry := prometheus.NewPedanticRegistry()
 	if err := registry.Register(c); err != nil {
 		return fmt.Errorf("write the textfile: %w", err)

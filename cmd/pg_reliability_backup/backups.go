@@ -323,33 +323,35 @@ func (p *program) prune(ctx context.Context) error {
 
 // healthcheck judges the catalogue from outside the daemon.
 func (p *program) healthcheck(context.Context) error {
-	repo, err := p.open()
+	dir, err := p.directory()
 	if err != nil {
 		return err
 	}
-	text, err := p.health(repo, time.Now())
+	text, err := p.health(metrics.New(dir, time.Now).Read(healthPatience), time.Now())
 	if err == nil {
 		fmt.Fprintln(p.out, text)
 	}
 	return err
 }
 
+// healthPatience is how long healthcheck waits for a repository; a scheduler's own limit is often 30 s.
+const healthPatience = 20 * time.Second
+
 // health is nil and a sentence when the newest good backup, and the last verification where that is
 // asked for, are fresh; else an error of reason failure.Stale, or the repository's.
-func (p *program) health(repo *catalog.Repository, now time.Time) (string, error) {
-	all, err := repo.Brief()
-	if err != nil {
-		return "", err
+func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
+	if r.Err != nil {
+		return "", r.Err
 	}
+	all := r.All
 	good, err := catalog.Choose(all, catalog.Wanted{Name: catalog.Latest})
 	if err != nil {
 		return "", failure.New(failure.Stale, "no good backup yet")
 	}
 	limit := p.flags.health.maxAge
 	if limit == 0 {
-		state, _ := repo.State() // of a journal that is cut, what can be made out
 		var ok bool
-		if limit, ok = schedule.Limit(state.Schedule, &good, now); !ok {
+		if limit, ok = schedule.Limit(r.State.Schedule, &good, now); !ok {
 			limit = schedule.Freshness(24 * time.Hour)
 		}
 	}

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"syscall"
 	"time"
 
 	"github.com/go-kit/log/level"
@@ -15,7 +12,6 @@ import (
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
-	sloggokit "github.com/tjhop/slog-gokit"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
@@ -24,10 +20,13 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/schedule"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 )
 
 const (
-	shutdownTimeout = 5 * time.Second
+	// stopPatience is how long a run may take to end in order once the daemon is told to stop. Only a call into a repository that
+	// hangs takes longer.
+	stopPatience = 45 * time.Second
 	// bySchedule is the trigger of a backup that was due.
 	bySchedule = "schedule"
 )
@@ -86,7 +85,17 @@ func (p *program) schedule(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Serve(ctx) })
 	group.Go(func() error { return s.serve(ctx) })
-	err = group.Wait()
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		select {
+		case err = <-ended:
+		case <-time.After(stopPatience):
+			err = failure.New(failure.Repository, "the repository hangs: stopped without waiting for it any longer")
+		}
+	}
 	_ = level.Info(p.log).Log("msg", "stopped")
 	return err
 }
@@ -196,7 +205,6 @@ func (d *daemon) serve(ctx context.Context) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(d.collector, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		versioncollector.NewCollector(appName))
-	logger := slog.New(sloggokit.NewGoKitHandler(d.log, slog.LevelDebug))
 	landing, err := toolkit.NewLandingPage(toolkit.LandingConfig{
 		Name: appName, Description: "Backups of a PostgreSQL server, proven by restoring them", Version: d.job.Tool,
 		Links: []toolkit.LandingLinks{{Address: "/metrics", Text: "Metrics"}, {Address: "/-/healthy", Text: "Is the newest good backup fresh?"}},
@@ -205,8 +213,10 @@ func (d *daemon) serve(ctx context.Context) error {
 		return fmt.Errorf("make the landing page: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("/-/healthy", d.healthy)
+	// Each within its own bound: scrapes that wait keep no health check out.
+	within := func(h http.Handler) http.Handler { return httpserver.NewLimit(d.flags.schedule.maxRequests).Wrap(h) }
+	mux.Handle("/metrics", within(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
+	mux.Handle("/-/healthy", within(http.HandlerFunc(d.healthy)))
 	mux.HandleFunc("/-/ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("/{$}", landing)
 	if d.onDemand != nil {
@@ -216,30 +226,23 @@ func (d *daemon) serve(ctx context.Context) error {
 			respond(w, http.StatusForbidden, onDemandAnswer{Error: "Backups on request are off. Switch them on with --web.backup-token-file."})
 		})
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-ctx.Done()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		_ = server.Shutdown(ctx)
-	}()
-	err = toolkit.ListenAndServe(server, d.flags.schedule.web, logger)
-	if errors.Is(err, http.ErrServerClosed) {
-		<-stopped
-		return nil
+	web := d.flags.schedule.web
+	server, err := httpserver.New(httpserver.Options{
+		Handler: mux, Logger: d.log, Addresses: *web.WebListenAddresses, SystemdSocket: *web.WebSystemdSocket, ConfigFile: *web.WebConfigFile,
+		Program: "backup job",
+	})
+	if err == nil {
+		err = server.Run(ctx)
 	}
-	failed := failure.New(failure.Config, "serve HTTP: %w", err)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return failed.WithHint("Is another backup job running? Stop it, or choose another --web.listen-address")
+	if err != nil {
+		return failure.New(failure.Config, "%w", err)
 	}
-	return failed
+	return nil
 }
 
 // healthy speaks of the backups' freshness, not of this process.
 func (d *daemon) healthy(w http.ResponseWriter, _ *http.Request) {
-	text, err := d.health(d.repo, time.Now())
+	text, err := d.health(d.collector.Read(metrics.Patience), time.Now())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 )
 
@@ -81,6 +83,7 @@ type scheduleFlags struct {
 	retries                            int
 	retryDelay                         time.Duration
 	tokenFile                          string
+	maxRequests                        int
 	web                                *toolkit.FlagConfig
 }
 
@@ -146,6 +149,8 @@ func newApp() (*kingpin.Application, *flags) {
 	s.Flag("textfile", "Also write metrics to this file after each run.").StringVar(&f.backup.textfile)
 	f.addHealth(s)
 	s.Flag("web.backup-token-file", "Take POST /-/backup (a backup now) from who sends this file's content as a bearer token; off without. Use TLS or a trusted network.").StringVar(&f.schedule.tokenFile)
+	s.Flag("web.max-requests", "How many requests for /metrics, and for /-/healthy, are answered at once; 0 is no bound.").
+		Default(strconv.Itoa(httpserver.DefaultMaxRequests)).IntVar(&f.schedule.maxRequests)
 	f.schedule.web = kingpinflag.AddFlags(s, defaultAddress)
 
 	list := app.Command("list", "List the backups.")
