@@ -2,14 +2,21 @@ package catalog
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 )
 
-// checkServerWords refuses a manifest whose words are not PostgreSQL's own, where a restore writes a word as it is.
-// (Names and values are quoted, whatever they are.) "" is what a physical backup of another's making leaves open.
+// checkServerWords refuses a manifest whose words are not PostgreSQL's own, where a restore writes a word as it is, and
+// one that names a file elsewhere. (Names and values are quoted, whatever they are.) "" is what a physical backup of
+// another's making leaves open.
 func (m Manifest) checkServerWords() error {
+	var paths []string
+	for _, f := range m.Files {
+		paths = append(paths, f.Path)
+	}
 	for _, d := range m.Databases {
+		paths = append(paths, d.Path)
 		p := d.Properties
 		if p.Encoding != "" && !slices.Contains(Encodings(), p.Encoding) {
 			return fmt.Errorf("manifest: database %q has encoding %q, which PostgreSQL does not know", d.Name, p.Encoding)
@@ -24,6 +31,14 @@ func (m Manifest) checkServerWords() error {
 		}
 		if err := checkSettings(p.Settings); err != nil {
 			return err
+		}
+	}
+	if g := m.Globals; g != nil {
+		paths = append(paths, g.RolesFile, g.TablespacesFile, g.PasswordsFile)
+	}
+	for _, path := range paths {
+		if path != "" && !filepath.IsLocal(filepath.FromSlash(path)) {
+			return fmt.Errorf("manifest: %q leads out of the backup's directory", path)
 		}
 	}
 	if m.Globals == nil || m.Globals.Objects == nil {

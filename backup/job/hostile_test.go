@@ -84,6 +84,12 @@ func TestNothingThatARoleSaysOfItselfIsExecuted(t *testing.T) {
 	if backup.Health != catalog.Verified {
 		t.Errorf("the backup is %s: %s", backup.Health, backup.Problem)
 	}
+	for file, want := range map[string]bool{"manifest.json": false, "globals/passwords.json": true} {
+		text, err := os.ReadFile(filepath.Join(backup.Dir, file))
+		if err != nil || strings.Contains(string(text), "SCRAM-SHA-256") != want {
+			t.Errorf("%s holds passwords: %t, %v, want %t", file, !want, err, want)
+		}
+	}
 	again := func(name string, backup catalog.Backup) {
 		if _, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"}); err != nil {
 			t.Errorf("%s: %v", name, err)
