@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
@@ -145,6 +147,49 @@ func TestEveryKindOfObjectIsCounted(t *testing.T) {
 		for kind, n := range want {
 			if c.Objects[kind] != n {
 				t.Errorf("%d %s, want %d", c.Objects[kind], kind, n)
+			}
+		}
+	})
+}
+
+func TestAnEmptyFileIsATableWithoutRowsInAnySnapshotThatIsHeld(t *testing.T) {
+	pgtest.EachVersion(t, pgtest.Options{NoMonitorRole: true}, func(t *testing.T, pg *pgtest.Cluster) {
+		ctx := context.Background()
+		for _, s := range []string{`CREATE TABLE deleted AS SELECT 1 AS i`, `CREATE TABLE empty (i int PRIMARY KEY)`, `CREATE TABLE full_one AS SELECT 1 AS i`, `CREATE TABLE rewritten AS SELECT 1 AS i`} {
+			if err := pg.Exec(ctx, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		holder, err := pg.Connect(ctx, "postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer holder.Close(ctx)
+		tx, err := holder.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := contents.Relations(ctx, tx)
+		if err != nil || len(before) != 4 {
+			t.Fatal(before, err)
+		}
+		for _, sql := range []string{`DELETE FROM deleted`, `VACUUM deleted`, `TRUNCATE rewritten`} { // VACUUM must leave what the snapshot sees
+			if err := pg.Exec(ctx, sql); err != nil {
+				t.Fatal(err)
+			}
+		}
+		look, err := pg.Connect(ctx, "postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer look.Close(ctx)
+		empty, err := contents.EmptyFiles(ctx, look, before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range before {
+			if empty[r.OID] != (r.Name == "empty") {
+				t.Errorf("%s has an empty file: %t", r.Name, empty[r.OID])
 			}
 		}
 	})

@@ -97,6 +97,34 @@ func CountUnder(ctx context.Context, conn *pgx.Conn, snapshot string, tables []R
 	return rows, files, nil
 }
 
+// EmptyFiles finds the tables whose file is the one that is given and has nothing in it. While a snapshot is held, nothing that is
+// visible in it can leave a file: such a table has no rows in the snapshot. It costs a fraction of counting, and locks each
+// table for a moment only.
+func EmptyFiles(ctx context.Context, q Querier, tables []Relation) (map[uint32]bool, error) {
+	var oids, files []uint32
+	for _, t := range tables {
+		oids, files = append(oids, t.OID), append(files, t.File)
+	}
+	// The number after the size: a file that is still the table's was so before.
+	rows, err := q.Query(ctx, `
+		SELECT s.oid
+		  FROM (SELECT t.oid, t.file, pg_catalog.pg_relation_size(t.oid) AS bytes
+		          FROM unnest($1::oid[], $2::oid[]) AS t (oid, file) OFFSET 0) s
+		 WHERE s.bytes = 0 AND pg_catalog.pg_relation_filenode(s.oid) = s.file`, oids, files)
+	if err != nil {
+		return nil, fmt.Errorf("look for empty tables: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return nil, fmt.Errorf("look for empty tables: %w", err)
+	}
+	empty := map[uint32]bool{}
+	for _, oid := range found {
+		empty[oid] = true
+	}
+	return empty, nil
+}
+
 // countSQL is one row: of each table its rows and the number of its file, as text.
 func countSQL(tables []Relation) string {
 	var columns []string

@@ -58,7 +58,8 @@ func TestABackupHoldsNoMoreLocksThanPgDump(t *testing.T) {
 	const tables = 3000
 	pg := newServer(t, `CREATE DATABASE big`)
 	for from := 0; from < tables; from += 500 {
-		exec(t, pg, "big", fmt.Sprintf(`DO $$ BEGIN FOR k IN %d..%d LOOP EXECUTE format('CREATE TABLE t%%s (i int PRIMARY KEY)', k); END LOOP; END $$`, from, from+499))
+		exec(t, pg, "big", fmt.Sprintf(`DO $$ BEGIN FOR k IN %d..%d LOOP EXECUTE format('CREATE TABLE t%%s (i int PRIMARY KEY)', k);
+			IF k %% 10 = 0 THEN EXECUTE format('INSERT INTO t%%s VALUES (1)', k); END IF; END LOOP; END $$`, from, from+499))
 	}
 	if err := pg.Configure(map[string]string{
 		"max_connections": "40", "autovacuum_max_workers": "1", "max_wal_senders": "0", "max_worker_processes": "0", "max_locks_per_transaction": "64",
@@ -84,8 +85,8 @@ func TestABackupHoldsNoMoreLocksThanPgDump(t *testing.T) {
 	if ours > plain+100 {
 		t.Errorf("a run held %d locks at once, pg_dump alone %d", ours, plain)
 	}
-	if db, _ := got.Manifest.Database("big"); len(db.Contents.Tables) != tables || len(got.Manifest.Omitted) > 0 {
-		t.Errorf("%d tables, lacks %v", len(db.Contents.Tables), got.Manifest.Omitted)
+	if db, _ := got.Manifest.Database("big"); len(db.Contents.Tables) != tables || db.Contents.Rows() != tables/10 || len(got.Manifest.Omitted) > 0 {
+		t.Errorf("%d tables, %d rows, lacks %v", len(db.Contents.Tables), db.Contents.Rows(), got.Manifest.Omitted)
 	}
 }
 

@@ -170,6 +170,10 @@ func (a *attempt) count(ctx context.Context, tables []contents.Relation, todo []
 	if err := sqltext.Exec(ctx, a.look, fmt.Sprintf("SET lock_timeout = %d", max(1, patience.Milliseconds()))); err != nil {
 		return nil, fmt.Errorf("set the lock timeout: %w", err)
 	}
+	todo, err = a.passEmpty(ctx, tables, todo)
+	if err != nil {
+		return nil, err
+	}
 	for rest := todo; len(rest) > 0; {
 		n, locks, bytes := 0, 0, int64(0)
 		for ; n < len(rest); n++ {
@@ -195,6 +199,31 @@ func (a *attempt) count(ctx context.Context, tables []contents.Relation, todo []
 		left, rest = append(left, failed...), rest[n:]
 	}
 	return left, nil
+}
+
+// passEmpty counts the tables that have an empty file, and returns the others.
+func (a *attempt) passEmpty(ctx context.Context, tables []contents.Relation, todo []int) (rest []int, err error) {
+	const batch = 500
+	for len(todo) > 0 {
+		part := todo[:min(batch, len(todo))]
+		todo = todo[len(part):]
+		var some []contents.Relation
+		for _, i := range part {
+			some = append(some, tables[i])
+		}
+		empty, err := contents.EmptyFiles(ctx, a.look, some)
+		if err != nil && !notNow(err) {
+			return nil, err
+		}
+		for _, i := range part {
+			if empty[tables[i].OID] {
+				a.db.Contents.Tables[i].Uncounted = false
+			} else {
+				rest = append(rest, i)
+			}
+		}
+	}
+	return rest, nil
 }
 
 // countBatch counts tables in one transaction. Those that can't be had now are returned, alone; several are an error then.
