@@ -64,7 +64,9 @@ func (f Finder) Find(ctx context.Context, major int, programs ...string) (Progra
 		if fi, err := os.Stat(path); err != nil || fi.IsDir() || fi.Mode()&0o111 == 0 {
 			continue
 		}
-		out, err := exec.CommandContext(ctx, path, "--version").Output()
+		ask := exec.CommandContext(ctx, path, "--version")
+		ask.Env = Environ()
+		out, err := ask.Output()
 		if err != nil {
 			others = append(others, fmt.Sprintf("%s (does not run: %v)", path, err))
 			continue

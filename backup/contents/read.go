@@ -49,6 +49,11 @@ func Count(ctx context.Context, q Querier, relations []Relation) ([]catalog.Tabl
 			return nil, fmt.Errorf("count the rows of %s: %w", few(part), err)
 		}
 		for i, r := range part {
+			if r.Computes {
+				if rows[i], err = countUnplanned(ctx, q, r); err != nil {
+					return nil, err
+				}
+			}
 			tables = append(tables, catalog.Table{Schema: r.Schema, Name: r.Name, Rows: rows[i], Passing: r.Passing})
 		}
 	}

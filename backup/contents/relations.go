@@ -31,6 +31,9 @@ type Relation struct {
 	Hidden bool
 	// Passing is catalog.Table's.
 	Passing bool
+	// Computes is true where an index or statistics on it have an expression or condition with a function of a user's: whoever
+	// plans a query on the table may run it, as himself. A query on such a table is never planned here.
+	Computes bool
 }
 
 // Same says whether nothing happened to the table.
@@ -53,7 +56,8 @@ func Relations(ctx context.Context, q Querier) ([]Relation, error) {
 		       coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'), true),
 		       coalesce(pg_catalog.row_security_active(c.oid), false),
 		       c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery(),
-		       c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid)
+		       c.relpersistence = 'u' OR EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = c.oid),
+		       c.oid IN (`+computing+`)
 		  FROM pg_catalog.pg_class c
 		  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		  LEFT JOIN (SELECT attrelid, pg_catalog.sum(pg_catalog.hashtextextended(attname::text, attnum * 4294967296 + atttypid::bigint)) AS columns
@@ -90,6 +94,11 @@ func CountUnder(ctx context.Context, conn *pgx.Conn, snapshot string, tables []R
 	if err == nil {
 		rows, files, err = parseCounts(results[2].Rows[0])
 	}
+	for i, t := range tables {
+		if err == nil && t.Computes {
+			rows[i], files[i], err = countAlone(ctx, conn, snapshot, t)
+		}
+	}
 	if err != nil {
 		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK") // a session that is broken is found by who uses it next
 		return nil, nil, fmt.Errorf("count the rows of %s: %w", few(tables), err)
@@ -125,12 +134,15 @@ func EmptyFiles(ctx context.Context, q Querier, tables []Relation) (map[uint32]b
 	return empty, nil
 }
 
-// countSQL is one row: of each table its rows and the number of its file, as text.
+// countSQL is one row: of each table its rows and the number of its file, as text. The rows of one that computes are 0: see countUnplanned.
 func countSQL(tables []Relation) string {
 	var columns []string
 	for _, t := range tables {
-		columns = append(columns, fmt.Sprintf("(SELECT pg_catalog.count(*)::text FROM ONLY %s), coalesce(pg_catalog.pg_relation_filenode(%d), 0)::text",
-			server.Quote(t.Schema, t.Name), t.OID))
+		count := "'0'"
+		if !t.Computes {
+			count = "(SELECT pg_catalog.count(*)::text FROM ONLY " + server.Quote(t.Schema, t.Name) + ")"
+		}
+		columns = append(columns, fmt.Sprintf("%s, coalesce(pg_catalog.pg_relation_filenode(%d), 0)::text", count, t.OID))
 	}
 	return "SELECT " + strings.Join(columns, ", ")
 }
