@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/jackc/pgx/v5"
 
@@ -112,14 +113,25 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 	if m.RecoveryPoint.IsZero() { // no database at all: the globals are the backup
 		m.RecoveryPoint = time.Now().UTC()
 	}
-	for _, o := range m.Omitted {
-		log := level.Warn(req.Log)
-		if o.Kind == catalog.ExcludedDatabase {
-			log = level.Info(req.Log)
-		}
-		_ = log.Log("msg", "not in the backup: "+o.String(), "hint", o.Remedy)
-	}
+	say(req.Log, m.Omitted)
 	return nil
+}
+
+// say logs what a backup lacks: of each kind the first ten, for the manifest has all.
+func say(log log.Logger, omitted []catalog.Omission) {
+	const most = 10
+	n := map[catalog.OmissionKind]int{}
+	for _, o := range omitted {
+		l := level.Warn(log)
+		if o.Kind == catalog.ExcludedDatabase {
+			l = level.Info(log)
+		}
+		if n[o.Kind]++; n[o.Kind] <= most {
+			_ = l.Log("msg", "not in the backup: "+o.String(), "hint", o.Remedy)
+		} else if n[o.Kind] == most+1 {
+			_ = l.Log("msg", "not in the backup: more of the kind "+string(o.Kind), "hint", "`pg_reliability_backup show` names them")
+		}
+	}
 }
 
 // dumpAll dumps the databases one after the other. One that can't be dumped costs itself, and all that hold anything

@@ -25,7 +25,7 @@ func TestTimeBesidePgDump(t *testing.T) {
 		level int
 		fill  func(do func(...string))
 	}{
-		"5000 tables": {5, 1.25, 6, func(do func(...string)) {
+		"5000 tables": {5, 1.5, 6, func(do func(...string)) {
 			for from := 0; from < 5000; from += 1000 {
 				do(fmt.Sprintf(`DO $$ BEGIN FOR k IN %d..%d LOOP EXECUTE format('CREATE TABLE t%%s (i int PRIMARY KEY)', k); END LOOP; END $$`, from, from+999))
 			}
