@@ -61,7 +61,7 @@ var unitOnly = map[string][]string{
 		"PostgresLoginFailing", "PostgresDeadlocks", "PostgresInodesLow", "PostgresVolumeUnreadable",
 		"PostgresChecksumFailure", "PostgresPendingRestart", "PostgresBackupRepositoryUnreadable", "PostgresBackupMissing",
 		"PostgresBackupFailed", "PostgresBackupTooSmall", "PostgresBackupIncomplete", "PostgresBackupUnreadable", "PostgresCollectorFailing", "PostgresInvalidIndex", "PostgresSequenceNearEnd",
-		"PostgresCertificateExpires", "PostgresPasswordExpires",
+		"PostgresCertificateExpires", "PostgresPasswordExpires", "PostgresMonitoringIncomplete",
 	},
 	"it is about the monitoring of all servers, which the other faults need": {
 		"PostgresNoTargets", "PostgresRuleEvaluationFailing", "PostgresNotificationsFailing",

@@ -56,7 +56,10 @@ func thresholds() (gather.Thresholds, error) {
 	if err != nil {
 		return gather.Thresholds{}, err
 	}
-	var t gather.Thresholds
+	t := gather.Thresholds{ByName: map[string]float64{}}
+	for name, is := range config.Thresholds {
+		t.ByName[name] = is.Value
+	}
 	for name, value := range map[string]*float64{
 		"slo_availability_ratio": &t.Objective, "connections_high_ratio": &t.ConnectionsHigh,
 		"disk_used_ticket_ratio": &t.DiskUsedWarning, "disk_used_page_ratio": &t.DiskUsedCritical,

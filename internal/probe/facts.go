@@ -101,6 +101,12 @@ func facts() []fact {
 			set: setReplayLag,
 		},
 		{
+			// pg_monitor by its number, which is the same everywhere: a server that is not quite PostgreSQL may not have its name.
+			calls: []string{"pg_has_role"},
+			sql:   "pg_catalog.pg_has_role(3373::pg_catalog.oid, 'USAGE')",
+			set:   setSight,
+		},
+		{
 			calls: []string{"clock_timestamp"},
 			sql:   fmt.Sprintf(micros, "pg_catalog.clock_timestamp()"),
 			set:   func(s *Server, v string) (err error) { s.Clock, err = parseMicros(v); return err },
@@ -117,7 +123,7 @@ func coreSQL(denied map[string]bool) string {
 	without := maps.Clone(denied)
 	for _, name := range factCalls() {
 		switch name {
-		case "pg_is_in_recovery", "pg_postmaster_start_time", "pg_stat_get_activity", "inet_server_addr", "inet_server_port", "clock_timestamp":
+		case "pg_is_in_recovery", "pg_postmaster_start_time", "pg_stat_get_activity", "inet_server_addr", "inet_server_port", "pg_has_role", "clock_timestamp":
 		default:
 			without[name] = true
 		}
@@ -245,6 +251,14 @@ func parseMicros(v string) (time.Time, error) {
 func setAddress(s *Server, v string) error {
 	host, port, _ := strings.Cut(v, " ")
 	s.Address = net.JoinHostPort(host, port)
+	return nil
+}
+
+func setSight(s *Server, v string) error {
+	s.Sight = PartialSight
+	if v == "t" || v == "true" {
+		s.Sight = FullSight
+	}
 	return nil
 }
 

@@ -49,7 +49,7 @@ func TestTheOwnerOfTheHeartbeatTableGetsNothing(t *testing.T) {
 			"domain": {given("CREATE DOMAIN public.tricky AS text CHECK (public.steal())",
 				"ALTER TABLE reliability.heartbeat ALTER instance TYPE public.tricky"), "its columns"},
 			"heir":   {given("CREATE TABLE public.heir () INHERITS (reliability.heartbeat)"), "heirs"},
-			"parent": {given("CREATE TABLE public.parent " + columns, "ALTER TABLE reliability.heartbeat INHERIT public.parent"), "heirs or parents"},
+			"parent": {given("CREATE TABLE public.parent "+columns, "ALTER TABLE reliability.heartbeat INHERIT public.parent"), "heirs or parents"},
 			"view in its place": {given("ALTER TABLE reliability.heartbeat RENAME TO other",
 				"CREATE VIEW reliability.heartbeat AS SELECT * FROM reliability.other"), "not an ordinary table"},
 			"partitioned": {given("DROP TABLE reliability.heartbeat", "CREATE TABLE reliability.heartbeat "+columns+" PARTITION BY HASH (instance)",

@@ -33,6 +33,7 @@ type descs struct {
 	stalls                                                               *prometheus.Desc
 	restarts, lastRestart, observable, startTime, role                   *prometheus.Desc
 	persistence, saveErrors, lastSave, setAside                          *prometheus.Desc
+	sight                                                                *prometheus.Desc
 	skew, skewUncertainty, certificate, chain                            *prometheus.Desc
 }
 
@@ -102,6 +103,8 @@ func newDescs() descs {
 		startTime: desc("pg_postmaster_start_time_seconds", "When the server was started. Absent while it does not answer."),
 		role: desc(namespace+"role", "1 for the server's role: primary or standby. "+
 			"Absent while it does not answer.", "role"),
+		sight: desc(namespace+"role_has_pg_monitor", "Whether the exporter's role has pg_monitor: without it values are incomplete. "+
+			"Absent while the server does not answer."),
 		skew: desc(namespace+"clock_skew_seconds", "How far the server's clock is ahead of the exporter's, negative when behind, "+
 			"by the shortest round trip of the last minute. Absent while it does not answer."),
 		skewUncertainty: desc(namespace+"clock_skew_uncertainty_seconds", "Half of that round trip: how far clock_skew may be off."),
@@ -133,7 +136,7 @@ func (m *metrics) describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.up, d.upReason, d.probeSuccess, d.probeReason, d.probeTime,
 		d.outages, d.downtime, d.stalls, d.inProgress, d.lastStart, d.lastEnd, d.recovery, d.longest,
-		d.restarts, d.lastRestart, d.observable, d.startTime, d.role,
+		d.restarts, d.lastRestart, d.observable, d.startTime, d.role, d.sight,
 		d.persistence, d.saveErrors, d.lastSave, d.setAside,
 		d.skew, d.skewUncertainty, d.certificate, d.chain,
 	} {
@@ -212,6 +215,9 @@ func (m *metrics) collectServer(out sink, v *view) {
 		return
 	}
 	out.time(m.d.startTime, v.Server.StartTime)
+	if v.Server.Sight != UnknownSight {
+		out.gauge(m.d.sight, number(v.Server.Sight == FullSight))
+	}
 	if v.Server.Role != UnknownRole {
 		states(out, m.d.role, []Role{Primary, Standby}, v.Server.Role)
 	}

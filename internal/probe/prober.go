@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-kit/log/level"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
@@ -273,6 +274,10 @@ func (p *Prober) publish() (old, now Snapshot) {
 		container: p.state.Container != nil, met: p.state.met,
 	}
 	v.Loaded = p.loaded
+	v.Snapshot.Skew, v.ChainEnd = v.skew, v.cert.ChainNotAfter
+	if c := p.o.Connector; c != nil {
+		v.User = pgx.Identifier{c.User()}.Sanitize()
+	}
 	p.published.Store(v)
 	return old, v.Snapshot
 }
@@ -295,6 +300,9 @@ func (p *Prober) logChanges(old, now Snapshot, restarts []RestartKind) {
 	default:
 		level.Info(logger).Log("msg", "the database is fit for use", "target", p.o.Target, "role", now.Server.Role,
 			"version", now.Server.Version)
+	}
+	if now.Server.Sight == PartialSight && old.Server.Sight != PartialSight {
+		level.Warn(logger).Log("msg", "values are incomplete: the role lacks pg_monitor. HINT: GRANT pg_monitor TO "+now.User, "target", p.o.Target)
 	}
 	p.logWrites(old.Probes[Write], now.Probes[Write])
 }

@@ -45,6 +45,18 @@ type Result struct {
 // UnknownLag is a Server's ReplayLag while nothing is known of it, and on a primary.
 const UnknownLag time.Duration = -1
 
+// Sight is whether the role sees all there is to see.
+type Sight string
+
+const (
+	// UnknownSight: the server has not said.
+	UnknownSight Sight = ""
+	// FullSight: the role has pg_monitor.
+	FullSight Sight = "full"
+	// PartialSight: it does not, so that values are incomplete.
+	PartialSight Sight = "partial"
+)
+
 // Server is what the server told about itself at the last successful read probe.
 type Server struct {
 	Role Role
@@ -60,6 +72,8 @@ type Server struct {
 	Address string
 	// ReplayLag is how far a standby's replay is behind; negative while unknown or on a primary.
 	ReplayLag time.Duration
+	// Sight is whether the role has pg_monitor.
+	Sight Sight
 	// Clock is what the server's clock said when it answered; zero while unknown.
 	Clock time.Time
 }
@@ -83,6 +97,11 @@ type Snapshot struct {
 	// OutageStart is zero while there is none.
 	OutageStart time.Time
 	Server      Server
+	// User is the role the prober logs in as.
+	User string
+	// Skew of the clocks, zero before the first; ChainEnd is when the first of the server's certificates ends, zero without TLS.
+	Skew     Skew
+	ChainEnd time.Time
 
 	// Loaded: the counts below go on from those of an earlier run. While the state directory has yet to answer, they are this run's.
 	Loaded bool

@@ -105,17 +105,19 @@ func (g *Gatherer) Status(ctx context.Context, now time.Time, judged Judged, win
 		Links:         g.o.Links,
 	}
 	g.prober(&s, now, windows)
+	var shown page // nothing of another state
 	if m != nil {
 		s.MeasuredAt = &m.at
 		s.Container = m.page.container()
 		if !m.at.Before(since) {
+			shown = m.page
 			s.Connections, s.Replication = m.page.connections(), m.page.replication()
 		}
 		s.Volumes = m.page.volumes(g.o.Volumes, g.o.Trends)
 		s.Backups = g.backups(m.page, now)
 	}
 	s.Collectors = collectors(g.o.Engine.Conditions(), now)
-	s.Problems = problems(&s, g.o.Thresholds)
+	s.Problems = problems(&s, g.o.Thresholds, g.o.Prober.Snapshot(), shown)
 	if r := s.Replication; r != nil {
 		r.Slots = r.Slots[:min(len(r.Slots), listed)] // after the problems: those of the others are some, too
 	}
@@ -192,6 +194,8 @@ func (g *Gatherer) collect(ctx context.Context) *measurement {
 func wanted() []string {
 	return []string{
 		"connections", "stat_activity", "replication", "stat_replication", "replication_slots", // live: one round trip
+		"long_running_transactions", "prepared_transactions", "blocked", "stat_archiver", "database_wraparound",
+		"wal", "sequences", "invalid_indexes", "settings_state", // as new as their last refresh
 		"volume", "container", "backup",
 	}
 }

@@ -344,7 +344,7 @@ func TestProblems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tc.s.GeneratedAt, tc.s.Links.Runbooks = noon, "https://runbooks.example/"
 			got := ""
-			for _, p := range problems(&tc.s, limits) {
+			for _, p := range problems(&tc.s, limits, probe.Snapshot{}, nil) {
 				got += p.Severity + " " + p.Alert
 				if p.Runbook != "https://runbooks.example/"+p.Alert+".md" || p.Message == "" {
 					t.Errorf("problem = %+v", p)
@@ -362,7 +362,7 @@ func TestProblems(t *testing.T) {
 		Connections: &status.Connections{Used: 90, Free: 10}, State: status.State{Status: status.Down},
 		Probes: []status.Probe{{Name: "read", Status: status.Down}},
 	}
-	if p := problems(&s, limits); len(p) != 2 || p[0].Severity != status.Critical || p[0].Runbook != "" {
+	if p := problems(&s, limits, probe.Snapshot{}, nil); len(p) != 2 || p[0].Severity != status.Critical || p[0].Runbook != "" {
 		t.Errorf("problems = %+v, want the worst first, and no link without an address", p)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
@@ -22,6 +23,8 @@ type Thresholds struct {
 	BackupSlack, BackupAge, BackupLate            float64
 	BackupVerifiedWarning, BackupVerifiedCritical float64
 	RestoreObjective                              float64
+	// ByName are all of them, by their names in that file.
+	ByName map[string]float64
 }
 
 // found collects problems.
@@ -49,8 +52,10 @@ func (f *found) graded(value, warning, critical float64, alert, message string, 
 
 // problems looks at this moment alone, so each is named after the alert that would follow if it lasted. The worst
 // come first.
-func problems(s *status.Status, t Thresholds) []status.Problem {
+func problems(s *status.Status, t Thresholds, seen probe.Snapshot, p page) []status.Problem {
 	f := &found{list: []status.Problem{}}
+	f.seen(seen, t, s.GeneratedAt)
+	f.measured(p, t)
 	f.state(s)
 	f.connections(s.Connections, t)
 	for _, v := range s.Volumes {
