@@ -17,33 +17,58 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
 )
 
 // noteEvery is how often progress is entered in the backup's status, where a killed copy is resumed from.
 const noteEvery = 5 * time.Second
 
 // Copy implements job.Copier. A backup whose data another program stores (pgBackRest) is left to that
-// program. Once the store works, copies of other good backups that failed before are made up for,
-// wherever they were to go: the mistake may have been the address. The caller holds the repository's lock.
+// program. Once the store works, what lacks a copy is made up for: the catalogue says what that is, not the last run, which may
+// have been killed before it noted anything. The caller holds the repository's lock.
 func (s *Store) Copy(ctx context.Context, b catalog.Backup) error {
 	if err := s.copyOne(ctx, b); err != nil {
 		return err
 	}
-	all, err := s.o.Repository.Brief()
+	lacking, err := s.lacking()
 	if err != nil {
 		return err
 	}
-	for _, other := range all {
-		o := other.Status.Offsite
-		if other.ID == b.ID || !other.Health.Good() || o == nil || o.Completed != nil {
+	for _, other := range lacking {
+		if other.ID == b.ID {
 			continue
 		}
-		_ = level.Info(s.o.Log).Log("msg", "making up for an off-site copy that failed before", "id", other.ID)
+		_ = level.Info(s.o.Log).Log("msg", "making up for an off-site copy that is missing", "id", other.ID)
 		if err := s.copyOne(ctx, other); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// lacking are the good backups that have no complete copy anywhere, newest first, of those that the store's policy would keep: what would be
+// removed at once is not sent.
+func (s *Store) lacking() ([]catalog.Backup, error) {
+	all, err := s.o.Repository.Brief()
+	if err != nil {
+		return nil, err
+	}
+	servers, err := s.o.Repository.Servers(all)
+	if err != nil {
+		return nil, err
+	}
+	var good, lacking []catalog.Backup
+	for _, b := range all {
+		if b.Health.Good() && b.Manifest.External == nil {
+			good = append(good, b)
+		}
+	}
+	for _, d := range retention.Plan(good, s.o.Policy, servers) {
+		if o := d.Backup.Status.Offsite; d.Keep && (o == nil || o.Completed == nil) {
+			lacking = append(lacking, d.Backup)
+		}
+	}
+	return lacking, nil
 }
 
 // copyOne copies one backup and enters the result in its status.
@@ -262,18 +287,48 @@ func (s *Store) seal(ctx context.Context, b catalog.Backup, state catalog.Offsit
 // abortUploads ends the multipart uploads that killed jobs left under a prefix: they are charged for and
 // never seen. A store that can't list them is not asked again.
 func (s *Store) abortUploads(ctx context.Context, prefix string) error {
-	for u := range s.client.ListIncompleteUploads(ctx, s.bucket, prefix, true) {
-		switch minio.ToErrorResponse(u.Err).Code {
-		case "NotImplemented", "MethodNotAllowed", "AccessDenied":
-			_ = level.Debug(s.o.Log).Log("msg", "unfinished uploads can't be listed", "err", s.mask(u.Err))
-			return nil
+	var left []string
+	err := s.retry(ctx, "list unfinished uploads", func(ctx context.Context) error {
+		left = nil
+		ctx, g, stop := s.guard(ctx, nil)
+		defer stop()
+		for u := range s.client.ListIncompleteUploads(ctx, s.bucket, prefix, true) {
+			if cause := context.Cause(ctx); u.Err != nil && cause != nil {
+				return fmt.Errorf("%w: %w", cause, u.Err)
+			}
+			if u.Err != nil {
+				return u.Err
+			}
+			g.alive(1)
+			left = append(left, u.Key)
 		}
-		if u.Err != nil {
-			return s.explain(ctx, "list unfinished uploads", u.Err)
-		}
-		// One that is gone has been ended by a request of the job before that the store has only now carried out.
-		if err := s.client.RemoveIncompleteUpload(ctx, s.bucket, u.Key); err != nil && minio.ToErrorResponse(err).Code != minio.NoSuchUpload {
-			return s.explain(ctx, "end an unfinished upload of "+u.Key, err)
+		return nil
+	})
+	var answer minio.ErrorResponse
+	_ = errors.As(err, &answer)
+	switch answer.Code {
+	case "NotImplemented", "MethodNotAllowed", "AccessDenied":
+		_ = level.Debug(s.o.Log).Log("msg", "unfinished uploads can't be listed", "err", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, key := range left {
+		err := s.retry(ctx, "end an unfinished upload of "+key, func(ctx context.Context) error {
+			ctx, _, stop := s.guard(ctx, nil)
+			defer stop()
+			err := s.client.RemoveIncompleteUpload(ctx, s.bucket, key)
+			if minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
+				return nil // ended by a request of the job before that the store has only now carried out
+			}
+			if cause := context.Cause(ctx); err != nil && cause != nil {
+				return fmt.Errorf("%w: %w", cause, err)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
