@@ -126,6 +126,13 @@ pg1-user=postgres
 func newBench(t *testing.T, o pgtest.Options) *bench {
 	t.Helper()
 	b := newServer(t, o)
+	b.stock(t)
+	return b
+}
+
+// stock adds the stanza and the shop.
+func (b *bench) stock(t *testing.T) {
+	t.Helper()
 	b.pgbackrest(t, "stanza-create")
 	b.exec(t, `CREATE DATABASE shop`)
 	if err := b.pg.ExecIn(context.Background(), "shop",
@@ -134,7 +141,6 @@ func newBench(t *testing.T, o pgtest.Options) *bench {
 		`INSERT INTO customer (name, n) SELECT 'customer ' || i, i FROM generate_series(1, 1000) i`); err != nil {
 		t.Fatal(err)
 	}
-	return b
 }
 
 func (b *bench) exec(t *testing.T, statements ...string) {
