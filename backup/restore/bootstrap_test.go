@@ -11,6 +11,7 @@ import (
 
 // What was not looked into is full.
 func TestBootstrapLeavesAServerAloneThatItCannotLookInto(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.run(t)
 	fresh := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
@@ -40,6 +41,7 @@ func TestBootstrapLeavesAServerAloneThatItCannotLookInto(t *testing.T) {
 
 // An application that comes while its backup is being loaded finds an empty database, and makes something in it.
 func TestBootstrapStopsAtWhatCameMeanwhile(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.run(t)
 	for name, sql := range map[string]string{
@@ -74,6 +76,7 @@ func TestBootstrapStopsAtWhatCameMeanwhile(t *testing.T) {
 
 // What users made in postgres, and what was said of postgres and template1, comes back.
 func TestBootstrapBringsPostgresBackWithoutATable(t *testing.T) {
+	t.Parallel()
 	for name, sql := range map[string][]string{
 		"nothing": nil,
 		"objects": {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
@@ -15,6 +17,7 @@ import (
 
 // What ANALYZE runs and nothing else of a restore runs must not keep a database from coming back.
 func TestWhatCannotBeAnalyzedComesBackWithAWarning(t *testing.T) {
+	t.Parallel()
 	b := newServer(t, pgtest.Options{})
 	b.exec(t, "postgres", "CREATE DATABASE far", "CREATE DATABASE stat")
 	b.exec(t, "far",
@@ -60,18 +63,25 @@ func TestWhatCannotBeAnalyzedComesBackWithAWarning(t *testing.T) {
 
 // Settings of a database and of roles in it must be there before the data, and must not keep the data from coming.
 func TestDataThatNeedSettingsAndSettingsThatAreInTheWay(t *testing.T) {
+	t.Parallel()
 	b := newServer(t, pgtest.Options{})
 	b.exec(t, "postgres", "CREATE ROLE app LOGIN", "CREATE DATABASE shop OWNER app",
 		"ALTER DATABASE shop SET app.maximum = '100'", "ALTER DATABASE shop SET default_transaction_read_only = on",
 		"ALTER DATABASE shop SET statement_timeout = '1ms'", "ALTER DATABASE shop SET session_preload_libraries = 'auto_explain'",
 		"ALTER DATABASE shop SET role = 'app'", "ALTER DATABASE shop SET lock_timeout = '1ms'",
-		"ALTER ROLE "+pgtest.Superuser+" SET statement_timeout = '1ms'")
-	conn, err := b.pg.Connect(t.Context(), "shop")
+		"ALTER ROLE "+pgtest.Superuser+" IN DATABASE shop SET statement_timeout = '1ms'")
+	cfg, err := pgx.ParseConfig(b.pg.DSN(pgtest.Superuser, "shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"statement_timeout": "0", "lock_timeout": "0", "role": "none", "default_transaction_read_only": "off"} {
+		cfg.RuntimeParams[name] = value
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, sql := range []string{
-		"RESET role", "SET statement_timeout = 0", "SET default_transaction_read_only = off",
 		"CREATE FUNCTION maximum() RETURNS int LANGUAGE sql AS $$SELECT pg_catalog.current_setting('app.maximum')::int$$",
 		"CREATE TABLE t (i int CHECK (i <= public.maximum()))", "INSERT INTO t SELECT generate_series(1, 100)",
 	} {
@@ -85,13 +95,14 @@ func TestDataThatNeedSettingsAndSettingsThatAreInTheWay(t *testing.T) {
 		t.Error(err)
 	}
 	got := query(t, b.pg, "postgres", `SELECT string_agg(s, ' ' ORDER BY s) FROM pg_db_role_setting r JOIN pg_database d ON d.oid = setdatabase
-		CROSS JOIN unnest(setconfig) s WHERE datname = 'shop'`)
+		CROSS JOIN unnest(setconfig) s WHERE datname = 'shop' AND setrole = 0`)
 	if want := "app.maximum=100 default_transaction_read_only=on lock_timeout=1ms role=app session_preload_libraries=auto_explain statement_timeout=1ms"; got != want {
 		t.Errorf("settings = %s, want %s", got, want)
 	}
 }
 
 func TestATablespaceOfAnotherNameIsAWarning(t *testing.T) {
+	t.Parallel()
 	b := newServer(t, pgtest.Options{})
 	fresh := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
 	space := func(pg *pgtest.Cluster, name string) {
@@ -123,6 +134,7 @@ func TestATablespaceOfAnotherNameIsAWarning(t *testing.T) {
 }
 
 func TestLongNamesThatBeginAlike(t *testing.T) {
+	t.Parallel()
 	b := newServer(t, pgtest.Options{})
 	one, two := strings.Repeat("n", 61)+"_1", strings.Repeat("n", 61)+"_2"
 	for _, name := range []string{one, two} {
@@ -149,6 +161,7 @@ func TestLongNamesThatBeginAlike(t *testing.T) {
 
 // A template, a database that takes no connections, and one with a limit of 0 come back as they were.
 func TestDatabasesThatAreClosedComeBackClosed(t *testing.T) {
+	t.Parallel()
 	b := newServer(t, pgtest.Options{})
 	b.exec(t, "postgres", "CREATE DATABASE shop", "CREATE DATABASE tmpl")
 	b.exec(t, "shop", "CREATE TABLE t AS SELECT 1 AS i")
@@ -179,6 +192,7 @@ func TestDatabasesThatAreClosedComeBackClosed(t *testing.T) {
 
 // An engine's backup that a restore can't use says so, and a server without a database postgres is no other server.
 func TestAServerWithoutADatabasePostgres(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.job.Request.Target = b.job.Request.Target.With("dbname", "shop")
 	if err := b.pg.ExecIn(t.Context(), "shop", "DROP DATABASE postgres"); err != nil {
@@ -207,6 +221,7 @@ func TestAServerWithoutADatabasePostgres(t *testing.T) {
 
 // What a kill between CREATE DATABASE and its mark leaves is found by its name, and dropped only when it is empty.
 func TestLeftoversAreDroppedAndNobodysDatabase(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	backup := b.run(t)
 	const ours = "pg_reliability_restore_"
@@ -241,6 +256,7 @@ func wantRefusal(t *testing.T, b *bench, err error, reason failure.Reason, text 
 
 // What would make the swap fail is found before anything is loaded.
 func TestWhatIsInTheWayIsSaidBeforeLoading(t *testing.T) {
+	t.Parallel()
 	b := newBenchWith(t, pgtest.Options{Settings: map[string]string{"max_prepared_transactions": "2", "wal_level": "logical"}})
 	backup := b.run(t)
 	loaded := false
