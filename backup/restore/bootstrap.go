@@ -40,8 +40,10 @@ type Outcome struct {
 	Result    string   `json:"result"`
 	Backup    string   `json:"backup,omitempty"`
 	Databases []string `json:"databases,omitempty"`
-	Rows      int64    `json:"rows,omitempty"`
-	Seconds   float64  `json:"seconds"`
+	// From names, by database, the other backups that those came from which Backup should hold and lacks.
+	From    map[string]string `json:"from,omitempty"`
+	Rows    int64             `json:"rows,omitempty"`
+	Seconds float64           `json:"seconds"`
 	// Rejected are newer backups that were unusable, each with its reason.
 	Rejected []string `json:"rejected,omitempty"`
 	// Lacks is what of the backup's server is not in the backup, and so not on this one.
@@ -94,8 +96,7 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 	if o.DryRun {
 		out := Outcome{Result: Fresh}
 		if len(candidates) > 0 {
-			out = Outcome{Result: Restored, Backup: candidates[0].ID, Databases: databaseNames(candidates[0])}
-			if out.Warnings, err = s.foresee(ctx, candidates[0]); err != nil {
+			if out, err = s.foretell(ctx, candidates[0], candidates); err != nil {
 				return Outcome{}, err
 			}
 		} else if len(o.Schema) > 0 {
@@ -194,11 +195,14 @@ func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outco
 	for _, b := range candidates {
 		_ = level.Info(s.Log).Log("msg", "the server is empty: restoring", "backup", b.ID, "state", b.Health, "rows", b.Manifest.Rows())
 		s.warnings = nil
-		rows, places, err := s.everything(ctx, b)
+		rows, places, err := s.everything(ctx, b, candidates)
 		if err == nil {
 			out.Result, out.Backup, out.Rows, out.Warnings = Restored, b.ID, rows, s.warnings
 			out.enter(places)
 			for _, o := range b.Manifest.Omitted {
+				if _, here := out.From[o.Database]; here && o.Kind.Incomplete() {
+					continue
+				}
 				out.Lacks = append(out.Lacks, o.String())
 				_ = level.Warn(s.Log).Log("msg", "the backup does not hold all of its server: "+o.String(), "backup", b.ID, "hint", o.Remedy)
 			}
@@ -226,8 +230,9 @@ func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outco
 	return out, failure.New(failure.Nothing, "bootstrap: none of %d backups could be restored, nothing is served: %w", len(candidates), last)
 }
 
-// everything restores all databases of a backup and makes them appear at once.
-func (s *session) everything(ctx context.Context, b catalog.Backup) (int64, []*place, error) {
+// everything restores all databases of a backup, and those that its run could not dump from other ones, and makes them
+// appear at once.
+func (s *session) everything(ctx context.Context, b catalog.Backup, candidates []catalog.Backup) (int64, []*place, error) {
 	loader, release, err := s.examine(b)
 	if failure.Of(err) == failure.Verify {
 		s.condemn(ctx, b, err)
@@ -240,6 +245,11 @@ func (s *session) everything(ctx context.Context, b catalog.Backup) (int64, []*p
 	if err != nil {
 		return 0, nil, err
 	}
+	loans, err := s.loans(b, candidates)
+	if err != nil {
+		return 0, nil, err
+	}
+	places = append(places, reserve(loans)...)
 	s.beforeSwap = func() {
 		// Before the data appear: were we killed in between, the server's own backups would be refused.
 		if err := s.Repo.Filled(ctx, s.facts.SystemIdentifier, b, s.Now()); err != nil {
@@ -254,7 +264,16 @@ func (s *session) everything(ctx context.Context, b catalog.Backup) (int64, []*p
 // enter notes what came to be.
 func (out *Outcome) enter(places []*place) {
 	for _, p := range places {
+		if p.absent {
+			continue
+		}
 		out.Databases = append(out.Databases, p.as)
+		if p.from != "" {
+			if out.From == nil {
+				out.From = map[string]string{}
+			}
+			out.From[p.as] = p.from
+		}
 		if p.kept != "" {
 			out.Kept = append(out.Kept, p.kept)
 		}

@@ -27,11 +27,14 @@ type place struct {
 	keepAs   string // the name a database of that name gets; "" until one is made of as and the time
 	dropOld  bool   // the caller will drop that database
 	vacant   bool   // that database is taken for empty: it is looked at again before its name is taken
+	loan     *loan  // the database is not in the backup: it comes from another one; nil for all others
 
 	beside  string   // the name until the swap
 	kept    string   // keepAs, when something stood there
 	notes   []string // what of its properties could not be restored
 	seconds float64  // how long new connections had to wait
+	from    string   // the backup it came from, when it is not the one that is restored
+	absent  bool     // nothing gets the place: no other backup could fill it
 }
 
 // source is a backup and how it is loaded.
@@ -68,12 +71,18 @@ func (s *session) bring(ctx context.Context, loader engine.Loader, b catalog.Bac
 		}
 	}()
 	for _, p := range places {
-		n, err := s.fill(ctx, src, p)
+		var n int64
+		if p.loan != nil {
+			n, err = s.fillFromAnother(ctx, b, p)
+		} else {
+			n, err = s.fill(ctx, src, p)
+		}
 		if err != nil {
 			return 0, err
 		}
 		rows += n
 	}
+	places = slices.DeleteFunc(slices.Clone(places), func(p *place) bool { return p.absent })
 	if s.beforeSwap != nil {
 		s.beforeSwap()
 	}

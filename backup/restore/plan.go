@@ -57,9 +57,34 @@ func (r *Restorer) look(ctx context.Context, swapped ...string) (*session, error
 	return s, nil
 }
 
-// foresee says what a bootstrap from a backup would meet.
-func (s *session) foresee(ctx context.Context, b catalog.Backup) (warnings []string, err error) {
-	for _, name := range databaseNames(b) {
+// foretell says what a bootstrap from a backup would do and meet.
+func (s *session) foretell(ctx context.Context, b catalog.Backup, candidates []catalog.Backup) (Outcome, error) {
+	out := Outcome{Result: Restored, Backup: b.ID, Databases: databaseNames(b)}
+	loans, err := s.loans(b, candidates)
+	if err != nil {
+		return Outcome{}, err
+	}
+	for _, l := range loans {
+		if out.From == nil {
+			out.From = map[string]string{}
+		}
+		out.From[l.database] = l.from[0].ID
+		out.Databases = append(out.Databases, l.database)
+		out.Warnings = append(out.Warnings, l.says(l.from[0], b))
+	}
+	for _, o := range b.Manifest.Omitted {
+		if _, here := out.From[o.Database]; !here || !o.Kind.Incomplete() {
+			out.Lacks = append(out.Lacks, o.String())
+		}
+	}
+	met, err := s.foresee(ctx, out.Databases)
+	out.Warnings = append(out.Warnings, met...)
+	return out, err
+}
+
+// foresee says what would be met where databases are to come.
+func (s *session) foresee(ctx context.Context, databases []string) (warnings []string, err error) {
+	for _, name := range databases {
 		if name == "postgres" || name == "template1" {
 			continue
 		}

@@ -134,13 +134,12 @@ func say(log log.Logger, omitted []catalog.Omission) {
 	}
 }
 
-// dumpAll dumps the databases one after the other. One that can't be dumped costs itself, and all that hold anything
-// cost the backup.
+// dumpAll dumps the databases one after the other. One that can't be dumped costs itself. Only where none could be dumped is
+// there no backup.
 func (e *Engine) dumpAll(ctx context.Context, req engine.Request, conn *pgx.Conn, p clients.Programs, names []string, d *catalog.Draft) error {
 	m := &d.Manifest
 	taken := map[string]bool{}
 	var first error
-	held := false
 	for i, name := range names {
 		db, err := server.Properties(ctx, conn, name)
 		if err == nil {
@@ -168,15 +167,14 @@ func (e *Engine) dumpAll(ctx context.Context, req engine.Request, conn *pgx.Conn
 			m.RecoveryPoint = db.SnapshotAt
 		}
 		m.Databases = append(m.Databases, db)
-		held = held || !db.Contents.Empty()
 	}
-	if !m.Incomplete || held {
+	if !m.Incomplete || len(m.Databases) > 0 {
 		return nil
 	}
 	if first == nil {
 		for _, o := range m.Omitted {
 			if o.Kind.Incomplete() {
-				return failure.New(failure.Permission, "no database that holds anything could be dumped: %s", o).WithHint("%s.", o.Remedy)
+				return failure.New(failure.Permission, "no database could be dumped: %s", o).WithHint("%s.", o.Remedy)
 			}
 		}
 	}

@@ -87,11 +87,18 @@ func TestOneBadDatabaseCostsItself(t *testing.T) {
 	})
 }
 
-func TestTheRunFailsWhenNothingThatHoldsAnythingCouldBeDumped(t *testing.T) {
+// What could be dumped is published, be it an empty database; a run that could dump none fails.
+func TestOnlyARunThatCouldDumpNothingFails(t *testing.T) {
 	pg := newServer(t, `CREATE DATABASE shop`)
 	exec(t, pg, "shop", `CREATE TABLE t (i int)`)
 	exec(t, pg, "postgres", `REVOKE CONNECT ON DATABASE shop FROM PUBLIC`)
 	b := newBench(t, pg, backupRole)
+	b.job.Verify = true
+	got := b.run(failure.Incomplete)
+	if databases(got) != "postgres" || lacks(got, catalog.RefusedDatabase) != "shop" || got.Health != catalog.Verified || !got.Manifest.Incomplete {
+		t.Errorf("holds %s, lacks %v, is %s", databases(got), got.Manifest.Omitted, got.Health)
+	}
+	b.job.Request.Databases.Only = []string{"shop"}
 	res, err := b.job.Run(t.Context())
 	if failure.Of(err) != failure.Permission || res.Backup != nil || !strings.Contains(err.Error(), "GRANT CONNECT ON DATABASE") {
 		t.Errorf("%v, %+v", err, res.Backup)

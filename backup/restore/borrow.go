@@ -1,0 +1,156 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-kit/log/level"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+// An incomplete backup is good for what it holds. What a run could not dump is in an older backup as a rule, and who fills an
+// empty server wants all of it: each such database comes from the best backup of the same line of servers that holds it.
+
+// loan is a database that a backup should hold and lacks, and the backups it can come from, best first.
+type loan struct {
+	database string
+	from     []catalog.Backup
+}
+
+// loans finds what a backup lacks because its run could not dump it, and who has it. The candidates are in the order in which
+// a bootstrap tries them. A database that somebody called gone for good is not looked for.
+func (r *Restorer) loans(b catalog.Backup, candidates []catalog.Backup) ([]loan, error) {
+	if !b.Manifest.Incomplete {
+		return nil, nil
+	}
+	servers, err := r.Repo.Servers(candidates)
+	if err != nil {
+		return nil, fmt.Errorf("look for what backup %s lacks: %w", b.ID, err)
+	}
+	var loans []loan
+	line := servers.KindOf(b.Manifest).Server
+	for _, o := range b.Manifest.Omitted {
+		// A bootstrap never replaces template1.
+		if !o.Kind.Incomplete() || o.Database == "" || o.Name != "" || o.Database == "template0" || o.Database == "template1" {
+			continue
+		}
+		if _, held := b.Manifest.Database(o.Database); held || slices.ContainsFunc(loans, func(l loan) bool { return l.database == o.Database }) {
+			continue
+		}
+		l := loan{database: o.Database}
+		for _, c := range candidates {
+			kind := servers.KindOf(c.Manifest)
+			if _, has := c.Manifest.Database(o.Database); has && c.ID != b.ID && kind.Server == line && !servers.IsGone(kind, o.Database, c.Sequence) {
+				l.from = append(l.from, c)
+			}
+		}
+		if len(l.from) > 0 {
+			loans = append(loans, l)
+		}
+	}
+	return loans, nil
+}
+
+// says is the loan in words.
+func (l loan) says(from, to catalog.Backup) string {
+	return fmt.Sprintf("database %s is from ANOTHER backup, %s of %s: backup %s lacks it", l.database, from.ID,
+		from.Manifest.RecoveryPoint.Format(time.RFC3339), to.ID)
+}
+
+// reserve makes a place for each loan, so that what would make the swap fail is found before anything is loaded.
+func reserve(loans []loan) []*place {
+	var places []*place
+	for i := range loans {
+		db, _ := loans[i].from[0].Manifest.Database(loans[i].database)
+		places = append(places, &place{database: db, as: db.Name, vacant: true, loan: &loans[i]})
+	}
+	return places
+}
+
+// fillFromAnother fills the place of a database that the backup lacks from the first of the others that can be restored.
+// One that can't costs this database, not the rest: the place stays absent, with a warning.
+func (s *session) fillFromAnother(ctx context.Context, b catalog.Backup, p *place) (int64, error) {
+	for _, from := range p.loan.from {
+		rows, err := s.borrow(ctx, from, p)
+		if err == nil {
+			if p.absent { // postgres, in which the backup has nothing
+				return 0, nil
+			}
+			p.from = from.ID
+			s.warn("%s", p.loan.says(from, b))
+			for _, o := range from.Manifest.Omitted {
+				if o.Database == p.database.Name {
+					s.warn("backup %s does not hold all of database %s: %s", from.ID, o.Database, o)
+				}
+			}
+			return rows, nil
+		}
+		s.dropQuietly(ctx, []*place{p})
+		p.beside = ""
+		if ctx.Err() != nil || !backupsFault(err) {
+			return 0, err
+		}
+		s.warn("database %s, which backup %s lacks, could not be restored from backup %s: %v", p.loan.database, b.ID, from.ID, err)
+	}
+	p.absent = true
+	return 0, nil
+}
+
+// backupsFault says whether another backup may succeed where one failed.
+func backupsFault(err error) bool {
+	switch failure.Of(err) {
+	case failure.Verify, failure.Restore, failure.Dump, failure.Version, failure.Other:
+		return true
+	}
+	return false
+}
+
+// borrow loads one database of another backup, as a restore of it would.
+func (s *session) borrow(ctx context.Context, from catalog.Backup, p *place) (int64, error) {
+	if major := from.Manifest.Server.Major(); s.facts.Major() < major {
+		return 0, failure.New(failure.Version, "it is of PostgreSQL %d, the server is %d", major, s.facts.Major())
+	}
+	loader, release, err := s.examine(from)
+	if err != nil {
+		if failure.Of(err) == failure.Verify {
+			s.condemn(ctx, from, err)
+		}
+		return 0, err
+	}
+	defer release()
+	src := source{Backup: from, loader: loader}
+	if src.programs, err = loader.Programs(ctx, s.facts.Major()); err != nil {
+		return 0, err
+	}
+	p.database, _ = from.Manifest.Database(p.loan.database)
+	if p.as == "postgres" {
+		there, err := exists(ctx, s.conn, p.as)
+		if err != nil {
+			return 0, err
+		}
+		hollow, err := isHollow(ctx, src, p.database)
+		if err != nil {
+			return 0, err
+		}
+		if p.absent = there && hollow; p.absent {
+			s.alike = append(s.alike, p.database)
+			return 0, nil
+		}
+	}
+	if src.noTablespace, err = s.lacksTablespaces(ctx, loader, from); err != nil {
+		return 0, err
+	}
+	whole := s.whole // roles that the newer backup no longer has, and nothing that holds for all
+	s.whole = false
+	err = s.roles(ctx, src)
+	s.whole = whole
+	if err != nil {
+		return 0, err
+	}
+	_ = level.Info(s.Log).Log("msg", "restoring a database that the newer backup lacks", "database", p.as, "backup", from.ID)
+	return s.fill(ctx, src, p)
+}
