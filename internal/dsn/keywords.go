@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,9 +64,27 @@ var libpqOnly = []string{
 	"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
 }
 
-// check refuses values that would lead elsewhere than meant, without repeating them.
+const hintParted = "Keywords are parted by spaces, in a URL by ? and then &: host=h user=u password=x, postgres://u@h/d?password=x"
+
+// held is a password that stands in another keyword's value, since keywords were parted by something else than we part
+// them by ("host=h;password=x", ADO.NET's way): such values are shown on pages and in logs.
+var held = regexp.MustCompile(`(?i)(password|passwd|pass|pwd)\s*[=:]`)
+
+// secret are the keywords whose values are never shown.
+var secret = []string{"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret", "options"}
+
+// check refuses values that would lead elsewhere than meant, or show a password, without repeating them.
 func check(keyword, value string) error {
+	if !slices.Contains(secret, keyword) && keyword != "host" && held.MatchString(value) {
+		return malformed(hintParted+".", "the value of %s holds a password", keyword)
+	}
 	switch keyword {
+	case "host":
+		for _, host := range strings.Split(value, ",") {
+			if !plainHost(host) {
+				return malformed(hintParted+". "+HintEscape+".", "its host has a character that no host's name has")
+			}
+		}
 	case "port":
 		for _, port := range strings.Split(value, ",") {
 			if n, err := strconv.Atoi(port); port != "" && (err != nil || n < 1 || n > 65535) {
@@ -76,6 +95,16 @@ func check(keyword, value string) error {
 		return malformed("Leave it out.", "replication makes another kind of session, in which no query works")
 	}
 	return nil
+}
+
+// plainHost is true for the directory of a socket, which may have any name, and for what a name or an address can be.
+func plainHost(host string) bool {
+	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || len(host) > 2 && host[1:3] == `:\` {
+		return !held.MatchString(host)
+	}
+	return strings.IndexFunc(host, func(r rune) bool {
+		return r < 0x80 && !(r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-._:%*[]", r))
+	}) < 0
 }
 
 // nearest is the known keyword that a misspelt one is next to; empty where none is near.
