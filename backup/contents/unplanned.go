@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // computing lists the tables whose indexes or statistics call a function that is not of a superuser's language. To plan a query,
@@ -47,7 +48,7 @@ func countUnplanned(ctx context.Context, q Querier, t Relation) (int64, error) {
 // countAlone is CountUnder of one table that computes.
 func countAlone(ctx context.Context, conn *pgx.Conn, snapshot string, t Relation) (rows int64, file uint32, err error) {
 	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+server.Literal(snapshot)); err != nil {
+		if err := sqltext.Exec(ctx, tx.Conn(), "SET TRANSACTION SNAPSHOT "+sqltext.Literal(snapshot)); err != nil {
 			return err
 		}
 		if rows, err = countUnplanned(ctx, tx, t); err != nil {

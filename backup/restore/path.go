@@ -114,20 +114,12 @@ func (s *session) roles(ctx context.Context, src source) error {
 // fill makes a database beside what stands in its place, loads it, and compares it with the manifest. Nobody is
 // served by it yet: a comment marks it as unfinished. It returns the rows the database holds.
 func (s *session) fill(ctx context.Context, src source, p *place) (int64, error) {
-	s.report("load " + p.database.Name)
-	if err := s.create(ctx, p, src.ID); err != nil {
-		return 0, notTheBackup(err)
+	err := s.load(ctx, src, p, s.Jobs)
+	if err != nil && s.Jobs > 1 && ofParallelLoading(ctx, err) {
+		s.warn("database %s could not be loaded by %d workers at once, and is loaded again by one: %s", p.database.Name, s.Jobs, err)
+		s.dropQuietly(ctx, []*place{p})
+		err = s.load(ctx, src, p, 1)
 	}
-	if err := s.checkExtensions(ctx, p); err != nil {
-		return 0, notTheBackup(err)
-	}
-	if err := s.dress(ctx, p, src.ID); err != nil {
-		return 0, err
-	}
-	o := engine.LoadOptions{Programs: src.programs, Jobs: s.Jobs, NoTablespaces: src.noTablespace, NoOwner: s.NoOwner}
-	stop := s.watch(ctx, p)
-	err := src.loader.Load(ctx, src.Backup, p.database, s.Target, p.beside, o)
-	stop()
 	if err != nil {
 		return 0, err
 	}
@@ -136,6 +128,31 @@ func (s *session) fill(ctx context.Context, src source, p *place) (int64, error)
 	}
 	n, err := s.compare(ctx, p)
 	return n, notTheBackup(err)
+}
+
+// load makes the empty database beside and loads it.
+func (s *session) load(ctx context.Context, src source, p *place, jobs int) error {
+	s.report("load " + p.database.Name)
+	if err := s.create(ctx, p, src.ID); err != nil {
+		return notTheBackup(err)
+	}
+	if err := s.checkExtensions(ctx, p); err != nil {
+		return notTheBackup(err)
+	}
+	if err := s.dress(ctx, p, src.ID); err != nil {
+		return err
+	}
+	stop := s.watch(ctx, p)
+	defer stop()
+	return src.loader.Load(ctx, src.Backup, p.database, s.Target, p.beside,
+		engine.LoadOptions{Programs: src.programs, Jobs: jobs, NoTablespaces: src.noTablespace, NoOwner: s.NoOwner})
+}
+
+// ofParallelLoading says whether a failure to load may be that of several workers: pg_restore grants privileges on a table
+// before those on its schema when its workers happen to get them in that order, and two workers may deadlock. What one worker
+// can load is a good backup.
+func ofParallelLoading(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && slices.Contains([]failure.Reason{failure.Other, failure.Dump, failure.Restore, failure.Permission}, failure.Of(err))
 }
 
 // notTheBackup gives an error without a reason one that does not make it the backup's fault.
