@@ -22,6 +22,12 @@ type Wanted struct {
 	Engine string
 }
 
+// IsID says whether a name is a backup's id.
+func IsID(name string) bool {
+	_, ok := sequenceOf(name)
+	return ok
+}
+
 // Choose finds a backup in a list as List returns it. By id any backup is found, whatever its
 // health: the caller judges. By any other name only good ones are. The error's reason is
 // failure.Nothing when no backup answers.

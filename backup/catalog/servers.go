@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -94,6 +96,44 @@ func (s Servers) KindOf(m Manifest) Kind {
 		id = lines[0]
 	}
 	return Kind{s.Line(id), m.Engine, m.Set}
+}
+
+// Of narrows a list to the backups of one server's line, where the list has those of several: whose rows come back must not
+// depend on whose backup is the newest. The server is the one restored into, which may be new and have none, or named, when
+// somebody said whose backups are meant. A backup whose server is not known stays in the list.
+func (s Servers) Of(all []Backup, id string, named bool) ([]Backup, error) {
+	s = s.With(all)
+	holds := map[string][]string{} // databases by line
+	for _, b := range all {
+		if line := s.KindOf(b.Manifest).Server; line != "" {
+			holds[line] = holds[line][:len(holds[line]):len(holds[line])] // there, with or without databases
+			for _, db := range b.Manifest.Databases {
+				if !slices.Contains(holds[line], db.Name) {
+					holds[line] = append(holds[line], db.Name)
+				}
+			}
+		}
+	}
+	if !named && len(holds) <= 1 {
+		return all, nil
+	}
+	line := s.Line(id)
+	if _, ok := holds[line]; id != "" && ok {
+		return slices.DeleteFunc(slices.Clone(all), func(b Backup) bool {
+			of := s.KindOf(b.Manifest).Server
+			return of != "" && of != line
+		}), nil
+	}
+	var have []string
+	for _, line := range slices.Sorted(maps.Keys(holds)) {
+		have = append(have, Printable(fmt.Sprintf("%s (databases %s)", line, strings.Join(slices.Sorted(slices.Values(holds[line])), ", "))))
+	}
+	if named {
+		return nil, failure.New(failure.Nothing, "the repository has no backup of a server %s, nothing was changed", Printable(id)).
+			WithHint("It has those of %s.", strings.Join(have, "; "))
+	}
+	return nil, failure.New(failure.Config, "the repository holds backups of %d servers, and none of this one (system identifier %s), nothing was changed",
+		len(holds), id).WithHint("Say whose are meant, with --of-server: %s. A restore takes a backup's id, too.", strings.Join(have, "; "))
 }
 
 // IsGone says whether a database of a backup was said to be gone for good since.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -23,6 +24,9 @@ type BootstrapOptions struct {
 	Database string
 	// Wait is how long the server may take to accept connections.
 	Wait time.Duration
+	// OfServer is the system identifier of the server whose backups are meant, where the repository has those of several.
+	// "" means this server's, and where it is a new one, those of the only server there is.
+	OfServer string
 	// DryRun says what would be done.
 	DryRun bool
 }
@@ -89,7 +93,7 @@ func (r *Restorer) Bootstrap(ctx context.Context, o BootstrapOptions) (Outcome, 
 	if r.Repo == nil {
 		return Outcome{}, failure.New(failure.Repository, "bootstrap: no repository was opened, nothing was changed")
 	}
-	candidates, err := r.candidates()
+	candidates, err := s.candidates(o.OfServer)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -136,10 +140,19 @@ func (r *Restorer) awaitServer(ctx context.Context, wait time.Duration) error {
 }
 
 // candidates lists the backups to try, best first. None and no error: this repository never had one.
-func (r *Restorer) candidates() ([]catalog.Backup, error) {
+func (s *session) candidates(ofServer string) ([]catalog.Backup, error) {
+	r := s.Restorer
 	all, err := r.Repo.List()
 	if err != nil {
 		return nil, err
+	}
+	servers := r.servers(all)
+	id := s.facts.SystemIdentifier
+	if ofServer != "" {
+		id = ofServer
+	}
+	if all, err = servers.Of(all, id, ofServer != ""); err != nil {
+		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
 	var verified, rest []catalog.Backup
 	others := map[catalog.Health]int{}
@@ -180,6 +193,15 @@ func (r *Restorer) candidates() ([]catalog.Backup, error) {
 			state.LastSuccess.Format(time.RFC3339)).WithHint("Find out where its backups went before the application begins from nothing.")
 	}
 	return nil, nil
+}
+
+// servers is what the repository knows of its servers: where that can't be read, what the manifests say must do.
+func (r *Restorer) servers(all []catalog.Backup) catalog.Servers {
+	servers, err := r.Repo.Servers(all)
+	if err != nil {
+		_ = level.Warn(r.Log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
+	}
+	return servers
 }
 
 // loads says whether single databases of a backup can be restored.
@@ -245,10 +267,7 @@ func (s *session) everything(ctx context.Context, b catalog.Backup, candidates [
 	if err != nil {
 		return 0, nil, err
 	}
-	loans, err := s.loans(b, candidates)
-	if err != nil {
-		return 0, nil, err
-	}
+	loans := s.loans(b, candidates)
 	places = append(places, reserve(loans)...)
 	s.beforeSwap = func() {
 		// Before the data appear: were we killed in between, the server's own backups would be refused.

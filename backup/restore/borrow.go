@@ -23,14 +23,11 @@ type loan struct {
 
 // loans finds what a backup lacks because its run could not dump it, and who has it. The candidates are in the order in which
 // a bootstrap tries them. A database that somebody called gone for good is not looked for.
-func (r *Restorer) loans(b catalog.Backup, candidates []catalog.Backup) ([]loan, error) {
+func (r *Restorer) loans(b catalog.Backup, candidates []catalog.Backup) []loan {
 	if !b.Manifest.Incomplete {
-		return nil, nil
+		return nil
 	}
-	servers, err := r.Repo.Servers(candidates)
-	if err != nil {
-		return nil, fmt.Errorf("look for what backup %s lacks: %w", b.ID, err)
-	}
+	servers := r.servers(candidates)
 	var loans []loan
 	line := servers.KindOf(b.Manifest).Server
 	for _, o := range b.Manifest.Omitted {
@@ -52,7 +49,7 @@ func (r *Restorer) loans(b catalog.Backup, candidates []catalog.Backup) ([]loan,
 			loans = append(loans, l)
 		}
 	}
-	return loans, nil
+	return loans
 }
 
 // says is the loan in words.

@@ -60,11 +60,7 @@ func (r *Restorer) look(ctx context.Context, swapped ...string) (*session, error
 // foretell says what a bootstrap from a backup would do and meet.
 func (s *session) foretell(ctx context.Context, b catalog.Backup, candidates []catalog.Backup) (Outcome, error) {
 	out := Outcome{Result: Restored, Backup: b.ID, Databases: databaseNames(b)}
-	loans, err := s.loans(b, candidates)
-	if err != nil {
-		return Outcome{}, err
-	}
-	for _, l := range loans {
+	for _, l := range s.loans(b, candidates) {
 		if out.From == nil {
 			out.From = map[string]string{}
 		}

@@ -161,7 +161,7 @@ func (s *session) restoreFailure(name string, err error) error {
 	reason := failure.Of(err)
 	var f *failure.Error
 	hint := ""
-	if errors.As(err, &f) {
+	if errors.As(err, &f) && !strings.Contains(err.Error(), f.Hint) { // else the text has it already
 		hint = f.Hint
 	}
 	if strings.Contains(err.Error(), "No space left on device") {

@@ -89,7 +89,7 @@ type scheduleFlags struct {
 
 type restoreFlags struct {
 	database, as, keepAs, to, table string
-	at                              string
+	at, ofServer                    string
 	dropOld, list, owner            bool
 	drain                           time.Duration
 }
@@ -186,6 +186,8 @@ func newApp() (*kingpin.Application, *flags) {
 	r.Flag("to", "Another server to restore into, as a connection string; better as PG_RELIABILITY_BACKUP_TO.").StringVar(&f.restore.to)
 	r.Flag("table", "Restore one table's rows (schema.name) as a new table beside the live one.").StringVar(&f.restore.table)
 	r.Flag("list", "List what the backup of the database holds, and restore nothing.").BoolVar(&f.restore.list)
+	r.Flag("of-server", "System identifier of the server whose backups are meant, where the repository has those of several "+
+		"(default: the server's own).").StringVar(&f.restore.ofServer)
 	r.Flag("keep-as", "Name the old database gets (default: NAME_before_TIME).").StringVar(&f.restore.keepAs)
 	r.Flag("drop-old", "Drop the old database after the swap.").BoolVar(&f.restore.dropOld)
 	r.Flag("drain", "How long transactions of the old database may go on, at most 4s.").Default("2s").DurationVar(&f.restore.drain)
@@ -198,6 +200,8 @@ func newApp() (*kingpin.Application, *flags) {
 	f.addOffsiteFetch(b)
 	b.Flag("schema", "SQL file for a server that never had a backup. Repeatable, in order.").StringsVar(&f.bootstrap.schema)
 	b.Flag("database", "Database the schema makes (default: the connection string's).").Short('d').StringVar(&f.restore.database)
+	b.Flag("of-server", "System identifier of the server whose backups are meant, where the repository has those of several "+
+		"(default: the server's own).").StringVar(&f.restore.ofServer)
 	b.Flag("wait", "How long to wait for the server.").Default("1m").DurationVar(&f.bootstrap.wait)
 	b.Flag("init", "Make the repository if its directory is empty. Only where the directory can't be an unmounted disk.").BoolVar(&f.backup.initialise)
 	b.Flag("jobs", "Tables restored at once.").Default("2").IntVar(&f.backup.jobs)

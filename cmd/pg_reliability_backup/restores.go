@@ -33,7 +33,7 @@ func (p *program) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := p.choose(repo)
+	b, err := p.chooseToRestore(ctx, repo)
 	if err != nil {
 		return err
 	}
@@ -204,6 +204,7 @@ func (p *program) bootstrap(ctx context.Context) error {
 	}
 	o := restore.BootstrapOptions{
 		Schema: p.flags.bootstrap.schema, Database: database, Wait: p.flags.bootstrap.wait, DryRun: p.flags.dryRun,
+		OfServer: p.flags.restore.ofServer,
 	}
 	if done, err := p.bringBack(ctx, r, repo, o, bar); done || err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 // unreadableFile puts a file in the place of another whose reading is an input/output error, and returns the way back.
@@ -70,6 +71,25 @@ func TestSecondServerIsRefused(t *testing.T) {
 	other.must("run", "--keep=1")
 	if got := a.list(); len(got) != 3 {
 		t.Errorf("%d backups, want two of the first server and one of the second", len(got))
+	}
+	// Each restores its own, though the other's is newer, and a new server must be told whose.
+	ownest := map[*bench]string{a: a.list()[1].ID, other: a.list()[0].ID}
+	for _, b := range []*bench{a, other} {
+		if out := b.must("restore", "--database=postgres", "--as=again", "--dry-run"); !strings.Contains(out, " from "+ownest[b]+" ") {
+			t.Errorf("want %s:\n%s", ownest[b], out)
+		}
+	}
+	lone := *a
+	lone.env = []string{"DATA_SOURCE_NAME=" + pgtest.New(t, pgtest.Options{NoMonitorRole: true}).DSN(pgtest.Superuser, "postgres")}
+	for _, args := range [][]string{{"bootstrap"}, {"bootstrap", "--dry-run"}, {"restore", "--database=postgres", "--as=again"}} {
+		if out := lone.want(exitConfig, args...); !strings.Contains(out, "--of-server") {
+			t.Errorf("%v: no remedy in\n%s", args, out)
+		}
+	}
+	lone.want(exitNothing, "bootstrap", "--of-server=7")
+	id := a.list()[2].Manifest.Server.SystemIdentifier
+	if out := lone.must("bootstrap", "--dry-run", "--of-server="+id); !strings.Contains(out, " from "+ownest[a]+":") {
+		t.Errorf("want %s:\n%s", ownest[a], out)
 	}
 	// A server that took the other's place: one line, counted together.
 	third := newLoneBench(t)

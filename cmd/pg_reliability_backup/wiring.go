@@ -168,6 +168,52 @@ func (p *program) choose(repo *catalog.Repository) (catalog.Backup, error) {
 	if err != nil {
 		return catalog.Backup{}, err
 	}
+	return p.chooseFrom(repo, all)
+}
+
+// chooseToRestore is choose where the repository may hold other servers' backups: unless an id says which one is meant, it is
+// of the server that is restored into, or of the one that --of-server names.
+func (p *program) chooseToRestore(ctx context.Context, repo *catalog.Repository) (catalog.Backup, error) {
+	all, err := repo.Brief()
+	if err != nil {
+		return catalog.Backup{}, err
+	}
+	servers, err := repo.Servers(all)
+	if err != nil { // the manifests say it, too
+		_ = level.Warn(p.log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
+	}
+	named := p.flags.restore.ofServer
+	if !catalog.IsID(p.flags.which) && (named != "" || len(servers.Lines()) > 1) {
+		id := named
+		if named == "" {
+			id = p.systemIdentifier(ctx)
+		}
+		if all, err = servers.Of(all, id, named != ""); err != nil {
+			return catalog.Backup{}, err
+		}
+	}
+	return p.chooseFrom(repo, all)
+}
+
+// systemIdentifier is that of the server to restore into; "" when it can't be asked.
+func (p *program) systemIdentifier(ctx context.Context) string {
+	target, err := p.destination()
+	if err != nil {
+		return ""
+	}
+	conn, err := target.Connect(ctx, "")
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	facts, err := server.Facts(ctx, conn)
+	if err != nil {
+		return ""
+	}
+	return facts.SystemIdentifier
+}
+
+func (p *program) chooseFrom(repo *catalog.Repository, all []catalog.Backup) (catalog.Backup, error) {
 	name := p.flags.which
 	if p.flags.restore.at != "" {
 		if name != catalog.Latest {
