@@ -290,6 +290,7 @@ func (p *Prober) logChanges(old, now Snapshot, restarts []RestartKind) {
 			"at", now.LastRestart[k].UTC().Format(time.RFC3339Nano))
 	}
 	switch {
+	case now.Since.IsZero(): // a state was read before a probe had reported
 	case old.Reason == now.Reason && !old.Since.IsZero():
 	case now.Reason != postgres.OK:
 		level.Error(logger).Log("msg", "the database is not fit for use", "target", p.o.Target, "reason", now.Reason,

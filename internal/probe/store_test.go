@@ -70,6 +70,25 @@ func TestTheStateOutlivesTheExporter(t *testing.T) {
 	}
 }
 
+// The state is read in less time than a login takes.
+func TestAStateThatIsReadBeforeTheFirstProbeSaysNothingOfTheServer(t *testing.T) {
+	for name, kept := range map[string]*state{"a new one": newState(), "a good one": lived()} {
+		t.Run(name, func(t *testing.T) {
+			o := quick(connectTo(t, "postgres://u@127.0.0.1:1/d?sslmode=disable"))
+			o.StateDir = t.TempDir()
+			p := prepare(t, o)
+			encodedState, err := encodeState(kept, o.Target, at(9))
+			must(t, err)
+			fromFile, _, err := decodeState(encodedState, o.Target)
+			must(t, err)
+			p.restore(fromFile, newHistory(time.Minute))
+			if s := p.log.String(); s != "" {
+				t.Errorf("nothing was asked yet, and the log says %s", s)
+			}
+		})
+	}
+}
+
 func encoded(t *testing.T, s *state) string {
 	t.Helper()
 	data, err := encodeState(s, target, at(0))
