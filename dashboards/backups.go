@@ -17,7 +17,7 @@ func backups(s *sources) board {
 				across(8, backupSizes(s), backupCounts(s)),
 			),
 			section("What went wrong?",
-				across(7, autoRestore(s).wide(4), lastFailures(s), failures(s)),
+				across(7, autoRestore(s).wide(4), leftOut(s).wide(4), lastFailures(s), failures(s)),
 			),
 			section("Point-in-time recovery and off-site copies",
 				across(8, archiveLag(s), archiveQueue(s), offsiteHistory()),
@@ -167,6 +167,13 @@ func backupCounts(s *sources) *panel {
 		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).called("unreadable", colored("purple")).
 		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}}, property{"custom.fillOpacity", 0}).
 		none(noCatalogue).runbooks(s, "PostgresBackupDamaged", "PostgresBackupUnreadable", "PostgresBackupTooFew")
+}
+
+func leftOut(s *sources) *panel {
+	return stat("Not in the newest backup", "What the newest good backup does not hold of its server, or could not prove, of what nobody chose to leave out. "+
+		"`pg_reliability_backup show latest` names each, with the remedy.").
+		query(`sum(pg_reliability_backup_omitted{$here, kind!~"excluded|unlogged|warning"}) or 0 * max(pg_reliability_backup_catalog_up{$here})`, "").
+		decimals(0).thresholds(from(s.value("backup_omitted_count")+1, ticket)).none(noCatalogue).runbooks(s, "PostgresBackupIncomplete")
 }
 
 func lastFailures(s *sources) *panel {

@@ -15,7 +15,7 @@ func pipeline(s *sources) board {
 			section("Exporter",
 				across(8, scrapeTimes(s), scrapeSamples()),
 				across(10, collectorList(s)),
-				across(8, collectorTime(), collectorErrors(), exporterList()),
+				across(8, collectorTime(), collectorErrors(), exporterList(s)),
 			),
 			section("Prometheus and Alertmanager",
 				across(8, ruleTime(), notifications(s)),
@@ -97,14 +97,14 @@ func collectorErrors() *panel {
 		unit("short").none("no errors")
 }
 
-func exporterList() *panel {
+func exporterList(s *sources) *panel {
 	return table("Exporters", "State: whether outages and restarts are remembered across the exporter's own restarts. Rights: without pg_monitor much is hidden.").
 		label("instance", "Instance").
 		column("State kept", `pg_reliability_state_persistence{$here, status="ok"}`, filled(), mapped(mapping(1, "yes", fine, 0), mapping(0, "NO", ticket, 1))).
 		column("pg_monitor", `pg_reliability_monitor_privileges{$here}`, filled(), mapped(mapping(1, "yes", fine, 0), mapping(0, "NO", ticket, 1))).
 		column("Config", `pg_reliability_config_last_reload_successful{$here}`, filled(), mapped(mapping(1, "loaded", fine, 0), mapping(0, "OLD", ticket, 1))).
 		column("Memory", `process_resident_memory_bytes{$here} and on (job, cluster, instance) pgr:target:known{$here}`, unit("bytes")).
-		sorted("Memory").none("unknown")
+		sorted("Memory").none("unknown").runbooks(s, "PostgresMonitoringIncomplete")
 }
 
 func ruleTime() *panel {
