@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -371,10 +372,11 @@ func (p *program) bringBack(ctx context.Context, r *restore.Restorer, repo *cata
 	if _, err := repo.Sweep(ctx); err != nil {
 		return false, err
 	}
-	for _, c := range copies {
+	for i, c := range copies {
 		_ = level.Info(p.log).Log("msg", "the repository has nothing to restore: fetching the off-site copy", "id", c.ID, "target", c.Target, "bytes", c.Bytes)
-		if _, err = s.Fetch(ctx, c, keys); err == nil {
-			return false, nil
+		var b catalog.Backup
+		if b, err = s.Fetch(ctx, c, keys); err == nil {
+			return false, p.fetchLacking(ctx, s, b, copies[i+1:], keys)
 		}
 		_ = level.Error(p.log).Log("msg", "the off-site copy could not be fetched", "id", c.ID, "err", err)
 		if failure.Of(err) != failure.Verify {
@@ -382,4 +384,46 @@ func (p *program) bringBack(ctx context.Context, r *restore.Restorer, repo *cata
 		}
 	}
 	return false, failure.New(failure.Nothing, "bootstrap: none of %d off-site copies could be fetched, nothing is served: %w", len(copies), err)
+}
+
+// mostLenders bounds how many older copies are fetched for what the newest lacks: encrypted ones don't say what they hold.
+const mostLenders = 5
+
+// fetchLacking fetches, beside an incomplete backup, older copies of its server that hold the databases its run could not
+// dump: a bootstrap takes these from there. What can't be had is a warning, for the rest can be.
+func (p *program) fetchLacking(ctx context.Context, s *offsite.Store, b catalog.Backup, older []offsite.Copy, keys []agefile.Identity) error {
+	var lacks []string
+	for _, o := range b.Manifest.Omitted {
+		if _, held := b.Manifest.Database(o.Database); o.Kind.Incomplete() && !held {
+			lacks = append(lacks, o.Database)
+		}
+	}
+	fetched := 0
+	for _, c := range older {
+		if len(lacks) == 0 || fetched == mostLenders {
+			break
+		}
+		names := func(name string) bool { return slices.Contains(c.Databases, name) }
+		if c.Server != "" && c.Server != b.Manifest.Server.SystemIdentifier || len(c.Databases) > 0 && !slices.ContainsFunc(lacks, names) {
+			continue
+		}
+		_ = level.Info(p.log).Log("msg", "fetching an older off-site copy for what the newest lacks", "id", c.ID, "lacking", strings.Join(lacks, ","))
+		got, err := s.Fetch(ctx, c, keys)
+		if ctx.Err() != nil {
+			return err
+		}
+		fetched++
+		if err != nil {
+			_ = level.Error(p.log).Log("msg", "the off-site copy could not be fetched", "id", c.ID, "err", err)
+			continue
+		}
+		lacks = slices.DeleteFunc(lacks, func(name string) bool {
+			_, has := got.Manifest.Database(name)
+			return has
+		})
+	}
+	if len(lacks) > 0 {
+		_ = level.Warn(p.log).Log("msg", "no off-site copy that was fetched holds what the newest lacks", "databases", strings.Join(lacks, ","))
+	}
+	return nil
 }

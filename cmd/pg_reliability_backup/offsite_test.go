@@ -69,3 +69,37 @@ func TestEmptyMachineComesBackFromTheOffsiteCopy(t *testing.T) {
 		t.Errorf("second bootstrap: %s", out)
 	}
 }
+
+// TestEmptyMachineGetsFromAnOlderCopyWhatTheNewestLacks: the newest copy is of an incomplete backup.
+func TestEmptyMachineGetsFromAnOlderCopyWhatTheNewestLacks(t *testing.T) {
+	b := newBench(t)
+	store := pgtest.NewS3(t, "backups")
+	b.env = []string{
+		"PG_RELIABILITY_BACKUP_OFFSITE_URL=s3://backups/db1", "AWS_ENDPOINT_URL=http://" + store.Addr, "AWS_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=" + pgtest.S3AccessKey, "AWS_SECRET_ACCESS_KEY=" + pgtest.S3SecretKey,
+	}
+	b.run()
+	b.exec("postgres", "CREATE DATABASE orders")
+	b.exec("orders", "CREATE TABLE t AS SELECT 1 AS i")
+	older := b.run()
+	b.exec("postgres", "REVOKE CONNECT ON DATABASE orders FROM PUBLIC")
+	b.want(exitIncomplete, "run")
+	b.want(exitIncomplete, "run")
+	newest := b.list()[0].ID
+
+	lost := *b
+	lost.pg = pgtest.New(t, pgtest.Options{NoMonitorRole: true})
+	lost.repo = filepath.Join(t.TempDir(), "repo")
+	out := lost.super().must("bootstrap", "--init", "--json")
+	var outcome struct {
+		Result, Backup string
+		From           map[string]string
+	}
+	err := json.Unmarshal([]byte(out[strings.Index(out, "\n{"):]), &outcome)
+	if err != nil || outcome.Backup != newest || len(outcome.From) != 1 || outcome.From["orders"] != older {
+		t.Errorf("outcome = %+v, %v, want %s, and orders from %s: %s", outcome, err, newest, older, out)
+	}
+	if got := lost.list(); len(got) != 2 {
+		t.Errorf("%d copies were fetched, want two", len(got))
+	}
+}
