@@ -206,12 +206,14 @@ func (e *Engine) Gather(ctx context.Context, sel Selection) []*dto.MetricFamily 
 	units := e.units(sel)
 	out := newFamilies(onAPage(e.maxSamples))
 	results, missing := e.live(ctx, sel, units)
+	answered := map[*queryUnit]bool{}
 	for _, r := range results {
 		e.show(out, r.unit, r.samples)
+		answered[r.unit] = true
 	}
 	now := time.Now()
 	for _, u := range units {
-		if !u.isLive() {
+		if !u.isLive() && !answered[u] { // one that moved to the background while it was awaited is on the page once
 			e.show(out, u, u.fresh(now))
 		}
 	}
