@@ -75,6 +75,9 @@ func parseURI(uri string) (dsn.Params, error) {
 	if strings.Contains(uri, "://") {
 		return nil, errors.New("it has a ://. HINT: Write host:5432/database?sslmode=verify-full, without postgres://")
 	}
+	if strings.HasPrefix(uri, "//") {
+		return nil, errors.New("it begins with //. HINT: Write host:5432/database?sslmode=verify-full, without the slashes")
+	}
 	directory := ""
 	if strings.HasPrefix(uri, "/") { // its slashes are not a URL's
 		colon := strings.IndexByte(uri, ':')

@@ -33,6 +33,7 @@ func TestConnectionString(t *testing.T) {
 		"a socket":         {map[string]string{"DATA_SOURCE_URI": "/run/postgresql:5433/shop?sslmode=disable", "DATA_SOURCE_USER": "u"}, "dbname='shop' host='/run/postgresql' port='5433' sslmode='disable' user='u'", "", ""},
 		"a socket alone":   {map[string]string{"DATA_SOURCE_URI": "/run/postgresql:5433"}, "host='/run/postgresql' port='5433'", "", ""},
 		"where it ends":    {map[string]string{"DATA_SOURCE_URI": "/run/postgresql/shop"}, "", "can't be told. HINT: Write /var/run/postgresql:5432/database", ""},
+		"half a scheme":    {map[string]string{"DATA_SOURCE_URI": "//db1:5432/shop"}, "", "without the slashes", ""},
 		"with a scheme":    {map[string]string{"DATA_SOURCE_URI": "postgres://u:hunter2@db1/shop"}, "", "without postgres://", ""},
 		"user and all":     {map[string]string{"DATA_SOURCE_URI": "u:hunter2@db1/shop"}, "dbname='shop' host='db1' password='hunter2' user='u'", "", ""},
 		"a list":           {map[string]string{"DATA_SOURCE_NAME": "postgres://u:hunter2@db1/a,postgresql://u:hunter2@db2/b"}, "", "DATA_SOURCE_NAME holds several connection strings. HINT", ""},
