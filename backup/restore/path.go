@@ -177,7 +177,11 @@ func (s *session) create(ctx context.Context, p *place, id string) error {
 }
 
 // notYet are settings of a database that its data can't need, and that could keep us from loading it.
-var notYet = []string{"role", "session_authorization", "session_preload_libraries", "local_preload_libraries", "default_transaction_read_only"}
+var notYet = []string{
+	"role", "session_authorization", "session_preload_libraries", "local_preload_libraries", "default_transaction_read_only",
+	"temp_file_limit", // a whole index is sorted in temporary files
+	"exit_on_error", "vacuum_cost_delay",
+}
 
 // dress gives the database its owner, settings and privileges before its data comes: a constraint or the format of
 // a number may depend on a setting, a materialized view on the owner. The rest follows with the swap.

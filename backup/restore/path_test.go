@@ -69,12 +69,14 @@ func TestDataThatNeedSettingsAndSettingsThatAreInTheWay(t *testing.T) {
 		"ALTER DATABASE shop SET app.maximum = '100'", "ALTER DATABASE shop SET default_transaction_read_only = on",
 		"ALTER DATABASE shop SET statement_timeout = '1ms'", "ALTER DATABASE shop SET session_preload_libraries = 'auto_explain'",
 		"ALTER DATABASE shop SET role = 'app'", "ALTER DATABASE shop SET lock_timeout = '1ms'",
+		"ALTER DATABASE shop SET temp_file_limit = '1MB'", "ALTER DATABASE shop SET maintenance_work_mem = '1MB'",
 		"ALTER ROLE "+pgtest.Superuser+" IN DATABASE shop SET statement_timeout = '1ms'")
 	cfg, err := pgx.ParseConfig(b.pg.DSN(pgtest.Superuser, "shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{"statement_timeout": "0", "lock_timeout": "0", "role": "none", "default_transaction_read_only": "off"} {
+	for name, value := range map[string]string{"statement_timeout": "0", "lock_timeout": "0", "role": "none", "default_transaction_read_only": "off",
+		"temp_file_limit": "-1"} {
 		cfg.RuntimeParams[name] = value
 	}
 	conn, err := pgx.ConnectConfig(t.Context(), cfg)
@@ -84,6 +86,8 @@ func TestDataThatNeedSettingsAndSettingsThatAreInTheWay(t *testing.T) {
 	for _, sql := range []string{
 		"CREATE FUNCTION maximum() RETURNS int LANGUAGE sql AS $$SELECT pg_catalog.current_setting('app.maximum')::int$$",
 		"CREATE TABLE t (i int CHECK (i <= public.maximum()))", "INSERT INTO t SELECT generate_series(1, 100)",
+		// To sort this index takes more temporary files than people's own queries may have.
+		"CREATE TABLE wide AS SELECT repeat(md5(i::text), 5) AS t FROM generate_series(1, 40000) i", "CREATE INDEX ON wide (t)",
 	} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatalf("%s: %v", sql, err)
@@ -96,7 +100,8 @@ func TestDataThatNeedSettingsAndSettingsThatAreInTheWay(t *testing.T) {
 	}
 	got := query(t, b.pg, "postgres", `SELECT string_agg(s, ' ' ORDER BY s) FROM pg_db_role_setting r JOIN pg_database d ON d.oid = setdatabase
 		CROSS JOIN unnest(setconfig) s WHERE datname = 'shop' AND setrole = 0`)
-	if want := "app.maximum=100 default_transaction_read_only=on lock_timeout=1ms role=app session_preload_libraries=auto_explain statement_timeout=1ms"; got != want {
+	if want := "app.maximum=100 default_transaction_read_only=on lock_timeout=1ms maintenance_work_mem=1MB role=app " +
+		"session_preload_libraries=auto_explain statement_timeout=1ms temp_file_limit=1MB"; got != want {
 		t.Errorf("settings = %s, want %s", got, want)
 	}
 }
