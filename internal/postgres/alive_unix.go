@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -33,7 +34,7 @@ func peek(fd uintptr) (n int, err error) {
 }
 
 func nothing(err error) bool {
-	return err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR)
 }
 
 // silent says that nothing has come in on a connection: neither bytes nor its end.

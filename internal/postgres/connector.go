@@ -68,12 +68,12 @@ func (c *Connector) connectOnce(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, connectError(err)
 	}
-	total := time.Since(start)
+	total, dial := time.Since(start), timer.total()
 	s, err := c.newSession(ctx, conn)
 	if err != nil {
 		return nil, connectError(err)
 	}
-	s.phases = Phases{Dial: timer.total, Auth: total - timer.total}
+	s.phases = Phases{Dial: dial, Auth: total - dial}
 	return s, nil
 }
 
@@ -195,8 +195,9 @@ func ConnectText(err error) string {
 	return strings.Join(strings.Fields(head+": "+strings.Join(attempts, "; ")), " ")
 }
 
-// dialTimer adds up what an attempt spends on resolving and dialling, over all addresses it tries.
-type dialTimer struct{ total time.Duration }
+// dialTimer adds up what an attempt spends on resolving and dialling, over all addresses it tries. The driver dials through
+// it in another goroutine, too, when it asks the server to cancel a statement.
+type dialTimer struct{ spent atomic.Int64 }
 
 func (t *dialTimer) watch(cfg *pgx.ConnConfig) {
 	lookup, dial := cfg.LookupFunc, cfg.DialFunc
@@ -214,4 +215,5 @@ func (t *dialTimer) watch(cfg *pgx.ConnConfig) {
 	}
 }
 
-func (t *dialTimer) add(start time.Time) { t.total += time.Since(start) }
+func (t *dialTimer) add(start time.Time)  { t.spent.Add(int64(time.Since(start))) }
+func (t *dialTimer) total() time.Duration { return time.Duration(t.spent.Load()) }

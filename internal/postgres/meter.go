@@ -98,7 +98,7 @@ func (m *meter) Read(p []byte) (int, error) {
 		m.excess = m.count(p[:n])
 	}
 	if m.excess != nil {
-		_ = m.Conn.Close()
+		_ = m.Close()
 		return 0, m.excess
 	}
 	return n, err

@@ -54,7 +54,7 @@ func tidy(err error) error {
 		}
 		return err
 	}
-	if err == error(pg) {
+	if err == error(pg) { //nolint:errorlint // the report itself, with no text of the driver's around it
 		return tidyReport(pg)
 	}
 	return &saidError{text: clean(err.Error(), textLimit), reason: ReasonOf(err), report: tidyReport(pg)}
