@@ -65,8 +65,8 @@ func TestWhatCantBeReadIsUnreadableAndWhatIsWrongIsDamaged(t *testing.T) {
 	put := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o644) }
 	}
-	instead := func(make func(string) error) func(string) error {
-		return func(path string) error { return errors.Join(os.RemoveAll(path), make(path)) }
+	instead := func(put func(string) error) func(string) error {
+		return func(path string) error { return errors.Join(os.RemoveAll(path), put(path)) }
 	}
 	locked := func(path string) error { return os.Chmod(path, 0) }
 	fifo := instead(func(path string) error { return syscall.Mkfifo(path, 0o644) })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-kit/log/level"
+
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"

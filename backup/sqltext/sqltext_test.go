@@ -2,6 +2,7 @@ package sqltext_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -153,7 +154,8 @@ func TestQuotedTextArrivesAndOneStatementIsOne(t *testing.T) {
 		}
 	}
 	err = sqltext.Exec(t.Context(), conn, "SELECT 1; CREATE ROLE pwned SUPERUSER")
-	if pg, ok := err.(*pgconn.PgError); !ok || pg.Code != "42601" {
+	var report *pgconn.PgError
+	if !errors.As(err, &report) || report.Code != "42601" {
 		t.Errorf("two statements: %v, want the server's syntax error", err)
 	}
 	for _, s := range []string{"SELECT 'a\x00b'", "SELECT '\xff'"} {

@@ -85,7 +85,7 @@ func (p Params) setHosts(s string) error {
 	}
 	var hosts, ports []string
 	for _, one := range strings.Split(s, ",") {
-		host, port := one, ""
+		var host, port string
 		if inside, ok := strings.CutPrefix(one, "["); ok {
 			var rest string
 			if host, rest, ok = strings.Cut(inside, "]"); !ok || rest != "" && rest[0] != ':' {

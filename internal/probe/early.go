@@ -22,8 +22,8 @@ type seenContainer struct {
 
 // add remembers an outcome; of a row of the same results, those between the first and the last tell nothing.
 func (e *early) add(o Outcome) {
-	if i, j := e.last(o.Kind, len(e.outcomes)), -1; i >= 0 {
-		j = e.last(o.Kind, i)
+	if i := e.last(o.Kind, len(e.outcomes)); i >= 0 {
+		j := e.last(o.Kind, i)
 		if j >= 0 && same(e.outcomes[i], o) && same(e.outcomes[j], o) {
 			o.Stalled += e.outcomes[i].Stalled
 			e.outcomes = slices.Delete(e.outcomes, i, i+1)

@@ -274,7 +274,7 @@ func (p *Prober) publish() (old, now Snapshot) {
 		container: p.state.Container != nil, met: p.state.met,
 	}
 	v.Loaded = p.loaded
-	v.Snapshot.Skew, v.ChainEnd = v.skew, v.cert.ChainNotAfter
+	v.Skew, v.ChainEnd = v.skew, v.cert.ChainNotAfter
 	if c := p.o.Connector; c != nil {
 		v.User = pgx.Identifier{c.User()}.Sanitize()
 	}

@@ -61,7 +61,7 @@ func (a *attempt) witness(ctx context.Context, ended <-chan struct{}) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if left, err = a.count(ctx, tables, left, a.patience()); err != nil {
+	if _, err := a.count(ctx, tables, left, a.patience()); err != nil {
 		return err
 	}
 	a.uncounted()
