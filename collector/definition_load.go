@@ -40,7 +40,7 @@ func Load(dir string) ([]Definition, error) {
 		}
 	}
 	slices.Sort(files)
-	defs, err := load(files, os.ReadFile)
+	defs, err := load(files, readRegular)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +55,18 @@ func Load(dir string) ([]Definition, error) {
 		return nil, errors.Join(errs...)
 	}
 	return defs, nil
+}
+
+// readRegular reads a file that has an end: a reload would wait for ever for what a pipe's other side never writes.
+func readRegular(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &FileError{File: name, What: "is no regular file", Hint: "Remove it from the directory of collectors."}
+	}
+	return os.ReadFile(name)
 }
 
 func load(files []string, read func(string) ([]byte, error)) ([]Definition, error) {

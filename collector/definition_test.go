@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -103,6 +106,23 @@ func TestLoadReadsEveryKey(t *testing.T) {
 func TestLoadOfAMissingDirectorySaysSo(t *testing.T) {
 	if _, err := Load("testdata/none"); err == nil || !strings.Contains(err.Error(), "HINT") {
 		t.Errorf("err = %v", err)
+	}
+}
+
+func TestLoadWaitsForNoPipe(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "a.yml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan error, 1)
+	go func() { _, err := Load(dir); loaded <- err }()
+	select {
+	case err := <-loaded:
+		if err == nil || !strings.Contains(err.Error(), "a.yml: is no regular file. HINT: ") {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(pgtest.Patience(5 * time.Second)):
+		t.Fatal("it waits for a pipe that nobody writes to")
 	}
 }
 
