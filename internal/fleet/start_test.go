@@ -19,12 +19,14 @@ import (
 )
 
 // Many servers, here many addresses of one, and a machine whose cores are all taken: neither the first start nor one with
-// what an earlier run has left may count an outage of a server that was up all the time. $FLEET_TARGETS: 200 is what was reported.
+// what an earlier run has left may count an outage of a server that was up all the time. $FLEET_TARGETS: 200 is what was reported;
+// $FLEET_BUSY: as many who want a CPU there are for each (2).
 func TestAFleetsStartOnAFullMachineCountsNoOutages(t *testing.T) {
 	targets, _ := strconv.Atoi(os.Getenv("FLEET_TARGETS"))
 	if targets == 0 {
 		targets = 40
 	}
+	busy, _ := strconv.Atoi(os.Getenv("FLEET_BUSY"))
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"listen_addresses": "'*'", "max_connections": strconv.Itoa(6*targets + 20)}})
 	if err := errors.Join(c.WriteHBA("local all all trust\nhost all all 127.0.0.0/8 scram-sha-256\n"), c.Reload()); err != nil {
 		t.Fatal(err)
@@ -45,7 +47,7 @@ func TestAFleetsStartOnAFullMachineCountsNoOutages(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	t.Cleanup(func() { close(stop) })
-	for range 2 * runtime.NumCPU() {
+	for range max(2, busy) * runtime.NumCPU() {
 		go func() {
 			for n := 0; ; n++ {
 				select {

@@ -59,6 +59,12 @@ func (a *attempt) reason(err error) postgres.Reason {
 	return postgres.ReasonOf(err)
 }
 
+// early is whether a failure is another clock's, such as the driver's, that has waited as long as the limit, but does not know
+// how much of that time this process had no CPU: it says nothing of the server while the limit has not passed.
+func (a *attempt) early(reason postgres.Reason, limit time.Duration) bool {
+	return reason == postgres.Timeout && sub(time.Now(), a.started) >= limit
+}
+
 // abandon gives an attempt up: its context ends, its result is dropped.
 func (a *attempt) abandon() {
 	if a != nil {
@@ -68,7 +74,7 @@ func (a *attempt) abandon() {
 	}
 }
 
-// age is how long it has been under way, without what this process slept through.
+// age is how long it has been under way, without what does not count of it, as deadline has it.
 func (a *attempt) age() time.Duration { return sub(time.Now(), a.started) - a.limit.slept() }
 
 // launch does work in a goroutine and then calls done on the loop, or drop if nobody waits any more. It is called on the loop.
@@ -85,7 +91,7 @@ func launch[T any](l *loop, limit time.Duration, work func(context.Context) T, d
 		cancel()
 		posted := l.post(func() {
 			a.limit.stop()
-			if a.abandoned {
+			if a.abandoned || l.ctx.Err() != nil { // what our own end cut is no failure
 				drop(result)
 				return
 			}

@@ -1,20 +1,29 @@
 package probe
 
 import (
+	"runtime"
 	"time"
 )
 
-// deadlineParts is how many waits a deadline consists of.
-const deadlineParts = 8
+const (
+	// deadlineParts is how many waits a deadline consists of, at least.
+	deadlineParts = 8
+	// longestPart bounds a wait, so that a long limit, too, is told early and often how late this process is.
+	longestPart = 250 * time.Millisecond
+	// lateShare: a part that was noticed later than this share of it does not count. A login is a row of some thirty steps, each
+	// of which waits for this process to get its turn: where one waits for 31 ms, they add up to a second that is not the server's.
+	lateShare = 8
+)
 
-// deadline is a limit on waiting that does not blame the server for what this process slept through: a machine that is
-// full, or a process that was stopped, fires its timers late. The limit is waited for in parts, each begun when the one before
-// was noticed, so that time in which we could not have noticed an answer counts but once for each part. It belongs to the loop's goroutine.
+// deadline is a limit on waiting that does not blame the server for what this process slept through or had no CPU for: a machine
+// that is full, or a process that was stopped, fires its timers late. The limit is waited for in parts, each begun when the one
+// before was noticed, and only those count that were noticed in time. It belongs to the loop's goroutine.
 type deadline struct {
 	loop *loop
 	part time.Duration
 	left int
-	// more is how many parts may be added while an answer lies in the socket that we have not come to read.
+	// more is how many parts may yet be added: for those that don't count, and while an answer lies in the socket that we have
+	// not come to read.
 	more   int
 	unread func() bool
 	passed func()
@@ -24,10 +33,14 @@ type deadline struct {
 	late  time.Duration
 }
 
+// counts is whether a part of a limit that was noticed late says anything of the server.
+func counts(part, late time.Duration) bool { return late <= part/lateShare }
+
 // deadline calls passed on the loop when a limit has passed in which this process worked. unread, if set, says that
 // something has come in that we have not read.
 func (l *loop) deadline(limit time.Duration, unread func() bool, passed func()) *deadline {
-	d := &deadline{loop: l, part: limit / deadlineParts, left: deadlineParts, unread: unread, passed: passed}
+	left := max(deadlineParts, int((limit+longestPart-1)/longestPart))
+	d := &deadline{loop: l, part: limit / time.Duration(left), left: left, unread: unread, passed: passed}
 	d.more = int(patience / d.part)
 	d.wait()
 	return d
@@ -36,6 +49,7 @@ func (l *loop) deadline(limit time.Duration, unread func() bool, passed func()) 
 func (d *deadline) wait() {
 	due := time.Now().Add(d.part)
 	d.timer = time.AfterFunc(d.part, func() {
+		runtime.Gosched() // behind all that wait for their turn, as an answer from the network does
 		d.loop.post(func() {
 			if !d.ended {
 				d.over(sub(time.Now(), due))
@@ -48,6 +62,10 @@ func (d *deadline) wait() {
 func (d *deadline) over(late time.Duration) {
 	d.late += late
 	d.loop.lateness(late)
+	if !counts(d.part, late) && d.more > 0 {
+		d.late += d.part
+		d.left, d.more = d.left+1, d.more-1
+	}
 	if d.left--; d.left == 0 && d.more > 0 && d.unread != nil && d.unread() {
 		d.left, d.more = 1, d.more-1
 	}
@@ -67,7 +85,7 @@ func (d *deadline) stop() {
 	}
 }
 
-// slept is how much of the time since it was set this process was late by.
+// slept is how much of the time since it was set does not count: what this process was late by, and the parts it was late in.
 func (d *deadline) slept() time.Duration {
 	if d == nil {
 		return 0

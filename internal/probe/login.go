@@ -69,7 +69,16 @@ func (l *login) plan(d time.Duration) {
 
 func (l *login) try() {
 	l.overdue = false
-	a := launch(l.p.loop, max(patience, l.p.o.LoginTimeout),
+	l.launch()
+	began := l.busy.started
+	l.limit = l.p.loop.deadline(l.p.o.LoginTimeout, func() bool { return l.busy.wire.Unread() }, func() {
+		l.overdue = true
+		l.report(Outcome{Started: began, Reason: postgres.Timeout, Error: "no answer within " + l.p.o.LoginTimeout.String()})
+	})
+}
+
+func (l *login) launch() {
+	l.busy = launch(l.p.loop, max(patience, l.p.o.LoginTimeout),
 		func(ctx context.Context) dialed {
 			s, err := l.connector.Connect(ctx)
 			if err == nil {
@@ -78,15 +87,14 @@ func (l *login) try() {
 			return dialed{session: s, err: err}
 		},
 		l.finished, func(dialed) {})
-	l.busy = a
-	l.limit = l.p.loop.deadline(l.p.o.LoginTimeout, a.wire.Unread, func() {
-		l.overdue = true
-		l.report(Outcome{Started: a.started, Reason: postgres.Timeout, Error: "no answer within " + l.p.o.LoginTimeout.String()})
-	})
 }
 
 func (l *login) finished(d dialed) {
 	began, late, reason := l.busy.started, l.overdue, l.busy.reason(d.err)
+	if !late && l.busy.early(reason, l.p.o.LoginTimeout) {
+		l.launch() // within the same limit
+		return
+	}
 	l.busy = nil
 	l.limit.stop()
 	switch {

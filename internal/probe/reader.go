@@ -149,6 +149,10 @@ func (r *reader) dialed(d dialed) {
 			r.launchDial() // still no answer; the next tick says so
 			return
 		}
+		if r.step == dialling && r.busy.early(reason, r.p.o.ReadTimeout) {
+			r.launchDial() // within the same limit
+			return
+		}
 		r.rest()
 		r.login = &Outcome{Kind: Login, Started: began, Ended: now, Reason: reason, Error: d.err.Error()}
 		r.report(Outcome{Kind: Read, Started: r.started, Ended: now, Reason: reason, Error: d.err.Error()})

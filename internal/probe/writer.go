@@ -96,6 +96,7 @@ func (w *writer) beat(ctx context.Context, s session) (r written) {
 
 func (w *writer) finished(r written) {
 	late, reason := w.overdue, w.busy.reason(r.err)
+	late = late || w.busy.early(reason, w.p.o.WriteTimeout)
 	w.busy = nil
 	w.limit.stop()
 	if r.session != nil && r.session.Broken() {
@@ -104,7 +105,7 @@ func (w *writer) finished(r written) {
 	}
 	w.session = r.session
 	if late {
-		return // reported as timed out; the next write tells more
+		return // reported as timed out, or not yet; the next write tells more
 	}
 	if r.phases != nil {
 		w.p.metrics.phases(Write, *r.phases)
