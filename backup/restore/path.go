@@ -144,7 +144,7 @@ func (s *session) load(ctx context.Context, src source, p *place, jobs int) erro
 	}
 	stop := s.watch(ctx, p)
 	defer stop()
-	return src.loader.Load(ctx, src.Backup, p.database, s.Target, p.beside,
+	return src.loader.Load(ctx, src.Backup, p.database, s.loadTarget(), p.beside,
 		engine.LoadOptions{Programs: src.programs, Jobs: jobs, NoTablespaces: src.noTablespace, NoOwner: s.NoOwner})
 }
 
@@ -153,6 +153,14 @@ func (s *session) load(ctx context.Context, src source, p *place, jobs int) erro
 // can load is a good backup.
 func ofParallelLoading(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && slices.Contains([]failure.Reason{failure.Other, failure.Dump, failure.Restore, failure.Permission}, failure.Of(err))
+}
+
+// loadTarget is the server as the client programs that load are to log in.
+func (s *session) loadTarget() server.Target {
+	if s.conn.PgConn().ParameterStatus("is_superuser") == "on" {
+		return s.Target.Unlimited()
+	}
+	return s.Target
 }
 
 // notTheBackup gives an error without a reason one that does not make it the backup's fault.

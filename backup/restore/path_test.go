@@ -70,6 +70,7 @@ func TestDataThatNeedSettingsAndSettingsThatAreInTheWay(t *testing.T) {
 		"ALTER DATABASE shop SET statement_timeout = '1ms'", "ALTER DATABASE shop SET session_preload_libraries = 'auto_explain'",
 		"ALTER DATABASE shop SET role = 'app'", "ALTER DATABASE shop SET lock_timeout = '1ms'",
 		"ALTER DATABASE shop SET temp_file_limit = '1MB'", "ALTER DATABASE shop SET maintenance_work_mem = '1MB'",
+		"ALTER ROLE ALL SET temp_file_limit = '1MB'",
 		"ALTER ROLE "+pgtest.Superuser+" IN DATABASE shop SET statement_timeout = '1ms'")
 	cfg, err := pgx.ParseConfig(b.pg.DSN(pgtest.Superuser, "shop"))
 	if err != nil {

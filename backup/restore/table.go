@@ -109,7 +109,7 @@ func (s *session) table(ctx context.Context, o TableOptions, src source, work *p
 		return 0, err
 	}
 	load := engine.LoadOptions{Programs: src.programs, NoTablespaces: true, NoOwner: true, Section: "pre-data"}
-	if err := src.loader.Load(ctx, src.Backup, work.database, s.Target, work.beside, load); err != nil {
+	if err := src.loader.Load(ctx, src.Backup, work.database, s.loadTarget(), work.beside, load); err != nil {
 		return 0, err
 	}
 	list, err := s.tableList(ctx, o, src, work.database)
@@ -118,7 +118,7 @@ func (s *session) table(ctx context.Context, o TableOptions, src source, work *p
 	}
 	defer os.Remove(list)
 	load.Section, load.ListFile = "", list
-	if err := src.loader.Load(ctx, src.Backup, work.database, s.Target, work.beside, load); err != nil {
+	if err := src.loader.Load(ctx, src.Backup, work.database, s.loadTarget(), work.beside, load); err != nil {
 		return 0, err
 	}
 	s.report("copy")

@@ -151,6 +151,15 @@ func (t Target) With(keyword, value string) Target {
 	return t
 }
 
+// Unlimited is the target without a limit of temporary files, be it the server's, a role's or a database's: to build an index
+// again can take more than people's queries may have. Only a superuser may lift it. A pooler would refuse to hear of it.
+func (t Target) Unlimited() Target {
+	if t.pooler.is() {
+		return t
+	}
+	return t.With("options", strings.TrimSpace(t.params["options"]+" -c temp_file_limit=-1"))
+}
+
 // Database is the database the connection string names, else the user's own name, as libpq has it.
 func (t Target) Database() string {
 	cfg, err := t.Config("")
