@@ -208,7 +208,7 @@ WORKDIR /go
 		if _, err := io.WriteString(w, dockerfile); err != nil {
 			return err
 		}
-		for _, part := range []string{"bin", "pkg", "src", "lib", "go.env", "VERSION"} {
+		for _, part := range []string{"bin", "pkg", "src", "lib", "go.env", "VERSION", "LICENSE", "PATENTS"} {
 			if err := addTree(w, "go/"+part, filepath.Join(goroot, part)); err != nil {
 				return err
 			}
