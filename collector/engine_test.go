@@ -317,11 +317,11 @@ func TestCollectorsThatDoNotApplyAreSkippedVisibly(t *testing.T) {
 	pgtest.Eventually(t, time.Second, func() error { return check(b.scrape(t, time.Second), map[string]float64{"test_standby": 1}) })
 }
 
-// The engine finds the extension where it is, also after it was moved.
+// The engine finds the extension where it is, also after it was moved, and by a role that may not read pg_settings.
 func TestAnExtensionIsFoundInItsSchema(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	err := c.Exec(t.Context(), "CREATE SCHEMA \"odd \"\"schema\"", "GRANT USAGE ON SCHEMA \"odd \"\"schema\" TO "+pgtest.Monitor,
-		"CREATE EXTENSION citext SCHEMA \"odd \"\"schema\" VERSION '1.4'")
+		"CREATE EXTENSION citext SCHEMA \"odd \"\"schema\" VERSION '1.4'", "REVOKE SELECT ON pg_settings FROM public")
 	if err != nil {
 		t.Fatal(err)
 	}
