@@ -2,5 +2,5 @@
 
 package pgtest
 
-// detector is how many times as long our own code takes because of the race detector, which is off.
-const detector = 1
+// RaceFactor is how many times the time and the memory our own code takes because of the race detector, which is off.
+const RaceFactor = 1

@@ -18,7 +18,7 @@ const mostPatience = 10
 // The factor is $PGTEST_PATIENCE, such as 4; without it, it is 1 and the processes that want a core, for each core, so that
 // a test passes beside other work, too. The race detector multiplies either.
 func Patience(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * detector * patience(os.Getenv("PGTEST_PATIENCE"), loadAverage(), runtime.NumCPU()))
+	return time.Duration(float64(d) * RaceFactor * patience(os.Getenv("PGTEST_PATIENCE"), loadAverage(), runtime.NumCPU()))
 }
 
 func patience(set, loadAverage string, cores int) float64 {

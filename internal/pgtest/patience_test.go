@@ -29,7 +29,7 @@ func TestPatienceGrowsWithTheMachinesLoad(t *testing.T) {
 
 func TestWaitsScale(t *testing.T) {
 	t.Setenv("PGTEST_PATIENCE", "3")
-	if got := Patience(20 * time.Second); got != detector*time.Minute {
-		t.Errorf("20s became %s, want 3 times that, and %d times with the race detector", got, detector)
+	if got := Patience(20 * time.Second); got != RaceFactor*time.Minute {
+		t.Errorf("20s became %s, want 3 times that, and %d times with the race detector", got, RaceFactor)
 	}
 }

@@ -2,5 +2,5 @@
 
 package pgtest
 
-// detector is how many times as long our own code takes with the race detector.
-const detector = 4
+// RaceFactor is how many times the time and the memory our own code takes with the race detector, about.
+const RaceFactor = 4

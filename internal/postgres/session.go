@@ -29,6 +29,8 @@ type Session struct {
 	pooled   bool
 	prepared map[string]string // SQL to the name of its prepared statement
 	named    int
+	// closed: Close was called. The driver may still be saying goodbye, in another goroutine.
+	closed bool
 }
 
 // Statement is one query of a pipeline.
@@ -59,17 +61,17 @@ func (s *Session) Phases() Phases { return s.phases }
 // Pooled says whether a pooler in transaction mode stands in between.
 func (s *Session) Pooled() bool { return s.pooled }
 
-// Broken says that the connection is gone.
-func (s *Session) Broken() bool { return s.conn.IsClosed() }
+// Broken says that the connection is gone, or was closed.
+func (s *Session) Broken() bool { return s.closed || s.conn.IsClosed() }
 
 // Close ends the session without waiting for it.
 func (s *Session) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	if s.conn.IsClosed() {
-		cancel()
+	if s.Broken() {
 		return
 	}
+	s.closed = true
 	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
 		_ = s.conn.Close(ctx)
 	}()
