@@ -19,7 +19,7 @@ SELECT e.extname, pg_catalog.quote_ident(n.nspname), e.extversion
   FROM pg_catalog.pg_extension AS e
   JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
  WHERE e.extname <> 'pg_stat_statements'
-    OR pg_catalog.current_setting('pg_stat_statements.max', true) IS NOT NULL`
+    OR EXISTS (SELECT FROM pg_catalog.pg_show_all_settings() WHERE name = 'pg_stat_statements.max')`
 
 // extension is one that is installed; schema is quoted as SQL needs it.
 type extension struct{ schema, version string }

@@ -140,6 +140,7 @@ func (e *Engine) dumpAll(ctx context.Context, req engine.Request, conn *pgx.Conn
 	m := &d.Manifest
 	taken := map[string]bool{}
 	var first error
+	held := false // a database that holds anything
 	for i, name := range names {
 		db, err := server.Properties(ctx, conn, name)
 		if err == nil {
@@ -167,8 +168,11 @@ func (e *Engine) dumpAll(ctx context.Context, req engine.Request, conn *pgx.Conn
 			m.RecoveryPoint = db.SnapshotAt
 		}
 		m.Databases = append(m.Databases, db)
+		held = held || !db.Contents.Empty()
 	}
-	if !m.Incomplete || len(m.Databases) > 0 {
+	// A dump that failed, and nothing else but empty databases, is a failed run. Where a database is only closed to the job's role,
+	// what is left is all that it may back up.
+	if !m.Incomplete || held || first == nil && len(m.Databases) > 0 {
 		return nil
 	}
 	if first == nil {
