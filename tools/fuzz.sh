@@ -13,6 +13,16 @@ packages=("$@")
 if [ ${#packages[@]} = 0 ]; then
   mapfile -t packages < <(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u)
 fi
+# try runs one target. At the end of its time Go now and then calls it failed with nothing but "context deadline exceeded":
+# no input is kept then, and it is run once more.
+try() {
+  local again
+  for again in yes no; do
+    if go test -run '^$' -fuzz "^$1\$" -fuzztime "$time" "$2" >"$out" 2>&1; then return; fi
+    if [ "$again" = no ] || grep -q 'Failing input written' "$out" || ! grep -q 'context deadline exceeded' "$out"; then return 1; fi
+  done
+}
+
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 failed=0 targets=0
@@ -20,7 +30,7 @@ for package in "${packages[@]}"; do
   names=$(go test -list '^Fuzz' "$package")
   for target in $(grep '^Fuzz' <<<"$names"); do
     targets=$((targets + 1))
-    if go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" >"$out" 2>&1; then
+    if try "$target" "$package"; then
       execs=$(grep -o 'execs: [0-9]*' "$out" | tail -n 1 | cut -d' ' -f2)
       [ "${execs:-0}" -gt 0 ] || { echo "fuzz: $package $target tried nothing" >&2; failed=1; }
       printf '%-40s %-28s %10s inputs\n' "$package" "$target" "${execs:-0}"

@@ -77,6 +77,9 @@ func FuzzScript(f *testing.F) {
 		if name == "" || strings.IndexByte(name+value, 0) >= 0 {
 			t.Skip("no server has these")
 		}
+		if sqltext.Text(name) != name || sqltext.Text(value) != value {
+			t.Skip("names that are not UTF-8 are written as Text writes them, which has a target of its own")
+		}
 		q, v := sqltext.Ident(name), sqltext.Literal(value)
 		script := "CREATE ROLE " + q + ";\nALTER ROLE " + q + " WITH NOSUPERUSER LOGIN PASSWORD " + v + ";\nALTER ROLE " + q + " SET x TO " + v +
 			";\nCOMMENT ON ROLE " + q + " IS " + v + ";\nGRANT " + q + " TO x GRANTED BY " + q + ";\n"
