@@ -17,11 +17,11 @@ func programs(t *testing.T) clients.Programs {
 	t.Helper()
 	install, err := pgtest.Find(0)
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	p, err := clients.Finder{Dirs: []string{install.BinDir}}.Find(t.Context(), install.Major, "initdb", "postgres", "pg_restore")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	return p
 }
