@@ -63,7 +63,8 @@ func TestRoutes(t *testing.T) {
 		"alertname=SomebodyElses team=network":                                                           "ticket",
 		"alertname=PostgresRuleEvaluationFailing severity=critical area=pipeline instance=prom":          "page",
 	} {
-		args := append([]string{"config", "routes", "test", "--config.file=alertmanager.yml", "--verify.receivers=" + want}, strings.Fields(labels)...)
+		args := append([]string{"config", "routes", "test", "--config.file=alertmanager.yml", "--verify.receivers=" + want},
+			strings.Fields(labels)...)
 		if out, err := output(t, amtool, args...); err != nil {
 			t.Errorf("%s: want %s: %v\n%s", labels, want, err, out)
 		}

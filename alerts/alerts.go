@@ -34,8 +34,8 @@ type Threshold struct {
 	// Unit is duration or seconds (both seconds; the first is shortened in compressed runs), ratio, count, factor,
 	// bytes or bytes_per_second.
 	Unit string `yaml:"unit"`
-	// UsedBy are the rules that compare with it, sorted.
-	UsedBy []string `yaml:"used_by"`
+	// UsedBy are the rules that compare with it, sorted: what the rules' sources ask for.
+	UsedBy []string `yaml:"-"`
 }
 
 // Config is thresholds.yml.
@@ -48,8 +48,27 @@ type Config struct {
 	Thresholds map[string]Threshold `yaml:"thresholds"`
 }
 
-// Load reads thresholds.yml. An unknown key or unit is an error.
-func Load() (Config, error) { return parse(thresholdsFile) }
+// Load reads thresholds.yml, and the rules' sources for who uses each. An unknown key or unit is an error, and so is a threshold that
+// no rule uses.
+func Load() (Config, error) { return load(thresholdsFile) }
+
+func load(thresholds []byte) (Config, error) {
+	c, err := parse(thresholds)
+	if err != nil {
+		return Config{}, err
+	}
+	used := map[string][]string{}
+	if _, err := c.render(1, used); err != nil {
+		return Config{}, err
+	}
+	for name, t := range c.Thresholds {
+		if t.UsedBy = slices.Compact(slices.Sorted(slices.Values(used[name]))); len(t.UsedBy) == 0 {
+			return Config{}, fmt.Errorf("alerts/thresholds.yml: %s is used by no rule. HINT: Remove it", name)
+		}
+		c.Thresholds[name] = t
+	}
+	return c, nil
+}
 
 func parse(text []byte) (Config, error) {
 	var c Config
@@ -87,19 +106,7 @@ func (c Config) Rules(compress float64) (map[string]string, error) {
 	if err := c.countable(); err != nil {
 		return nil, err
 	}
-	used := map[string][]string{}
-	out, err := c.render(compress, used)
-	if err != nil {
-		return nil, err
-	}
-	for name, t := range c.Thresholds {
-		if got := used[name]; len(got) == 0 {
-			return nil, fmt.Errorf("alerts/thresholds.yml: %s is used by no rule. HINT: Remove it", name)
-		} else if got = slices.Compact(slices.Sorted(slices.Values(got))); !slices.Equal(got, t.UsedBy) {
-			return nil, fmt.Errorf("alerts/thresholds.yml: %s says used_by: %v, the rules say %v", name, t.UsedBy, got)
-		}
-	}
-	return out, nil
+	return c.render(compress, map[string][]string{})
 }
 
 // ThresholdsOf are the names of the thresholds an alert compares with, sorted.

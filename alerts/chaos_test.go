@@ -1,18 +1,23 @@
 package alerts_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/incident"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/painted"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
@@ -69,6 +74,9 @@ type fault struct {
 	may  []string
 	// lasts is when an alarm ends, by its name, where nothing that anybody does ends it sooner.
 	lasts map[string]string
+	// cause is what the outage's story must name; empty where there is no outage, or what it names was not tried. The server's log is
+	// followed for it.
+	cause incident.Cause
 	// needs skips the fault where the machine lacks something, and says what.
 	needs func(*testing.T)
 }
@@ -80,6 +88,7 @@ func TestChaos(t *testing.T) {
 	m := chaosMode()
 	w := newWatch(t, m)
 	table := &chaosTable{mode: m}
+	boards := numbers(t)
 	t.Run("faults", func(t *testing.T) {
 		for _, f := range faults() {
 			if !f.short && !m.all {
@@ -87,7 +96,7 @@ func TestChaos(t *testing.T) {
 			}
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
-				w.play(t, f, table)
+				w.play(t, f, table, boards)
 			})
 		}
 	})
@@ -105,6 +114,7 @@ type scene struct {
 	fault    fault
 	pg       *pgtest.Cluster
 	standby  *pgtest.Cluster
+	next     *pgtest.Cluster // who is primary after a failover; nil without
 	exporter *stack.Process
 	proxy    *pgtest.Proxy
 	watch    *watch
@@ -113,6 +123,7 @@ type scene struct {
 	clock    string         // the file that says how wrong the clock of the server is; empty without
 	volume   string         // a small file system of its own; empty without
 	store    string         // a repository of backups; empty without
+	pooler   string         // how clients reach the server through PgBouncer; empty without
 	engine   string         // address of a container engine; empty without
 	job      *stack.Process // the backup job, where Prometheus scrapes it; nil without
 	began    time.Time      // what people hear is timed from here
@@ -120,7 +131,7 @@ type scene struct {
 }
 
 // play sets a scene, waits until all is well, injects the fault, times what people hear, heals it, times that too.
-func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
+func (w *watch) play(t *testing.T, f fault, table *chaosTable, boards map[string][]painted.Panel) {
 	s := &scene{T: t, mode: w.mode, fault: f, watch: w, quit: func() {}}
 	if f.needs != nil {
 		f.needs(t)
@@ -136,6 +147,13 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	if s.dsn == "" {
 		s.dsn = s.pg.MonitorDSN()
 	}
+	switch {
+	case f.cause == "":
+	case s.engine != "":
+		s.args = append(s.args, "--log.container="+containerName)
+	default:
+		s.args = append(s.args, "--log.file="+s.pg.LogFile())
+	}
 	s.exporter = startExporter(t, s.dsn, s.args...)
 	targets := []target{{strings.TrimPrefix(s.exporter.URL, "http://"), f.name, f.name}}
 	if s.standby != nil {
@@ -149,7 +167,8 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	w.watch(t, targets)
 	defer w.unwatch(f.name)
 	if s.job != nil {
-		w.holds(t, 20*w.mode.scrape+30*time.Second, 1, fmt.Sprintf(`pgr:backup_target:known{instance="%s-job"} and on (instance) up == 1`, f.name))
+		w.holds(t, 20*w.mode.scrape+30*time.Second, 1, fmt.Sprintf(`pgr:backup_target:known{instance="%s-job"} and on (instance) up == 1`,
+			f.name))
 	}
 	w.waitCalm(t, f.name, servers)
 
@@ -160,6 +179,11 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 	patience := w.mode.scaled(40*time.Minute) + 90*time.Second
 	for _, a := range f.want {
 		heard[a] = w.waitFor(s, a, false, s.began, patience)
+	}
+	looked := w.boardsSay(s, boards)
+	t.Logf("not green on boards: %s", strings.Join(looked, "; "))
+	if f.cause != "" {
+		s.felt(began) // a login that fails is tried each ten seconds only, and a number may be heard of before
 	}
 	healed := time.Now()
 	if f.heal != nil {
@@ -179,9 +203,64 @@ func (w *watch) play(t *testing.T, f fault, table *chaosTable) {
 		t.Errorf("the page came %s after the fault", heard[f.want[0]])
 	}
 	w.nothingElse(t, f, began)
+	told := ""
+	if f.cause != "" {
+		told = s.story(began)
+	}
 	if !t.Failed() {
 		table.add(f, heard, ended)
+		table.tell(f, told)
 	}
+}
+
+// felt waits until the fault has become an incident.
+func (s *scene) felt(began time.Time) {
+	s.Helper()
+	pgtest.Eventually(s.T, 60*time.Second, func() error {
+		all, err := s.incidents(began)
+		if err == nil && len(all) == 0 {
+			err = errors.New("no incident has begun")
+		}
+		return err
+	})
+}
+
+// incidents are those that have begun since a moment.
+func (s *scene) incidents(began time.Time) ([]incident.Summary, error) {
+	resp, err := http.Get(s.exporter.URL + "/api/incidents")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var answer struct{ Incidents []incident.Summary }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(answer.Incidents, func(is incident.Summary) bool { return is.Start.Before(began.Add(-time.Second)) }), nil
+}
+
+// story is which cause the outage's story names, and how sure it is. No incident of the fault may name another one.
+func (s *scene) story(began time.Time) string {
+	s.Helper()
+	said := ""
+	pgtest.Eventually(s.T, 40*time.Second, func() error {
+		all, err := s.incidents(began)
+		if err != nil {
+			return err
+		}
+		said = ""
+		for _, is := range all {
+			if is.End.IsZero() || is.Cause != s.fault.cause { // the server's log is read a little later
+				return fmt.Errorf("an incident is told as %s, not %s: %s", is.Cause, s.fault.cause, is.Sentence)
+			}
+			said = fmt.Sprintf("| %s | `%s` | %s |\n", s.fault.name, is.Cause, is.Sure)
+		}
+		if said == "" {
+			return errors.New("there is no incident")
+		}
+		return nil
+	})
+	return said
 }
 
 const deadManFault = "alertmanager-killed"
@@ -213,6 +292,18 @@ type chaosTable struct {
 	mode mode
 	mu   sync.Mutex
 	rows map[string]string
+	told map[string]string // which cause a story named
+}
+
+func (c *chaosTable) tell(f fault, row string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.told == nil {
+		c.told = map[string]string{}
+	}
+	if row != "" {
+		c.told[f.name] = row
+	}
 }
 
 func (c *chaosTable) add(f fault, heard, ended map[alarm]time.Duration) {
@@ -242,20 +333,30 @@ const chaosFile = "../docs/chaos.md"
 
 const chaosHead = `# What happens when
 
-Written by ` + "`PG_RELIABILITY_CHAOS=1 go test ./alerts -run Chaos`" + ` and ` + "`PG_RELIABILITY_CHAOS=real`" + `, which inject each fault into a
+Written by ` + "`PG_RELIABILITY_CHAOS=1 go test ./alerts -run Chaos`" + ` and ` + "`PG_RELIABILITY_CHAOS=real`" +
+	`, which inject each fault into a
 real PostgreSQL server watched by our exporter, a real Prometheus with the rules of alerts/, a real Alertmanager with
-its routes, and a webhook that receives what people would. ` + "*To hear*" + ` is from the fault to the notification, ` + "*to end*" + ` from
+its routes, and a webhook that receives what people would. ` + "*To hear*" + ` is from the fault to the notification, ` + "*to end*" +
+	` from
 the repair to the notification that it is over, in seconds. critical pages, warning is a ticket. In each row nothing
 else was sent, but for what the test's list of faults allows with its reason.
 `
 
 func (m mode) heading() string {
 	if m.compress == 1 {
-		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/. A fault that is missing here has had no clean run of this kind yet.\n"
+		return "## As shipped\n\nScrapes every 15 s, durations as in alerts/. A fault that is missing here has had no clean run of this " +
+			"kind yet.\n"
 	}
-	return fmt.Sprintf("## Compressed\n\nScrapes every second; how long a state must last before it is an alert, the windows that look back, and\n"+
+	return fmt.Sprintf("## Compressed\n\nScrapes every second; how long a state must last before it is an alert, the windows that look "+
+		"back, and\n"+
 		"Alertmanager's intervals are divided by %.0f. The 30 s after which a server that is down pages are not.\n", m.compress)
 }
+
+const causesHeading = `## Which cause the story named
+
+Of the faults that are an outage, with the server's log followed, in the newest run of either kind. A run in which a story names
+another cause, or one incident of the fault does, fails. What each takes is in [black-box.md](black-box.md).
+`
 
 // write puts the rows of this run in the place of their old ones. What was not part of the run stays as it was.
 func (c *chaosTable) write(t *testing.T) {
@@ -278,15 +379,24 @@ func (c *chaosTable) write(t *testing.T) {
 			text += rows[f.name]
 		}
 	}
+	told := rowsBelow(string(old), causesHeading)
+	if maps.Copy(told, c.told); len(told) > 0 {
+		text += "\n" + causesHeading + "\n| Fault | Cause | How sure |\n|---|---|---|\n"
+		for _, f := range faults() {
+			text += told[f.name]
+		}
+	}
 	if err := os.WriteFile(chaosFile, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // rowsOf are a table's rows in docs/chaos.md, by fault.
-func rowsOf(text string, m mode) map[string]string {
+func rowsOf(text string, m mode) map[string]string { return rowsBelow(text, m.heading()) }
+
+func rowsBelow(text, heading string) map[string]string {
 	rows := map[string]string{}
-	title, _, _ := strings.Cut(m.heading(), "\n")
+	title, _, _ := strings.Cut(heading, "\n")
 	_, section, _ := strings.Cut(text, title+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	name := ""

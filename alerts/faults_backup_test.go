@@ -24,7 +24,8 @@ func backupFaults() []fault {
 			want:   []alarm{{name: "PostgresBackupJobSilent", severity: "critical", instance: "backup-job-killed-job"}},
 		},
 		{
-			name: "backup-job-stopped", about: "the backup job, known from its repository alone, is stopped before a run that it announced; timed from when that was due",
+			name: "backup-job-stopped", about: "the backup job, known from its repository alone, is stopped before a run that it announced; " +
+				"timed from when that was due",
 			build: repository, inject: stopBeforeTheRun,
 			heal: func(s *scene) { s.job.Start(s) }, // it makes up for the run
 			want: []alarm{{name: "PostgresBackupJobSilent", severity: "critical"}},
@@ -34,6 +35,12 @@ func backupFaults() []fault {
 			build: repository, inject: corrupt,
 			heal: func(s *scene) { s.backup("run", "--verify", "--keep=2"); s.backup("run", "--verify", "--keep=2") },
 			want: []alarm{{name: "PostgresBackupDamaged", severity: "warning"}, {name: "PostgresBackupTooFew", severity: "warning"}},
+		},
+		{
+			name: "table-dropped", about: "a small table is dropped before the next backup, which is accepted after the ticket",
+			build: repository, inject: dropTable,
+			heal: func(s *scene) { s.backup("accept", filepath.Base(s.newestBackup())) },
+			want: []alarm{{name: "PostgresBackupSuspect", severity: "warning"}},
 		},
 		{
 			name: "server-emptied", about: "a server comes up empty and is filled from its backup automatically",
@@ -49,6 +56,7 @@ func backupFaults() []fault {
 func repository(s *scene) {
 	s.pg = newCluster(s, nil)
 	s.must(s.pg.Exec(context.Background(), "CREATE TABLE orders AS SELECT g, repeat('x', 100) AS note FROM generate_series(1, 10000) AS g"))
+	s.must(s.pg.Exec(context.Background(), "CREATE TABLE customers AS SELECT generate_series(1, 100) AS id"))
 	s.store = filepath.Join(s.TempDir(), "repository")
 	s.must(os.Mkdir(s.store, 0o755))
 	s.args = append(s.args, "--backup.catalog="+s.store)
@@ -100,9 +108,7 @@ func corrupt(s *scene) {
 	// That there were enough must have been recorded, which is once a minute.
 	s.watch.holds(s, 3*time.Minute, 1, fmt.Sprintf(`pgr:backup_good:count{instance=%q} == 2`, s.fault.name))
 	s.began = time.Now()
-	all, err := filepath.Glob(filepath.Join(s.store, "backups", "*")) // named after their time
-	s.must(err)
-	newest := all[len(all)-1]
+	newest := s.newestBackup()
 	var largest string
 	var size int64
 	s.must(filepath.Walk(newest, func(path string, info os.FileInfo, err error) error {
@@ -121,6 +127,20 @@ func corrupt(s *scene) {
 	if out, err := s.backupCommand("verify", "latest").CombinedOutput(); err == nil {
 		s.Fatalf("verify passed what is corrupt:\n%s", out)
 	}
+}
+
+// newestBackup is its directory.
+func (s *scene) newestBackup() string {
+	s.Helper()
+	all, err := filepath.Glob(filepath.Join(s.store, "backups", "*")) // named after their time
+	s.must(err)
+	return all[len(all)-1]
+}
+
+// dropTable loses a hundredth of the rows: too few for PostgresBackupTooSmall.
+func dropTable(s *scene) {
+	s.must(s.pg.Exec(context.Background(), "DROP TABLE customers"))
+	s.backup("run", "--keep=2")
 }
 
 func emptyServer(s *scene) {

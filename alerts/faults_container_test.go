@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/incident"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
-	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
 // containerFaults are of a server in a container of a real engine.
@@ -24,7 +24,7 @@ func containerFaults() []fault {
 	return []fault{
 		{
 			name: "container-restarted", about: "SIGKILL of the first process of the server's container, which the engine starts again",
-			needs: needsDocker, build: func(s *scene) { contain(s, "always", nil) },
+			needs: needsDocker, build: func(s *scene) { contain(s, "always", nil) }, cause: incident.ServerKilled,
 			inject: func(s *scene) { s.must(syscall.Kill(s.containerPID(), syscall.SIGKILL)) },
 			want:   []alarm{{name: "PostgresContainerRestarted", severity: "warning"}},
 		},
@@ -33,6 +33,7 @@ func containerFaults() []fault {
 			// of the kill only when the container ends.
 			name: "container-out-of-memory", about: "a query needs more memory than the server's container may have, and the server ends",
 			needs: needsDocker, build: func(s *scene) { contain(s, "no", map[string]string{"restart_after_crash": "off"}) },
+			cause:  incident.OutOfMemory,
 			inject: eatMemory,
 			heal:   func(s *scene) { s.docker("start", containerName) },
 			want:   []alarm{{name: "PostgresContainerOOMKilled", severity: "warning"}, {name: "PostgresDown", severity: "critical"}},
@@ -47,7 +48,8 @@ const containerName = "postgres"
 
 func needsDocker(t *testing.T) {
 	if os.Getenv("PG_RELIABILITY_DOCKER") != "1" {
-		t.Skip("needs a container engine. HINT: as root, `internal/pgtest/install.sh docker` says whether one can run here; then set PG_RELIABILITY_DOCKER=1")
+		t.Skip("needs a container engine. HINT: as root, `internal/pgtest/install.sh docker` says whether one can run here; then set " +
+			"PG_RELIABILITY_DOCKER=1")
 	}
 }
 
@@ -99,7 +101,7 @@ func (s *scene) startEngine() {
 	s.engine = "unix://" + dir + "/docker.sock"
 	cmd := exec.Command("dockerd", "--host", s.engine, "--data-root", dir+"/data", "--exec-root", dir+"/exec",
 		"--pidfile", dir+"/pid", "--bridge", "none", "--iptables=false", "--storage-driver", "vfs")
-	var log stack.LogBuffer
+	var log pgtest.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	s.must(cmd.Start())
 	s.Cleanup(func() {
@@ -148,7 +150,8 @@ func (s *scene) containerPID() int {
 func eatMemory(s *scene) {
 	// The engine forgets the kill when it learns of the end first, so it may take more than one.
 	for range 5 {
-		if _, err := s.pg.Query(context.Background(), "postgres", "SELECT array_length(array_agg(repeat(g::text, 1000)), 1) FROM generate_series(1, 1000000) AS g"); err == nil {
+		if _, err := s.pg.Query(context.Background(), "postgres", "SELECT array_length(array_agg(repeat(g::text, 1000)), 1) FROM "+
+			"generate_series(1, 1000000) AS g"); err == nil {
 			s.Fatal("the query had enough memory")
 		}
 		s.docker("wait", containerName)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/incident"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
@@ -25,25 +26,44 @@ var longOutage = []string{"PostgresRecoverySlow", "PostgresErrorBudgetBurn"}
 
 // faults are all but the death of Alertmanager, which is nobody's who is watched.
 func faults() []fault {
-	return slices.Concat(serverFaults(), backupFaults(), containerFaults(), clockFaults())
+	return slices.Concat(serverFaults(), backupFaults(), containerFaults(), clockFaults(), companionFaults())
+}
+
+// stutter freezes the server for less than a probe waits: that is a stall, and no outage.
+func stutter(s *scene) {
+	const frozen, between = 1200 * time.Millisecond, 1500 * time.Millisecond
+	for range 5 {
+		s.pg.Pause()
+		time.Sleep(frozen)
+		s.pg.Resume()
+		time.Sleep(between)
+	}
 }
 
 func serverFaults() []fault {
 	return []fault{
 		{
 			name: "server-killed", about: "SIGKILL of the postmaster and its children, started again after the page", short: true,
+			cause:  incident.ServerKilled,
 			inject: func(s *scene) { s.pg.KillServer() },
 			heal:   func(s *scene) { s.must(s.pg.Launch(context.Background())) },
 			want:   []alarm{{name: "PostgresDown", severity: "critical"}}, may: longOutage,
 		},
 		{
 			name: "server-frozen", about: "SIGSTOP of all processes, SIGCONT after the page",
+			cause:  incident.Frozen,
 			inject: func(s *scene) { s.pg.Pause() },
 			heal:   func(s *scene) { s.pg.Resume() },
 			want:   []alarm{{name: "PostgresDown", severity: "critical"}}, may: longOutage,
 		},
 		{
+			name: "server-stutters", about: "SIGSTOP of all processes for 1.2 s, five times: every read is answered, and late",
+			cause:  incident.Frozen,
+			inject: stutter,
+		},
+		{
 			name: "server-away", about: "stopped for 20 s, less than the recovery objective", short: true,
+			cause: incident.Restarted,
 			inject: func(s *scene) {
 				s.must(s.pg.Stop())
 				s.metric("pg_reliability_outage_in_progress_seconds", 20)
@@ -52,6 +72,7 @@ func serverFaults() []fault {
 		},
 		{
 			name: "server-restarted", about: "a fast restart",
+			cause: incident.Restarted,
 			inject: func(s *scene) {
 				s.must(s.pg.Restart(context.Background()))
 				s.metric(`pg_reliability_restarts_total{kind="restart"}`, 1)
@@ -59,6 +80,7 @@ func serverFaults() []fault {
 		},
 		{
 			name: "restart-loop", about: "three restarts in a row",
+			cause: incident.Restarted,
 			inject: func(s *scene) {
 				for n := 1; n <= 3; n++ {
 					s.must(s.pg.Restart(context.Background()))
@@ -69,15 +91,50 @@ func serverFaults() []fault {
 		},
 		{
 			name: "backend-killed", about: "SIGKILL of one session's process: the server cuts all sessions and recovers", short: true,
+			cause:  incident.KilledBySignal,
 			inject: func(s *scene) { s.must(s.pg.KillBackend(context.Background())) },
 			want:   []alarm{{name: "PostgresCrashRecovery", severity: "warning"}},
 		},
 		{
 			name: "connections-exhausted", about: "a client takes every slot that is not reserved", short: true,
+			cause:    incident.ConnectionsExhausted,
 			settings: map[string]string{"max_connections": "14"},
 			inject:   exhaust,
 			want:     []alarm{{name: "PostgresConnectionsExhausted", severity: "critical"}},
 			may:      longOutage, // logins failed
+		},
+		{
+			name: "network-cut", about: "the network between the exporter and its server is gone, and back after the page",
+			cause: incident.Network,
+			build: func(s *scene) {
+				s.pg = newCluster(s, nil)
+				s.behindProxy()
+			},
+			inject: func(s *scene) { s.proxy.Leave() },
+			heal:   func(s *scene) { s.must(s.proxy.Return()) },
+			want:   []alarm{{name: "PostgresDown", severity: "critical"}}, may: longOutage,
+		},
+		{
+			name: "failed-over", about: "the primary is killed, its standby promoted, and the address leads there",
+			cause: incident.FailedOver,
+			build: func(s *scene) {
+				replica(s)
+				s.next, s.standby = s.standby, nil // it is watched as whoever is at the address
+				s.behindProxy()
+			},
+			inject: func(s *scene) {
+				s.pg.KillServer()
+				s.must(s.next.Promote(context.Background()))
+				s.proxy.Lead(s.next)
+				s.metric(`pg_reliability_restarts_total{kind="failover"}`, 1)
+			},
+		},
+		{
+			name: "roles-locked", about: "a transaction locks the table of roles, so that nobody can log in, until after the page",
+			cause:  incident.LockQueue,
+			inject: func(s *scene) { s.session("BEGIN", "LOCK TABLE pg_authid", "SELECT pg_sleep(3600)") },
+			want:   []alarm{{name: "PostgresLoginFailing", severity: "critical"}},
+			may:    append([]string{"PostgresBlockedSessions", "PostgresIdleInTransaction", "PostgresLongTransaction"}, longOutage...),
 		},
 		{
 			name: "lock-with-waiters", about: "a transaction locks a table, another waits", short: true,
@@ -168,6 +225,12 @@ func serverFaults() []fault {
 			want:   []alarm{{name: "PostgresExporterDown", severity: "critical"}},
 		},
 	}
+}
+
+// behindProxy has the exporter come to the server through a network that can be cut.
+func (s *scene) behindProxy() {
+	s.proxy = pgtest.NewProxy(s, s.pg)
+	s.dsn = s.proxy.DSN(s.pg.MonitorDSN())
 }
 
 func (s *scene) must(err error) {
@@ -340,7 +403,8 @@ func replicaBehindProxy(s *scene) {
 	replica(s)
 	s.proxy = pgtest.NewProxy(s, s.pg)
 	s.must(errors.Join(
-		s.standby.Configure(map[string]string{"primary_conninfo": fmt.Sprintf("'host=127.0.0.1 port=%d user=%s'", s.proxy.Port(), pgtest.Superuser)}),
+		s.standby.Configure(map[string]string{"primary_conninfo": fmt.Sprintf("'host=127.0.0.1 port=%d user=%s'", s.proxy.Port(),
+			pgtest.Superuser)}),
 		s.standby.Reload(),
 	))
 	pgtest.Eventually(s, 30*time.Second, func() error {

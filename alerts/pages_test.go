@@ -16,13 +16,12 @@ import (
 // Its names are checked against the catalogue, which is generated from the code.
 var needsEngine = regexp.MustCompile(`^pg_reliability_container_|kind="container"`)
 
-var shared = sync.OnceValue(func() *sharedPages { return &sharedPages{all: pages.New()} })
+var shared = sync.OnceValue(func() *sharedPages { return &sharedPages{} })
 
 // sharedPages are made once for all tests that ask.
 type sharedPages struct {
 	sync.Mutex
-	programs, servers bool
-	all               *pages.Pages
+	programs, all *pages.Pages // nil before they are made
 }
 
 // programPages are those of Prometheus, Alertmanager and the backup job.
@@ -31,12 +30,13 @@ func programPages(t *testing.T) *pages.Pages {
 	s := shared()
 	s.Lock()
 	defer s.Unlock()
-	if !s.programs {
-		s.all.Programs(t, house)
-		s.all.Backups(t, house)
-		s.programs = true
+	if s.programs == nil {
+		p := pages.New()
+		p.Programs(t, house)
+		p.Backups(t, house)
+		s.programs = p
 	}
-	return s.all
+	return s.programs
 }
 
 // realPages are all, of the one version that most tests take.
@@ -46,17 +46,18 @@ func realPages(t *testing.T) *pages.Pages {
 	s := shared()
 	s.Lock()
 	defer s.Unlock()
-	if !s.servers {
-		p.Servers(t, house, pgtest.New(t, pages.Server()))
-		s.servers = true
+	if s.all == nil {
+		all := p.Clone()
+		all.Servers(t, house, pgtest.New(t, pages.Server()))
+		s.all = all
 	}
-	return p
+	return s.all
 }
 
 func lookup(t *testing.T, p *pages.Pages) *pages.Lookup {
 	t.Helper()
 	_, _, rules := shipped(t)
-	l, err := pages.NewLookup(p, "..", rules)
+	l, err := pages.NewLookup(p, rules)
 	if err != nil {
 		t.Fatal(err)
 	}

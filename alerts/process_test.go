@@ -2,6 +2,7 @@ package alerts_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,10 +20,12 @@ func freeAddress(t testing.TB) string {
 	return fmt.Sprintf("127.0.0.1:%d", freePort(t))
 }
 
-// newCluster is a server on a port of its own.
+// newCluster is a server on a port of its own, with what other tests switch off and an alert is about.
 func newCluster(t testing.TB, settings map[string]string) *pgtest.Cluster {
 	t.Helper()
-	return pgtest.New(t, pgtest.Options{Port: freePort(t), Settings: settings})
+	safe := map[string]string{"fsync": "on", "full_page_writes": "on"}
+	maps.Copy(safe, settings)
+	return pgtest.New(t, pgtest.Options{Port: freePort(t), Settings: safe})
 }
 
 // startExporter runs our exporter with the role that users give it.

@@ -29,7 +29,8 @@ type renderer struct {
 func (r *renderer) funcs() template.FuncMap {
 	return template.FuncMap{
 		"v": r.value, "h": r.human, "say": r.say, "d": r.duration, "r": r.window, "i": r.interval,
-		"alert": r.begin, "record": r.begin, "links": r.links, "board": r.board, "windows": windows, "burns": burns, "kinds": kinds,
+		"alert": r.begin, "record": r.begin, "links": r.links, "story": story,
+		"board": r.board, "windows": windows, "burns": burns, "kinds": kinds,
 	}
 }
 
@@ -103,6 +104,13 @@ func (r *renderer) begin(name string) string {
 
 // ofServer chooses on a board what an alert is about. A variable that is there without a value would choose nothing.
 const ofServer = "?{{ with $labels.cluster }}var-cluster={{ . }}{{ end }}{{ with $labels.instance }}&var-instance={{ . }}{{ end }}"
+
+// story ends the description of an alert whose outage has a story: where the exporter shows it. Of an exporter that shows none nothing is
+// added.
+func story() string {
+	return "{{ with query (printf `pgr:target:page{job=%q,instance=%q}` $labels.job $labels.instance) }}" +
+		" Why: {{ . | first | label `url` }}incidents{{ end }}"
+}
 
 // links are the last annotations of an alert: where to read on, and where to look.
 func (r *renderer) links(board string) string { return r.lead(board, ofServer) }

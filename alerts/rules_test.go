@@ -178,7 +178,8 @@ func TestEachAlertHasAUnitTest(t *testing.T) {
 	}
 }
 
-func TestThresholdsHaveUnitsAndUsers(t *testing.T) {
+// Who uses a threshold is read from the rules' sources, alerts and recordings alike.
+func TestThresholdsHaveTheirUsers(t *testing.T) {
 	config, _, rules := shipped(t)
 	known := map[string]bool{}
 	for _, r := range rules {
@@ -190,6 +191,10 @@ func TestThresholdsHaveUnitsAndUsers(t *testing.T) {
 				t.Errorf("%s is used by %s, which is no rule", name, user)
 			}
 		}
+	}
+	want := []string{"PostgresDown", "PostgresRecoverySlow", "pgr:recovery_within_objective:ratio_30d"}
+	if got := config.Thresholds["recovery_objective_seconds"].UsedBy; !slices.Equal(got, want) {
+		t.Errorf("recovery_objective_seconds is used by %v, want %v", got, want)
 	}
 }
 
@@ -238,25 +243,6 @@ func TestUnknownThresholdIsAnError(t *testing.T) {
 	}
 }
 
-// A threshold that nobody uses, or that says it is used by others than the rules say, is an error.
-func TestDriftOfUsersIsAnError(t *testing.T) {
-	config, err := alerts.Load()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.Thresholds["nobody"] = alerts.Threshold{Value: 1, Unit: "count", UsedBy: []string{"PostgresDown"}}
-	if _, err := config.Rules(1); err == nil || !strings.Contains(err.Error(), "used by no rule") {
-		t.Errorf("an unused threshold: %v", err)
-	}
-	delete(config.Thresholds, "nobody")
-	wrong := config.Thresholds["deadlocks_count"]
-	wrong.UsedBy = []string{"PostgresDown"}
-	config.Thresholds["deadlocks_count"] = wrong
-	if _, err := config.Rules(1); err == nil || !strings.Contains(err.Error(), "deadlocks_count says used_by") {
-		t.Errorf("wrong users: %v", err)
-	}
-}
-
 // An objective between the bounds of the exporter's histogram has no series: what compares with it could never fire.
 func TestRecoveryObjectiveThatNobodyCountsIsAnError(t *testing.T) {
 	config, _, _ := shipped(t)
@@ -268,7 +254,8 @@ func TestRecoveryObjectiveThatNobodyCountsIsAnError(t *testing.T) {
 	}
 	objective.Value = 40
 	config.Thresholds["recovery_objective_seconds"] = objective
-	if _, err := config.Rules(1); err == nil || !strings.Contains(err.Error(), "recovery_objective_seconds is 40") || !strings.Contains(err.Error(), "HINT") {
+	if _, err := config.Rules(1); err == nil || !strings.Contains(err.Error(), "recovery_objective_seconds is 40") ||
+		!strings.Contains(err.Error(), "HINT") {
 		t.Errorf("40 s, which is none: %v", err)
 	}
 }

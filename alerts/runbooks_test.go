@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/deploy/sql"
 )
 
 func TestEachAlertHasARunbook(t *testing.T) {
@@ -57,6 +59,9 @@ var sqlBlock = regexp.MustCompile("(?s)```sql\n(.*?)```")
 // What somebody types at three in the morning must work: each statement of each runbook is run on a real server.
 func TestStatementsOfRunbooksRun(t *testing.T) {
 	c := newCluster(t, nil)
+	if err := c.Exec(t.Context(), sql.Heartbeat); err != nil {
+		t.Fatal(err)
+	}
 	n := 0
 	for book, text := range runbooks(t) {
 		for _, block := range sqlBlock.FindAllStringSubmatch(text, -1) {
@@ -113,7 +118,8 @@ func TestBackupCommandsOfRunbooksExist(t *testing.T) {
 // A flag that stands alone in the text is one of our programs'.
 func TestFlagsOfRunbooksExist(t *testing.T) {
 	var helps strings.Builder
-	for _, args := range [][]string{{"pg_reliability_exporter", "--help"}, {"pg_reliability_backup", "help", "run"}, {"pg_reliability_backup", "help", "schedule"},
+	for _, args := range [][]string{{"pg_reliability_exporter", "--help-long"}, {"pg_reliability_backup", "help", "run"},
+		{"pg_reliability_backup", "help", "schedule"},
 		{"pg_reliability_backup", "help", "verify"}, {"pg_reliability_backup", "help", "restore"}} {
 		out, err := output(t, program(t, args[0]), args[1:]...)
 		if err != nil {

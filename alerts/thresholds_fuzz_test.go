@@ -1,6 +1,10 @@
 package alerts
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
+)
 
 func FuzzThresholds(f *testing.F) {
 	f.Add(thresholdsFile)
@@ -16,4 +20,11 @@ func FuzzThresholds(f *testing.F) {
 		}
 		_ = c.countable()
 	})
+}
+
+func TestAThresholdThatNoRuleUsesIsAnError(t *testing.T) {
+	text := append(slices.Clone(thresholdsFile), "  nobody: {value: 1, unit: count}\n"...)
+	if _, err := load(text); err == nil || !strings.Contains(err.Error(), "nobody is used by no rule") {
+		t.Errorf("an unused threshold: %v", err)
+	}
 }

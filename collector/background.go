@@ -10,6 +10,8 @@ import (
 	"github.com/go-kit/log/level"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
@@ -29,6 +31,12 @@ const (
 	factsRefresh = time.Minute
 	// afterLoss is how long the worker rests when a query cost it its connection.
 	afterLoss = 2 * time.Second
+	// heavy is a query whose interval follows what it takes: it is paceTimes that, or slowestPace at the most.
+	heavy       = 250 * time.Millisecond
+	paceTimes   = 100
+	slowestPace = time.Hour
+	// sourceGrace is how long a source may take to notice that everything ends.
+	sourceGrace = time.Second
 	// idleCheck bounds the worker's sleep.
 	idleCheck = 10 * time.Second
 )
@@ -39,16 +47,36 @@ func (e *Engine) Run(ctx context.Context) {
 	for _, s := range e.sources {
 		all.Go(func() { e.runSource(ctx, s) })
 	}
-	all.Go(func() { e.refreshQueries(ctx) })
+	if e.hasServer() {
+		all.Go(func() { e.refreshQueries(ctx) })
+	}
+	if e.visits.options.Connect != nil {
+		all.Go(func() { e.visitDatabases(ctx) })
+	}
 	all.Wait()
+	e.memory.share.Leave()
 }
 
-// runSource reads one source at its interval. One that hangs holds up itself alone.
+// runSource reads one source at its interval. One that hangs holds up itself alone, and not for long who waits for Run to end.
 func (e *Engine) runSource(ctx context.Context, u *sourceUnit) {
 	ticker := time.NewTicker(u.Interval)
 	defer ticker.Stop()
 	for {
-		e.readSource(ctx, u)
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			e.readSource(ctx, u)
+		}()
+		select {
+		case <-read:
+		case <-ctx.Done():
+			select {
+			case <-read:
+			case <-time.After(sourceGrace):
+				_ = level.Warn(e.logger).Log("msg", "a source that hangs is not waited for", "collector", u.Name())
+			}
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -58,24 +86,32 @@ func (e *Engine) runSource(ctx context.Context, u *sourceUnit) {
 }
 
 // readSource runs a source once. One that ignores its deadline counts as failed when that is over, and is waited for:
-// a second one beside it would hang as well.
-func (e *Engine) readSource(ctx context.Context, u *sourceUnit) {
+// a second one beside it would hang as well. What one has to say when everything has ended is nobody's.
+func (e *Engine) readSource(running context.Context, u *sourceUnit) {
 	timeout := max(u.Interval, time.Second)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(running, timeout)
 	defer cancel()
 	start := time.Now()
 	overdue := time.AfterFunc(timeout+clientGrace, func() {
 		u.status.record(e.logger, u.Name(), time.Now(), time.Since(start), errOverdue, false)
 	})
-	var sink Sink
+	var sink metric.Sink
 	err := u.Collect(ctx, &sink)
 	overdue.Stop()
+	if running.Err() != nil {
+		return
+	}
 	now := time.Now()
+	samples := sink.Samples[:min(len(sink.Samples), e.maxSamples)]
 	u.mu.Lock()
-	u.samples = sink.samples[:min(len(sink.samples), e.maxSamples)]
+	before := u.samples.Cost()
 	u.mu.Unlock()
-	u.status.record(e.logger, u.Name(), now, now.Sub(start), err, len(sink.samples) > 0)
-	u.status.reject(e.logger, u.Name(), tooManySamples, max(0, len(sink.samples)-e.maxSamples), e.tooMany())
+	kept, run := e.within(samples, before)
+	u.keep(e.shown, kept, cost(samples))
+	e.account(run)
+	u.status.record(e.logger, u.Name(), now, now.Sub(start), err, len(sink.Samples) > 0)
+	u.status.reject(e.logger, u.Name(), metric.NoMemory, len(samples)-len(kept), e.memory.short())
+	u.status.reject(e.logger, u.Name(), metric.TooMany, max(0, len(sink.Samples)-e.maxSamples), e.tooMany())
 }
 
 // errOverdue is the error of a source that does not come back.
@@ -86,18 +122,22 @@ func (e *Engine) refreshQueries(ctx context.Context) {
 	var factsAt time.Time
 	for {
 		wait := whileDown
-		if down, reason := known(e.prober.Snapshot()); down {
+		snapshot := e.prober.Snapshot()
+		if down, reason := known(snapshot); down {
 			e.missed(reason)
 		} else {
+			e.meet(snapshot.Server)
 			if (time.Since(factsAt) >= factsRefresh || e.rightsWanted()) && e.readFacts(ctx) == nil {
 				factsAt = time.Now()
 			}
 			var u *queryUnit
 			if u, wait = e.due(); u != nil {
 				wait = 0
-				if lost := e.refresh(ctx, u); lost {
-					wait = afterLoss
-				}
+				e.processors.Work(func() {
+					if lost := e.refresh(ctx, u); lost {
+						wait = afterLoss
+					}
+				})
 			}
 		}
 		select {
@@ -155,19 +195,27 @@ func (e *Engine) missed(reason postgres.Reason) {
 func (e *Engine) refresh(ctx context.Context, u *queryUnit) (lost bool) {
 	timeout := u.def.Timeout
 	if timeout == 0 {
-		timeout = defaultTimeout
+		timeout = definition.DefaultTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout+clientGrace)
 	defer cancel()
-	d, outcome, lost := e.runCached(ctx, u, timeout)
+	u.mu.Lock()
+	run := e.memory.share.Begin(u.cached.Cost())
+	u.mu.Unlock()
+	defer run.End()
+	d, outcome, lost := e.runCached(ctx, u, timeout, run)
 	now := time.Now()
 	if d == nil && outcome.Err == nil { // does not apply to this server
 		u.schedule(now.Add(u.interval()))
 		return lost
 	}
 	if outcome.Err == nil {
+		u.keep(e.shown, d.Samples())
+		u.wanted(d.Want())
+		e.account(run)
 		u.mu.Lock()
-		u.cached, u.retry, u.next = d.sink.samples, 0, now.Add(u.interval())
+		u.retry, u.every = 0, u.pace(outcome.Duration)
+		u.next = now.Add(u.every)
 		u.mu.Unlock()
 	} else {
 		u.mu.Lock()
@@ -190,24 +238,33 @@ func (e *Engine) refresh(ctx context.Context, u *queryUnit) (lost bool) {
 }
 
 // runCached returns a nil decoder without an error when the collector does not apply.
-func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Duration) (d *rowDecoder, o postgres.Outcome, lost bool) {
+func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Duration, run *metric.Run) (d *definition.Decoder,
+	o postgres.Outcome, lost bool) {
 	lease, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return nil, postgres.Outcome{Err: fmt.Errorf("get a connection: %w", err)}, false
 	}
 	defer lease.Release()
-	sql, ok := e.applies(u, lease.Version(), e.prober.Snapshot().Server.Role)
+	top := e.share(u, ownDatabase)
+	sql, ok := e.applies(u, lease.Version(), top, e.prober.Snapshot().Server.Role)
 	if !ok {
 		return nil, postgres.Outcome{}, false
 	}
-	d = newRowDecoder(u.def.MetricsFor(lease.Version()), roomFor(e.maxSamples), e.roomBeside(u))
-	outcomes, err := lease.Pipeline(ctx, []postgres.Statement{{SQL: sql, Timeout: timeout, MaxBytes: backgroundBytes}},
-		func(_ int, fields []pgconn.FieldDescription, values [][]byte) { d.row(fields, values) })
+	rows := 0
+	defer func() {
+		u.mu.Lock()
+		u.asked = asked{top: top, rows: rows}
+		u.mu.Unlock()
+	}()
+	d = definition.NewDecoder(u.def.MetricsFor(lease.Version()), metric.RoomFor(e.maxSamples), e.roomBeside(u)).Within(run)
+	statement := postgres.Statement{SQL: sql, Timeout: timeout, MaxBytes: backgroundBytes, Undo: !u.def.BuiltIn}
+	outcomes, err := lease.Pipeline(ctx, []postgres.Statement{statement},
+		func(_ int, fields []pgconn.FieldDescription, values [][]byte) { rows++; d.Row(fields, values) })
 	return d, outcomes[0], err != nil
 }
 
 // roomBeside is the room that the cached collectors leave one of them, or with nil the live ones.
-func (e *Engine) roomBeside(u *queryUnit) *room {
+func (e *Engine) roomBeside(u *queryUnit) *metric.Room {
 	r := onAPage(e.maxSamples)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -216,11 +273,9 @@ func (e *Engine) roomBeside(u *queryUnit) *room {
 			continue
 		}
 		other.mu.Lock()
-		r.samples -= len(other.cached)
-		for _, s := range other.cached {
-			for _, label := range s.labels {
-				r.text -= len(label)
-			}
+		r.Samples, r.Text = r.Samples-other.cached.Len(), r.Text-other.cached.Text()
+		for _, p := range other.apart {
+			r.Samples, r.Text = r.Samples-p.samples.Len(), r.Text-p.samples.Text()
 		}
 		other.mu.Unlock()
 	}
@@ -229,7 +284,8 @@ func (e *Engine) roomBeside(u *queryUnit) *room {
 
 // tooMany says in the log what there was no room for.
 func (e *Engine) tooMany() string {
-	return fmt.Sprintf("a collector may have %d samples, and all of a server a fifth more. HINT: Let the query return fewer rows, or raise --collector.max-samples",
+	return fmt.Sprintf("a collector may have %d samples, and all of a server a fifth more. HINT: Let the query return fewer rows, or raise "+
+		"--collector.max-samples",
 		e.maxSamples)
 }
 
@@ -239,6 +295,14 @@ func (e *Engine) poke() {
 	case e.wake <- struct{}{}:
 	default:
 	}
+}
+
+// pace is how long after a run that took so long the next one begins: a server gives a query at most a hundredth of a core.
+func (u *queryUnit) pace(took time.Duration) time.Duration {
+	if took < heavy {
+		return u.interval()
+	}
+	return max(u.interval(), min(paceTimes*took, slowestPace))
 }
 
 func (u *queryUnit) interval() time.Duration {
@@ -254,21 +318,43 @@ func (u *queryUnit) schedule(at time.Time) {
 	u.next = at
 }
 
+// keep stores the samples of a background run for the pages until the next one.
+func (u *queryUnit) keep(pages metric.Pages, samples []metric.Sample) {
+	u.mu.Lock()
+	before := u.cached
+	u.mu.Unlock()
+	b := pages.Batch(samples, before)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.cached = b
+}
+
+// keep stores the samples of a run for the pages until the next one.
+func (u *sourceUnit) keep(pages metric.Pages, samples []metric.Sample, want int64) {
+	u.mu.Lock()
+	before := u.samples
+	u.mu.Unlock()
+	b := pages.Batch(samples, before)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.samples, u.want = b, want
+}
+
 // fresh is the cached rows, or none once they are too old to be shown.
-func (u *queryUnit) fresh(now time.Time) []sample {
+func (u *queryUnit) fresh(now time.Time) *metric.Batch {
 	u.status.mu.Lock()
 	age := now.Sub(u.status.dataAt)
 	u.status.mu.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if tooOld(age, u.interval()) {
+	if tooOld(age, max(u.every, u.interval())) {
 		return nil
 	}
 	return u.cached
 }
 
 // fresh is the newest samples, or none once they are too old to be shown.
-func (u *sourceUnit) fresh(now time.Time) []sample {
+func (u *sourceUnit) fresh(now time.Time) *metric.Batch {
 	u.status.mu.Lock()
 	age := now.Sub(u.status.dataAt)
 	u.status.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
@@ -18,11 +19,11 @@ import (
 func ask(t *testing.T, c *pgtest.Cluster, database string, names ...string) map[string]float64 {
 	t.Helper()
 	all := embeddedDefinitions(t)
-	var defs []Definition
+	var defs []definition.Definition
 	for _, name := range names {
 		defs = append(defs, only(all, name)...)
 	}
-	return runAll(t, c, database, defs, RolePrimary, map[string]bool{})
+	return runAll(t, c, database, defs, definition.RolePrimary, map[string]bool{})
 }
 
 // has compares series with what they must be; a negative number means absent.
@@ -40,7 +41,8 @@ func TestInvalidIndexesAreThoseNobodyBuilds(t *testing.T) {
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		index := func(table, name string) string {
-			return fmt.Sprintf(`pg_reliability_invalid_index_size_bytes|datname="postgres"|schemaname="public"|relname=%q|indexrelname=%q`, table, name)
+			return fmt.Sprintf(`pg_reliability_invalid_index_size_bytes|datname="postgres"|schemaname="public"|relname=%q|indexrelname=%q`, table,
+				name)
 		}
 		const count = `pg_reliability_invalid_indexes|datname="postgres"`
 		must(t, c.Exec(ctx,
@@ -81,7 +83,8 @@ func TestInvalidIndexesAreThoseNobodyBuilds(t *testing.T) {
 				}
 				return err
 			})
-			has(t, ask(t, c, "postgres", "invalid_indexes"), map[string]float64{count: 1, index("twins", "twins_id"): got[index("twins", "twins_id")]})
+			has(t, ask(t, c, "postgres", "invalid_indexes"),
+				map[string]float64{count: 1, index("twins", "twins_id"): got[index("twins", "twins_id")]})
 			if command[0] == 'C' {
 				must(t, c.Exec(ctx, "REVOKE pg_monitor FROM "+pgtest.Monitor))
 				has(t, ask(t, c, "postgres", "invalid_indexes"), map[string]float64{count: -1}) // somebody builds: who knows what
@@ -183,7 +186,8 @@ func TestPasswordsEnd(t *testing.T) {
 			expired: 2, ends("old"): 1e9, ends("soon"): 4e9, ends("never"): -1, ends("always"): -1, ends("open"): -1, ends("of_many"): -1,
 		})
 		// What is over long since does not hide what is next.
-		must(t, c.Exec(t.Context(), "DO $$ BEGIN FOR i IN 1..30 LOOP EXECUTE format('CREATE ROLE gone%s LOGIN VALID UNTIL %L', i, '2020-01-01'); END LOOP; END $$"))
+		must(t, c.Exec(t.Context(), "DO $$ BEGIN FOR i IN 1..30 LOOP EXECUTE format('CREATE ROLE gone%s LOGIN VALID UNTIL %L', i, "+
+			"'2020-01-01'); END LOOP; END $$"))
 		got := ask(t, c, "postgres", "role_passwords")
 		has(t, got, map[string]float64{expired: 32, ends("soon"): 4e9, ends("old"): -1})
 		if len(got) != 21 {
@@ -193,13 +197,15 @@ func TestPasswordsEnd(t *testing.T) {
 }
 
 func TestStatementsOfEveryVersionOfTheExtension(t *testing.T) {
+	t.Parallel()
 	settings := map[string]string{
 		"shared_preload_libraries": "'pg_stat_statements'", "pg_stat_statements.track": "all", "pg_stat_statements.max": "100",
 		"track_io_timing": "on", "work_mem": "'64kB'",
 	}
 	pgtest.EachVersion(t, pgtest.Options{Settings: settings}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
-		must(t, c.Exec(ctx, "CREATE DATABASE gone", "CREATE ROLE passing LOGIN SUPERUSER", "CREATE DATABASE loaded", "CREATE SCHEMA \"odd schema\"",
+		must(t, c.Exec(ctx, "CREATE DATABASE gone", "CREATE ROLE passing LOGIN SUPERUSER", "CREATE DATABASE loaded",
+			"CREATE SCHEMA \"odd schema\"",
 			"GRANT USAGE ON SCHEMA \"odd schema\" TO "+pgtest.Monitor))
 		if got := ask(t, c, "postgres", "statements", "statements_info", "statements_text"); len(got) != 0 {
 			t.Errorf("without the extension: %v", got)
@@ -228,7 +234,8 @@ func TestStatementsOfEveryVersionOfTheExtension(t *testing.T) {
 				return fmt.Sprintf(`%s|user="postgres"|datname="postgres"|queryid=%q`, metric, id)
 			}
 			has(t, got, map[string]float64{
-				series("pg_stat_statements_calls_total", id): 1, series("pg_stat_statements_rows_total", id): 5000, "pg_reliability_statements_omitted": 0,
+				series("pg_stat_statements_calls_total", id): 1, series("pg_stat_statements_rows_total", id): 5000,
+				"pg_reliability_statements_omitted": 0, fmt.Sprintf("pg_reliability_statements_own_role|own_role=%q", pgtest.Monitor): 1,
 			})
 			wal, ok := got[series("pg_reliability_statements_wal_bytes_total", id)]
 			if ok != x.wal || ok && wal < 500_000 {
@@ -243,12 +250,14 @@ func TestStatementsOfEveryVersionOfTheExtension(t *testing.T) {
 			if _, ok := got[series("pg_stat_statements_block_read_seconds_total", id)]; !ok {
 				t.Errorf("extension %q: no block_read_seconds", x.version)
 			}
-			twice, err := c.Query(ctx, "postgres", "SELECT min(queryid)::text FROM \"odd schema\".pg_stat_statements WHERE query LIKE 'SELECT count(*) FROM rows WHERE%'")
+			twice, err := c.Query(ctx, "postgres", "SELECT min(queryid)::text FROM \"odd schema\".pg_stat_statements WHERE query LIKE 'SELECT "+
+				"count(*) FROM rows WHERE%'")
 			must(t, err)
 			if n := got[series("pg_stat_statements_calls_total", twice)]; n != 2 {
 				t.Errorf("extension %q: %v calls of a statement on two levels", x.version, n)
 			}
-			sorted, err := c.Query(ctx, "postgres", "SELECT queryid::text FROM \"odd schema\".pg_stat_statements WHERE query LIKE 'SELECT DISTINCT%'")
+			sorted, err := c.Query(ctx, "postgres", "SELECT queryid::text FROM \"odd schema\".pg_stat_statements WHERE query LIKE 'SELECT "+
+				"DISTINCT%'")
 			must(t, err)
 			for _, of := range []string{"read", "written"} {
 				if b := got[series("pg_reliability_statements_temp_"+of+"_bytes_total", sorted)]; b < 100_000 {
@@ -272,7 +281,8 @@ func TestStatementsOfEveryVersionOfTheExtension(t *testing.T) {
 		}
 
 		// Texts are normalised, and a password is never among them.
-		must(t, c.Exec(ctx, "CREATE ROLE r PASSWORD 'hidden1'", "SELECT 'hidden2' AS\n\t v, pg_sleep(0.3)", "SELECT pg_sleep(0.3), "+strings.Repeat("1, ", 300)+"2"))
+		must(t, c.Exec(ctx, "CREATE ROLE r PASSWORD 'hidden1'", "SELECT 'hidden2' AS\n\t v, pg_sleep(0.3)", "SELECT pg_sleep(0.3), "+
+			strings.Repeat("1, ", 300)+"2"))
 		shown, longest := false, 0
 		for series := range ask(t, c, "postgres", "statements_text") {
 			_, quoted, _ := strings.Cut(series, "|query=")

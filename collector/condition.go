@@ -9,8 +9,8 @@ import (
 // Condition is how one collector fares.
 type Condition struct {
 	Name string
-	// Error is why its newest run failed; empty when that succeeded, when it has not run yet, and while it can't run because
-	// the server is down, which is no fault of its own.
+	// Error is why its newest run failed, or had to leave samples out (too_many, no_memory); empty when that succeeded, when it has
+	// not run yet, and while it can't run because the server is down, which is no fault of its own.
 	Error postgres.Reason
 	// DataAt is when its newest data was read; zero when there never was any.
 	DataAt time.Time
@@ -42,6 +42,8 @@ func (s *status) condition(name string) Condition {
 	c := Condition{Name: name, DataAt: s.dataAt}
 	if s.ran && !s.success && !s.unreached {
 		c.Error = postgres.Reason(s.lastErr)
+	} else if s.success {
+		c.Error = postgres.Reason(s.leftOut)
 	}
 	return c
 }

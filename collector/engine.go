@@ -12,13 +12,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
-	dto "github.com/prometheus/client_model/go"
 
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
 )
 
 // Prober tells the engine whether it is worth asking the server.
@@ -34,46 +37,63 @@ type ScheduledSource struct {
 
 // Options of an engine.
 type Options struct {
+	// Pool and Prober lead to the server; both nil where there is none, and sources are all that is measured.
 	Pool   *postgres.Pool
 	Prober Prober
 	Logger log.Logger
 	// Definitions are the collectors that run; Validate has been called on them.
-	Definitions []Definition
+	Definitions []definition.Definition
 	Sources     []ScheduledSource
+	// Databases are visited beside the connection's own; the zero value is none.
+	Databases Databases
 	// MaxSamples is what one collector may have; 0 is DefaultMaxSamples. All together may have a fifth more.
 	MaxSamples int
+	// Budget is the memory that the samples of all engines may have; nil has no bound.
+	Budget *metric.Budget
+	// Processors are all to be used by work in the background; nil leaves that to the runtime.
+	Processors *quiet.Processors
 }
 
 // Engine runs collectors.
 type Engine struct {
-	pool    *postgres.Pool
-	prober  Prober
-	logger  log.Logger
-	sources []*sourceUnit
-	flights flights
-	started time.Time
-	wake    chan struct{} // tells the background worker that there are other collectors
+	pool     *postgres.Pool
+	prober   Prober
+	logger   log.Logger
+	sources  []*sourceUnit
+	visits   visits
+	flights  flights
+	identity identity
+	started  time.Time
+	pages    atomic.Int64 // collected so far
+	shown    metric.Pages
+	wake     chan struct{} // tells the background worker that there are other collectors
 	// maxSamples is what one collector may have.
 	maxSamples int
+	memory     memory
+	processors *quiet.Processors
 
 	mu         sync.Mutex
 	queries    []*queryUnit
-	extensions map[string]extension // nil until known
-	denied     map[string]bool      // functions that the role may not call; nil until known
-	askRights  bool                 // one was denied that was not known to be
+	extensions map[string]definition.Extension // nil until known
+	denied     map[string]bool                 // functions that the role may not call; nil until known
+	askRights  bool                            // one was denied that was not known to be
 }
 
 // queryUnit is one collector written as data, with what its runs left behind.
 type queryUnit struct {
-	def    Definition
+	def    definition.Definition
 	status status
 
 	mu      sync.Mutex
-	cached  []sample
-	next    time.Time // of the next background run
+	cached  *metric.Batch
+	want    int64 // memory of the newest run's samples, those left out for want of it among them, in bytes
+	asked   asked
+	apart   map[string]portion // of the databases that are visited, by name
+	next    time.Time          // of the next background run
 	retry   time.Duration
-	skipped string   // why it does not apply to this server, empty when it does
-	denied  []string // functions it does without
+	every   time.Duration // from the newest run that succeeded to the next
+	skipped string        // why it does not apply to this server, empty when it does
+	denied  []string      // functions it does without
 }
 
 // sourceUnit is one source, with what its newest run left behind.
@@ -82,7 +102,8 @@ type sourceUnit struct {
 	status status
 
 	mu      sync.Mutex
-	samples []sample
+	samples *metric.Batch
+	want    int64
 }
 
 // Selection is what one scrape asks for; the zero value is everything.
@@ -101,17 +122,25 @@ func (s Selection) key() string {
 
 // New makes an engine; Run starts its background work.
 func New(o Options) *Engine {
-	e := &Engine{pool: o.Pool, prober: o.Prober, logger: o.Logger, started: time.Now(), wake: make(chan struct{}, 1),
-		maxSamples: cmp.Or(o.MaxSamples, DefaultMaxSamples)}
+	e := &Engine{pool: o.Pool, prober: o.Prober, logger: o.Logger, started: time.Now(), shown: metric.NewPages(), wake: make(chan struct{}, 1),
+		visits: visits{options: o.Databases}, maxSamples: cmp.Or(o.MaxSamples, DefaultMaxSamples),
+		processors: o.Processors}
 	for _, s := range o.Sources {
 		e.sources = append(e.sources, &sourceUnit{ScheduledSource: s, status: status{since: e.started}})
 	}
 	e.SetDefinitions(o.Definitions)
+	e.memory = memory{budget: o.Budget, share: o.Budget.Join(e.shrink)}
 	return e
 }
 
-// SetDefinitions replaces the collectors. One whose definition did not change keeps its data and counts.
-func (e *Engine) SetDefinitions(defs []Definition) {
+// hasServer is false where sources are all there is.
+func (e *Engine) hasServer() bool { return e.pool != nil }
+
+// SetDefinitions replaces the collectors. One whose definition did not change keeps its data and counts. Without a server there are none.
+func (e *Engine) SetDefinitions(defs []definition.Definition) {
+	if !e.hasServer() {
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old := map[string]*queryUnit{}
@@ -133,11 +162,11 @@ func (e *Engine) SetDefinitions(defs []Definition) {
 }
 
 // sameDefinition ignores where a definition is written.
-func sameDefinition(a, b *Definition) bool {
+func sameDefinition(a, b *definition.Definition) bool {
 	return fmt.Sprintf("%+v", withoutPlace(*a)) == fmt.Sprintf("%+v", withoutPlace(*b))
 }
 
-func withoutPlace(d Definition) Definition {
+func withoutPlace(d definition.Definition) definition.Definition {
 	d.File, d.Line = "", 0
 	d.Queries, d.Metrics = slices.Clone(d.Queries), slices.Clone(d.Metrics)
 	for i := range d.Queries {
@@ -147,6 +176,11 @@ func withoutPlace(d Definition) Definition {
 		d.Metrics[i].Line = 0
 	}
 	return d
+}
+
+// SourcesRead is whether each source has been read once, or has failed to be.
+func (e *Engine) SourcesRead() bool {
+	return !slices.ContainsFunc(e.sources, func(s *sourceUnit) bool { return !s.status.newest().ran })
 }
 
 // Names lists the collectors, sorted.
@@ -202,60 +236,85 @@ func (e *Engine) units(sel Selection) []*queryUnit {
 // Gather answers one scrape: live queries in one round trip, cached rows, sources, and the state of each collector.
 // It never returns later than ctx's deadline, never opens a connection, and does not wait for a
 // server that is known to be down. Scrapes at the same time share one collection.
-func (e *Engine) Gather(ctx context.Context, sel Selection) []*dto.MetricFamily {
+func (e *Engine) Gather(ctx context.Context, sel Selection) []*metric.Family {
+	began := time.Now()
 	units := e.units(sel)
-	out := newFamilies(onAPage(e.maxSamples))
+	out := e.shown.Page(onAPage(e.maxSamples))
+	if e.hasServer() {
+		e.meet(e.prober.Snapshot().Server)
+	}
 	results, missing := e.live(ctx, sel, units)
 	answered := map[*queryUnit]bool{}
 	for _, r := range results {
-		e.show(out, r.unit, r.samples)
+		e.add(out, &r.unit.status, r.unit.def.Name, r.samples)
 		answered[r.unit] = true
 	}
 	now := time.Now()
+	told := e.tell(units, answered, now)
 	for _, u := range units {
 		if !u.isLive() && !answered[u] { // one that moved to the background while it was awaited is on the page once
-			e.show(out, u, u.fresh(now))
+			e.show(out, &u.status, u.def.Name, append([]*metric.Batch{u.fresh(now)}, u.freshApart(now)...)...)
 		}
 	}
 	for _, s := range e.sources {
 		if sel.has(s.Name()) {
-			e.showSource(out, s, now)
+			e.show(out, &s.status, s.Name(), s.fresh(now))
 		}
 	}
-	out.room = roomFor(maxOwnSamples) // what the engine says of itself has its place at any rate
-	e.selfMetrics(out, sel, units, missing, now)
-	return out.list()
+	out.Room = metric.RoomFor(maxOwnSamples) // what the engine says of itself has its place at any rate
+	e.selfMetrics(out, sel, units, missing, told, began, now)
+	return out.List()
 }
 
 // maxOwnSamples bounds what the engine says of itself.
 const maxOwnSamples = 10_000
 
-func (e *Engine) show(out *families, u *queryUnit, samples []sample) {
-	e.add(out, &u.status, u.def.Name, samples)
-}
-
-func (e *Engine) showSource(out *families, u *sourceUnit, now time.Time) {
-	e.add(out, &u.status, u.Name(), u.fresh(now))
-}
-
-// add shows samples and counts those that can't be shown.
-func (e *Engine) add(out *families, st *status, name string, samples []sample) {
-	problems, first := map[errorReason]int{}, map[errorReason]string{}
+// add shows the samples of a live collector.
+func (e *Engine) add(out *metric.Page, st *status, name string, samples []metric.Sample) {
+	var w wrong
 	for _, s := range samples {
-		if problem := out.add(s); problem != "" {
-			if problems[problem]++; problems[problem] == 1 {
-				first[problem] = s.describe()
-			}
+		if problem := out.Add(s); problem != "" {
+			w.note(s, problem)
 		}
 	}
-	for problem, n := range problems {
-		st.reject(e.logger, name, problem, n, first[problem])
+	e.reject(st, name, w)
+}
+
+// show shows what the background has left.
+func (e *Engine) show(out *metric.Page, st *status, name string, batches ...*metric.Batch) {
+	var w wrong
+	for _, b := range batches {
+		out.AddBatch(b, w.note)
+	}
+	e.reject(st, name, w)
+}
+
+// wrong counts samples that can't be shown, and keeps the first of each kind.
+type wrong struct {
+	n     map[metric.Problem]int
+	first map[metric.Problem]string
+}
+
+func (w *wrong) note(s metric.Sample, problem metric.Problem) {
+	if w.n == nil {
+		w.n, w.first = map[metric.Problem]int{}, map[metric.Problem]string{}
+	}
+	if w.n[problem]++; w.n[problem] == 1 {
+		w.first[problem] = described(s)
 	}
 }
 
-// describe names a sample for the log.
-func (s sample) describe() string {
-	return shortened([]byte(fmt.Sprintf("%s%q", s.desc.Name, s.labels)), 5*shownText)
+func (e *Engine) reject(st *status, name string, w wrong) {
+	for problem, n := range w.n {
+		st.reject(e.logger, name, problem, n, w.first[problem])
+	}
+}
+
+// described names a sample for the log, in not too many bytes.
+func described(s metric.Sample) string {
+	const most = 300
+	text := s.String()
+	return text[:min(len(text), most)]
 }
 
 // isLive is whether a collector's queries belong to the scrape.
@@ -268,8 +327,7 @@ func known(s probe.Snapshot) (down bool, reason postgres.Reason) {
 	if !ok || r.At.IsZero() {
 		return false, postgres.OK
 	}
-	switch r.Reason {
-	case postgres.OK, postgres.TooManyConnections, postgres.Auth:
+	if r.Reason == postgres.OK || r.Reason.OnlyLogins() {
 		return false, postgres.OK
 	}
 	return true, r.Reason

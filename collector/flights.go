@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
 
 const (
@@ -32,6 +34,8 @@ type flight struct {
 	results []liveResult
 	ended   map[*queryUnit]bool // with or without a result
 	asking  *queryUnit          // whose answer is awaited; nil before the first and after the last
+	since   time.Time           // of asking
+	run     *metric.Run         // the memory of results
 }
 
 // join starts run, or joins the one that is under way or has just ended.
@@ -53,7 +57,10 @@ func (f *flights) join(ctx context.Context, key string, run func(context.Context
 		defer fl.cancel()
 		run(ctx, fl)
 		close(fl.done)
-		time.AfterFunc(shareFor, func() { f.forget(key, fl) })
+		time.AfterFunc(shareFor, func() {
+			f.forget(key, fl)
+			fl.run.End()
+		})
 	}()
 	return fl
 }
@@ -82,11 +89,11 @@ func (f *flights) counts() (started, joined uint64) {
 func (fl *flight) ask(u *queryUnit) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	fl.asking = u
+	fl.asking, fl.since = u, time.Now()
 }
 
 // end notes that a collector is done, with samples or without.
-func (fl *flight) end(u *queryUnit, samples []sample) {
+func (fl *flight) end(u *queryUnit, samples []metric.Sample) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	fl.ended[u] = true
@@ -95,13 +102,13 @@ func (fl *flight) end(u *queryUnit, samples []sample) {
 	}
 }
 
-// soFar is what has come until now, which collectors have ended, and whose answer is awaited.
-func (fl *flight) soFar() (results []liveResult, ended map[*queryUnit]bool, asking *queryUnit) {
+// soFar is what has come until now, which collectors have ended, and whose answer is awaited for how long.
+func (fl *flight) soFar() (results []liveResult, ended map[*queryUnit]bool, asking *queryUnit, awaited time.Duration) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
 	ended = make(map[*queryUnit]bool, len(fl.ended))
 	for u := range fl.ended {
 		ended[u] = true
 	}
-	return fl.results[:len(fl.results):len(fl.results)], ended, fl.asking
+	return fl.results[:len(fl.results):len(fl.results)], ended, fl.asking, time.Since(fl.since)
 }

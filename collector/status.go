@@ -2,12 +2,14 @@ package collector
 
 import (
 	"errors"
+	"math"
 	"sync"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
@@ -29,12 +31,30 @@ type status struct {
 	// unreached: the newest run was not tried because the server is down.
 	unreached bool
 	took      time.Duration
-	dataAt    time.Time // of the newest data; zero when there never was any
+	usual     time.Duration // of the newest run that was answered; 0 before the first
+	dataAt    time.Time     // of the newest data; zero when there never was any
 	errors    map[string]uint64
-	lastErr   string // what the last line in the log said, empty after a success
-	slow      int    // slow live runs in a row
-	quick     int    // quick background runs in a row, while demoted
+	lastErr   string         // what the last line in the log said, empty after a success
+	leftOut   metric.Problem // why samples of the newest run are left out; empty where none are for want of room
+	slow      int            // slow live runs in a row
+	quick     int            // quick background runs in a row, while demoted
 	demoted   bool
+}
+
+// newest is how a collector's newest run ended.
+type newest struct {
+	ran, success bool
+	took         time.Duration
+	dataAt       time.Time
+}
+
+// failed is whether there was a run and the newest one gave nothing.
+func (n newest) failed() bool { return n.ran && !n.success }
+
+func (s *status) newest() newest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return newest{ran: s.ran, success: s.success, took: s.took, dataAt: s.dataAt}
 }
 
 // record folds the end of one run in, and logs a change: one line when a collector begins to fail or fails for
@@ -43,6 +63,10 @@ func (s *status) record(logger log.Logger, name string, now time.Time, took time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ran, s.success, s.unreached, s.took = true, err == nil, false, took
+	s.leftOut = ""
+	if data {
+		s.usual = max(took, 1)
+	}
 	if data {
 		s.dataAt = now
 	}
@@ -55,7 +79,7 @@ func (s *status) record(logger log.Logger, name string, now time.Time, took time
 	}
 	reason := string(postgres.ReasonOf(err))
 	if errors.Is(err, postgres.ErrTooMuch) {
-		reason = string(tooManySamples)
+		reason = string(metric.TooMany)
 	}
 	if s.errors == nil {
 		s.errors = map[string]uint64{}
@@ -78,6 +102,13 @@ func (s *status) down(reason postgres.Reason) {
 	s.errors[string(reason)]++
 }
 
+// lacks records that the newest run was no success although the query was: a metric's samples can't be among what it returns.
+func (s *status) lacks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.success = false
+}
+
 // missed records that a page went out without a collector's data, because its run had not ended by then.
 func (s *status) missed() {
 	s.mu.Lock()
@@ -89,7 +120,7 @@ func (s *status) missed() {
 }
 
 // reject counts samples that could not be shown.
-func (s *status) reject(logger log.Logger, name string, reason errorReason, n int, detail string) {
+func (s *status) reject(logger log.Logger, name string, reason metric.Problem, n int, detail string) {
 	if n == 0 {
 		return
 	}
@@ -102,6 +133,9 @@ func (s *status) reject(logger log.Logger, name string, reason errorReason, n in
 		_ = level.Warn(logger).Log("msg", "collector has samples that can't be shown", "collector", name, "reason", reason, "detail", detail)
 	}
 	s.errors[string(reason)] += uint64(n)
+	if reason == metric.TooMany || reason == metric.NoMemory {
+		s.leftOut = reason
+	}
 }
 
 // timing folds a live query's duration in and says whether it is to be moved to the background now.
@@ -156,9 +190,12 @@ func (s *status) isDemoted() bool {
 	return s.demoted
 }
 
-// lastTook is the newest run's duration.
-func (s *status) lastTook() time.Duration {
+// usuallyTakes is how long the newest run took that was answered, and without end where none was.
+func (s *status) usuallyTakes() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.took
+	if s.usual == 0 {
+		return math.MaxInt64
+	}
+	return s.usual
 }

@@ -17,7 +17,7 @@ func backups(s *sources) board {
 				across(8, backupSizes(s), backupCounts(s)),
 			),
 			section("What went wrong?",
-				across(7, autoRestore(s).wide(4), leftOut(s).wide(4), lastFailures(s), failures(s)),
+				across(7, autoRestore(s).wide(4), leftOut(s).wide(4), uncaged(s).wide(4), lastFailures(s), failures(s)),
 			),
 			section("Point-in-time recovery and off-site copies",
 				across(8, archiveLag(s), archiveQueue(s), offsiteHistory()),
@@ -29,7 +29,8 @@ func backups(s *sources) board {
 const noCatalogue = "no catalogue known"
 
 func repositoryState(s *sources) *panel {
-	return stat("Repository", "Whether the backups can be read at all, and whether each is what it was. UNREADABLE: missing or unmounted; nothing else here "+
+	return stat("Repository", "Whether the backups can be read at all, and whether each is what it was. UNREADABLE: missing or unmounted; "+
+		"nothing else here "+
 		"is known then. DAMAGED: a file of a backup is missing or wrong, or its restore differed. The graph of backups says how many.").
 		query(`min(2 * pg_reliability_backup_catalog_up{$here} - on (job, cluster, instance) (pg_reliability_backup_count{$here, state="damaged"} > bool 0)
   or on (job, cluster, instance) 2 * pg_reliability_backup_catalog_up{$here})`, "").
@@ -40,7 +41,8 @@ func repositoryState(s *sources) *panel {
 // oldest shows the greatest age of the metric: of those beyond their own limit if there are any, and then as a page.
 func oldest(p *panel, metric string) *panel {
 	beyond := metric + "{$here} > on (job, cluster, instance) pgr:backup_age:limit_seconds{$here}"
-	return p.query(lacking(metric)+" or max("+metric+"{$here}) unless count("+beyond+")", "newest backup").query("max("+beyond+")", "newest backup").
+	return p.query(lacking(metric)+" or max("+metric+"{$here}) unless count("+beyond+")", "newest backup").
+		query("max("+beyond+")", "newest backup").
 		unit("s").decimals(1).thresholds(steps{{nil, fine}}).of("B", judged(steps{{nil, page}})).word(-1, "NONE", ticket)
 }
 
@@ -50,34 +52,41 @@ func lacking(metric string) string {
 }
 
 func couldBeLost(s *sources) *panel {
-	return oldest(stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included. Red: more than the schedule explains. NONE: a repository holds no good backup."),
+	return oldest(stat("RPO: could be lost", "Age of the newest state that can be recovered, archived WAL included. Red: more than the "+
+		"schedule explains. NONE: a repository holds no good backup."),
 		"pg_reliability_rpo_seconds").
 		none(noCatalogue).runbooks(s, "PostgresBackupMissing")
 }
 
 func newestGood(s *sources) *panel {
-	return oldest(stat("Newest good backup", "How long ago it was completed. The alert waits for the schedule's interval and "+s.say("backup_slack_seconds")+
-		", or, where no schedule is known, for "+s.say("backup_age_seconds")+". NONE: a repository holds none."), "pg_reliability_backup_age_seconds").
+	return oldest(stat("Newest good backup", "How long ago it was completed. The alert waits for the schedule's interval and "+
+		s.say("backup_slack_seconds")+
+		", or, where no schedule is known, for "+s.say("backup_age_seconds")+". NONE: a repository holds none."),
+		"pg_reliability_backup_age_seconds").
 		none(noCatalogue).runbooks(s, "PostgresBackupTooOld", "PostgresBackupMissing")
 }
 
 func lastProved(s *sources) *panel {
 	return stat("Last proved by a restore", "How long ago a backup was restored into a throwaway server and found equal to its manifest. "+
 		"An unproved backup is a hope: run verify.").
-		query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})", "").unit("s").decimals(1).
+		query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})", "").unit("s").
+		decimals(1).
 		word(-1, "NEVER", ticket).thresholds(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds")).
 		none(noCatalogue).runbooks(s, "PostgresBackupUnverified")
 }
 
 func restoreTakes(s *sources) *panel {
-	return stat("RTO: restore takes", "From an empty directory to a restored server, as the last verification measured it. The objective is "+s.say("restore_objective_seconds")+".").
+	return stat("RTO: restore takes", "From an empty directory to a restored server, as the last verification measured it. The objective is "+
+		s.say("restore_objective_seconds")+".").
 		query(`max(pg_reliability_rto_seconds{$here})`, "").unit("s").decimals(1).thresholds(s.above("", "restore_objective_seconds")).
 		none("no restore measured").runbooks(s, "PostgresRestoreSlow")
 }
 
 func goodBackups(s *sources) *panel {
-	return stat("Good backups of those kept", "Good ones against what retention keeps. Fewer in a repository that once had enough: runs fail, or somebody deletes.").
-		query(`clamp_max(min(pgr:backup_good:count{$here} / on (job, cluster, instance) pg_reliability_backup_retention_target{$here}), 1)`, "").unit("percentunit").decimals(0).
+	return stat("Good backups of those kept", "Good ones against what retention keeps. Fewer in a repository that once had enough: runs "+
+		"fail, or somebody deletes.").
+		query(`clamp_max(min(pgr:backup_good:count{$here} / on (job, cluster, instance) pg_reliability_backup_retention_target{$here}), 1)`, "").
+		unit("percentunit").decimals(0).
 		thresholds(steps{{nil, page}, {0.01, ticket}, {1, fine}}).none("no retention known").runbooks(s, "PostgresBackupTooFew")
 }
 
@@ -94,7 +103,8 @@ func lastRun(s *sources) *panel {
 const lateRun = 60
 
 func nextRun(s *sources) *panel {
-	return stat("Next run in", fmt.Sprintf("When the daemon begins its next run. LATE: it should have begun more than %d s ago and has not; the job hangs or is gone. "+
+	return stat("Next run in", fmt.Sprintf("When the daemon begins its next run. LATE: it should have begun more than %d s ago and has "+
+		"not; the job hangs or is gone. "+
 		"The alert waits for %s. RUNNING: the run that was due is under way.", lateRun, s.say("backup_late_seconds"))).
 		query(`min((pg_reliability_backup_next_run_timestamp_seconds{$here} - time()) unless on (job, cluster, instance) pg_reliability_backup_running_since_timestamp_seconds{$here})
   or 0 * max(pg_reliability_backup_running_since_timestamp_seconds{$here} and on (job, cluster, instance) pg_reliability_backup_next_run_timestamp_seconds{$here})`, "").
@@ -103,15 +113,18 @@ func nextRun(s *sources) *panel {
 }
 
 func lastVerification(s *sources) *panel {
-	return stat("Verification", "Whether each restore that was to prove a backup succeeded in the time shown. FAILED: one did not; the bars below say why. "+
+	return stat("Verification", "Whether each restore that was to prove a backup succeeded in the time shown. FAILED: one did not; the "+
+		"bars below say why. "+
 		"NEVER: no backup was ever proved.").
 		query(`max(2 * (sum by (job, cluster, instance) (increase(pg_reliability_backup_verifications_total{$here, result="failure"}[$__range])) > 0) ^ 0
   or on (job, cluster, instance) 0 * pg_reliability_backup_verified_age_seconds{$here} or on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} == 1)`, "").
-		word(0, "PASSED", fine).word(1, "NEVER", ticket).word(2, "FAILED", page).none(noCatalogue).runbooks(s, "PostgresBackupUnverified", "PostgresBackupDamaged")
+		word(0, "PASSED", fine).word(1, "NEVER", ticket).word(2, "FAILED", page).none(noCatalogue).
+		runbooks(s, "PostgresBackupUnverified", "PostgresBackupDamaged")
 }
 
 func offsiteAge() *panel {
-	return stat("Newest off-site copy", "How old the newest backup is that has a complete copy elsewhere; what is left when this place burns. FAILING: the last attempt to copy failed.").
+	return stat("Newest off-site copy", "How old the newest backup is that has a complete copy elsewhere; what is left when this place "+
+		"burns. FAILING: the last attempt to copy failed.").
 		query(`0 * max(pg_reliability_backup_offsite_failing{$here} == 1) - 1 or max(pg_reliability_backup_offsite_age_seconds{$here})`, "").
 		unit("s").decimals(1).word(-1, "FAILING", ticket).thresholds(plain(fine)).none("no off-site copy")
 }
@@ -119,68 +132,91 @@ func offsiteAge() *panel {
 func archiveState(s *sources) *panel {
 	return stat("WAL archive", "Whether WAL leaves the server for point-in-time recovery. FAILING: recovery ends there, and the disk fills.").
 		query(`max(2 + pg_reliability_archiver_failing{$here} and pg_reliability_archiver_enabled{$here} == 1 or pg_reliability_archiver_enabled{$here})`, "").
-		word(0, "OFF", neutral).word(1, "UNTRIED", unknown).word(2, "ARCHIVING", fine).word(3, "FAILING", page).none("unknown").runbooks(s, "PostgresArchiveFailing", "PostgresArchiveBehind")
+		word(0, "OFF", neutral).word(1, "UNTRIED", unknown).word(2, "ARCHIVING", fine).word(3, "FAILING", page).none("unknown").
+		runbooks(s, "PostgresArchiveFailing", "PostgresArchiveBehind")
 }
 
 func freeForBackups() *panel {
-	return stat("Room for more backups", "How many backups of the newest one's size still fit the repository's file system. Retention makes room only after the next one is good.").
+	return stat("Room for more backups", "How many backups of the newest one's size still fit the repository's file system. Retention "+
+		"makes room only after the next one is good.").
 		query(`min(pg_reliability_backup_repository_free_bytes{$here} / pg_reliability_backup_last_size_bytes{$here})`, "").
 		unit("short").decimals(0).thresholds(steps{{nil, page}, {1, ticket}, {3, fine}}).none("unknown")
 }
 
 func autoRestore(s *sources) *panel {
-	return stat("Automatic restore", "How long ago an empty server was restored from a backup without anybody asking: what was written after that backup is gone. Pages for "+
+	return stat("Automatic restore", "How long ago an empty server was restored from a backup without anybody asking: what was written "+
+		"after that backup is gone. Pages for "+
 		s.say("backup_restored_seconds")+".").
 		query(`min(time() - pg_reliability_backup_auto_restore_last_timestamp_seconds{$here})`, "").unit("s").decimals(0).
 		thresholds(steps{{nil, page}, {s.value("backup_restored_seconds"), fine}}).none("never needed").runbooks(s, "PostgresAutoRestored")
 }
 
 func backupAges(s *sources) *panel {
-	return series("Age of the newest backup", "Each backup is a drop to zero. The dotted line is what the alert waits for: the schedule's interval and "+s.say("backup_slack_seconds")+
+	return series("Age of the newest backup", "Each backup is a drop to zero. The dotted line is what the alert waits for: the schedule's "+
+		"interval and "+s.say("backup_slack_seconds")+
 		", or "+s.say("backup_age_seconds")+".").
 		query(`max by (job, cluster, instance) (pg_reliability_backup_age_seconds{$here})`, "good {{instance}}").
-		query(`max by (job, cluster, instance) (pg_reliability_backup_verified_age_seconds{$here})`, "proved {{instance}}").of("B", lineStyle(4, 4)).
-		query(`max by (job, cluster, instance) (pgr:backup_age:limit_seconds{$here})`, "limit {{instance}}").of("C", lineStyle(1, 6), colored(page)).
+		query(`max by (job, cluster, instance) (pg_reliability_backup_verified_age_seconds{$here})`, "proved {{instance}}").
+		of("B", lineStyle(4, 4)).
+		query(`max by (job, cluster, instance) (pgr:backup_age:limit_seconds{$here})`, "limit {{instance}}").inOrder().
+		of("C", lineStyle(1, 6), colored(page)).
 		unit("s").none("no good backup").runbooks(s, "PostgresBackupTooOld")
 }
 
 func backupDurations(s *sources) *panel {
-	return series("How long backup and restore take", "The line is the restore's objective, "+s.say("restore_objective_seconds")+". Growing towards it: a restore from files "+
+	return series("How long backup and restore take", "The line is the restore's objective, "+s.say("restore_objective_seconds")+
+		". Growing towards it: a restore from files "+
 		"(pgBackRest) or with more jobs is faster.").
 		query(`max by (job, cluster, instance) (pg_reliability_backup_restore_duration_seconds{$here})`, "restore {{instance}}").
 		query(`max by (job, cluster, instance) (pg_reliability_backup_last_duration_seconds{$here})`, "backup {{instance}}").
-		unit("s").steppy().thresholds(s.above("", "restore_objective_seconds")).none("no backup measured").runbooks(s, "PostgresRestoreSlow")
+		unit("s").steppy().thresholds(s.above("", "restore_objective_seconds")).none("no backup measured").runbooks(s, "PostgresRestoreSlow", "PostgresRecoveryTimeMissed",
+		"PostgresRecoveryPointMissed")
 }
 
 func backupSizes(s *sources) *panel {
-	return series("Size of the newest backup", "A backup of less than "+s.say("backup_size_ratio")+" of the one before is a ticket: something may be missing. The other line is all backups together.").
+	return series("Size of the newest backup", "A backup of less than "+s.say("backup_size_ratio")+
+		" of the one before is a ticket: something may be missing. The other line is all backups together.").
 		query(`max by (job, cluster, instance) (pg_reliability_backup_last_size_bytes{$here})`, "newest {{instance}}").
-		query(`max by (job, cluster, instance) (pg_reliability_backup_repository_size_bytes{$here})`, "all {{instance}}").of("B", lineStyle(4, 4)).
+		query(`max by (job, cluster, instance) (pg_reliability_backup_repository_size_bytes{$here})`, "all {{instance}}").
+		of("B", lineStyle(4, 4)).
 		unit("bytes").steppy().none("no backup").runbooks(s, "PostgresBackupTooSmall")
 }
 
 func backupCounts(s *sources) *panel {
-	return series("Backups in the repository", "By state, against what retention keeps. suspect: its last check failed for a reason that may pass. damaged: a file is missing or wrong. unreadable: it can't be read for now, and nothing is deleted.").
+	return series("Backups in the repository", "By state, against what retention keeps. suspect: data vanished since the backup "+
+		"before, `pg_reliability_backup list` names what, and nothing is deleted until `accept`. damaged: a file is missing or wrong. unreadable: it can't be read for now, and nothing is deleted.").
 		query(`sum by (state) (max by (job, cluster, instance, state) (pg_reliability_backup_count{$here}))`, "{{state}}").
 		query(`sum(max by (job, cluster, instance) (pg_reliability_backup_retention_target{$here}))`, "kept").
 		unit("short").steppy().stacked().
-		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).called("damaged", colored(page)).called("unreadable", colored("purple")).
-		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}}, property{"custom.fillOpacity", 0}).
-		none(noCatalogue).runbooks(s, "PostgresBackupDamaged", "PostgresBackupUnreadable", "PostgresBackupTooFew")
+		called("verified", colored(fine)).called("unverified", colored("yellow")).called("suspect", colored(ticket)).
+		called("damaged", colored(page)).called("unreadable", colored("purple")).
+		called("kept", colored("text"), lineStyle(4, 4), property{"custom.stacking", object{"mode": "none", "group": "B"}},
+			property{"custom.fillOpacity", 0}).
+		none(noCatalogue).runbooks(s, "PostgresBackupDamaged", "PostgresBackupSuspect", "PostgresBackupUnreadable",
+		"PostgresBackupTooFew")
 }
 
 func leftOut(s *sources) *panel {
-	return stat("Not in the newest backup", "What the newest good backup does not hold of its server, or could not prove, of what nobody chose to leave out. "+
+	return stat("Not in the newest backup", "What the newest good backup does not hold of its server, or could not prove, of what nobody "+
+		"chose to leave out. "+
 		"`pg_reliability_backup show latest` names each, with the remedy.").
-		query(`sum(pg_reliability_backup_omitted{$here, kind!~"excluded|unlogged|warning"}) or 0 * max(pg_reliability_backup_catalog_up{$here})`, "").
+		query(`sum(pg_reliability_backup_omitted{$here, kind!~"excluded|unlogged|warning"}) or 0 * max(pg_reliability_backup_catalog_up{$here})`,
+			"").
 		decimals(0).thresholds(from(s.value("backup_omitted_count")+1, ticket)).none(noCatalogue).runbooks(s, "PostgresBackupIncomplete")
+}
+
+func uncaged(s *sources) *panel {
+	return stat("Cage of the rehearsals", "Whether what a backup holds could reach files, other processes or the network when it was last restored "+
+		"as a trial. OPEN: it could. PARTLY: the kernel is too old for a part that matters less.").
+		query(`max(2 * pg_reliability_backup_verify_uncaged{$here, part=~"files|network"} or pg_reliability_backup_verify_uncaged{$here})`, "").
+		word(0, "SHUT", fine).word(1, "PARTLY", fine).word(2, "OPEN", ticket).none("no verification yet").runbooks(s, "PostgresBackupUncaged")
 }
 
 func lastFailures(s *sources) *panel {
 	return table("Last failure", "When a run failed last, and why. Red is not news: the state above says whether one succeeded since.").
-		label("instance", "Instance").label("reason", "Reason").
+		label("instance", "Instance", width(90)).label("reason", "Reason").
 		column("Failed", `1000 * (pg_reliability_backup_last_failure_info{$here} * on (job, cluster, instance) group_left () pg_reliability_backup_last_failure_timestamp_seconds{$here})`,
-			unit("dateTimeAsIso")).
+			unit("dateTimeAsIso"), width(165)).
 		none("no run has failed; verifications are beside this").runbooks(s, "PostgresBackupFailed")
 }
 
@@ -189,20 +225,25 @@ func failures(s *sources) *panel {
 	count := func(kind, metric string) string {
 		return fmt.Sprintf(`label_replace(sum by (reason) (max by (job, cluster, instance, reason) (increase(%s{$here, result="failure"}[$__range]))), "kind", %q, "", "")`, metric, kind)
 	}
-	return bars("Failures by reason", "In the time shown. A verification fails when a backup can't be restored or differs from its manifest: look at the older ones at once.").
-		query("round("+count("run", "pg_reliability_backup_runs_total")+" or "+count("verification", "pg_reliability_backup_verifications_total")+") > 0", "{{kind}}: {{reason}}").
-		unit("short").thresholds(plain(ticket)).none("nothing failed").runbooks(s, "PostgresBackupFailed", "PostgresBackupUnverified", "PostgresBackupDamaged")
+	return bars("Failures by reason", "In the time shown. A verification fails when a backup can't be restored or differs from its "+
+		"manifest: look at the older ones at once.").
+		query("round("+count("run", "pg_reliability_backup_runs_total")+" or "+count("verification", "pg_reliability_backup_verifications_total")+
+			") > 0", "{{kind}}: {{reason}}").
+		unit("short").thresholds(plain(ticket)).none("nothing failed").
+		runbooks(s, "PostgresBackupFailed", "PostgresBackupUnverified", "PostgresBackupDamaged")
 }
 
 func archiveLag(s *sources) *panel {
-	return series("Time since WAL was archived", "An idle server archives nothing, or each archive_timeout. Growing under load: the archive fails or hangs.").
+	return series("Time since WAL was archived", "An idle server archives nothing, or each archive_timeout. Growing under load: the "+
+		"archive fails or hangs.").
 		query(`pg_stat_archiver_last_archive_age{$here}`, "{{instance}}").
 		query(`time() - pg_reliability_backup_wal_archived_timestamp_seconds{$here}`, "recoverable up to {{instance}}").
 		unit("s").none("WAL is not archived").runbooks(s, "PostgresArchiveFailing")
 }
 
 func archiveQueue(s *sources) *panel {
-	return series("WAL files that wait to be archived", "The line is the alert's, "+s.say("archive_ready_count")+" files. They stay on the server's disk until they are archived.").
+	return series("WAL files that wait to be archived", "The line is the alert's, "+s.say("archive_ready_count")+
+		" files. They stay on the server's disk until they are archived.").
 		query(`pg_reliability_archiver_ready_files{$here}`, "{{instance}}").
 		unit("short").thresholds(s.above("archive_ready_count", "")).none("WAL is not archived").runbooks(s, "PostgresArchiveBehind")
 }

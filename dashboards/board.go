@@ -18,8 +18,9 @@ const (
 // board is one dashboard, which answers one question.
 type board struct {
 	uid, title string
-	about      string // the question
-	known      string // the metric whose jobs, clusters and instances can be chosen
+	about      string   // the question
+	known      string   // the metric whose jobs, clusters and instances can be chosen
+	more       []object // further variables
 	rows       []row
 }
 

@@ -15,7 +15,8 @@ func containerRuns(s *sources) *panel {
 }
 
 func containerHealth() *panel {
-	return stat("Its health check", "The container's own. It asks whether the server answers at all; the probes of the board Overview ask more.").
+	return stat("Its health check", "The container's own. It asks whether the server answers at all; the probes of the board Overview "+
+		"ask more.").
 		query(`2 * max(pg_reliability_container_health{$here, status="unhealthy"}) + max(pg_reliability_container_health{$here, status="starting"})`, "").
 		word(0, "HEALTHY", fine).word(1, "STARTING", ticket).word(2, "UNHEALTHY", page).word(3, "UNHEALTHY", page).none("no health check")
 }
@@ -27,7 +28,8 @@ func containerRestarts(s *sources) *panel {
 }
 
 func containerKilled(s *sources) *panel {
-	return stat("Killed for want of memory", "Whether the container's last end was that; newer engines also say so of a process in the present run.").
+	return stat("Killed for want of memory", "Whether the container's last end was that; newer engines also say so of a process in the "+
+		"present run.").
 		query(`max(pg_reliability_container_oom_killed{$here})`, "").word(0, "NO", fine).word(1, "YES", ticket).
 		none(noContainer).runbooks(s, "PostgresContainerOOMKilled")
 }
@@ -38,7 +40,8 @@ func containerAge() *panel {
 }
 
 func containerMemory(s *sources) *panel {
-	return stat("Memory limit", "Of the container with the least. What the server may use at most must stay below: shared_buffers, and work_mem for each sort of each session.").
+	return stat("Memory limit", "Of the container with the least. What the server may use at most must stay below: shared_buffers, and "+
+		"work_mem for each sort of each session.").
 		query(`min(pg_reliability_container_memory_limit_bytes{$here})`, "").unit("bytes").decimals(1).none("no limit").
 		runbooks(s, "PostgresContainerOOMKilled")
 }

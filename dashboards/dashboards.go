@@ -1,7 +1,7 @@
-// Package dashboards holds seven Grafana boards for PostgreSQL: overview, backups, replication, capacity, activity,
-// fleet and pipeline. Each is described in a file of its own; `go generate ./dashboards` writes the JSON files, which
-// are what Grafana reads. Thresholds are the alerts' (package alerts): no number is written twice, and a test fails
-// when the JSON is not what the descriptions and the thresholds say.
+// Package dashboards holds fifteen Grafana boards for PostgreSQL: overview, backups, replication, capacity, activity,
+// sessions, statements, databases, tables, io, settings, pgbouncer, patroni, fleet and pipeline. Each is described in a file of its own;
+// `go generate ./dashboards` writes the JSON files, which are what Grafana reads. Thresholds are the alerts' (package alerts): no number is written twice, and a
+// test fails when the JSON is not what the descriptions and the thresholds say.
 package dashboards
 
 import (
@@ -21,7 +21,11 @@ func Files(config alerts.Config) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, describe := range []func(*sources) board{overview, backups, replication, capacity, activity, fleet, pipeline} {
+	boards := []func(*sources) board{
+		overview, backups, replication, capacity, activity, sessions, statements, databases, tables, diskIO, settings, pgbouncer,
+		patroni, fleet, pipeline,
+	}
+	for _, describe := range boards {
 		b := describe(s)
 		text, err := b.json()
 		if err == nil {

@@ -32,19 +32,22 @@ func serversDown(s *sources) *panel {
 
 func serversUnknown(s *sources) *panel {
 	return stat("Unknown", "Servers whose exporter can't be scraped: nothing is known of them.").
-		query(`count(up{$here} == 0 and on (job, cluster, instance) pgr:target:known{$here}) or 0 * max(up{$here})`, "").decimals(0).thresholds(from(1, page)).
+		query(`count(up{$here} == 0 and on (job, cluster, instance) pgr:target:known{$here}) or 0 * max(up{$here})`, "").decimals(0).
+		thresholds(from(1, page)).
 		none("unknown").runbooks(s, "PostgresExporterDown")
 }
 
 func backupsMissing(s *sources) *panel {
 	// A repository says which cluster's server it belongs to by the labels of who shows it; several servers of a cluster share theirs.
 	proved := fmt.Sprintf(`(pg_reliability_backup_verified_age_seconds{$here} <= %.0f)`, s.value("backup_verified_ticket_seconds"))
-	const servers = `(pgr:target:known{$here} unless on (job, cluster, instance) pg_reliability_role{$here, role="standby"} == 1)`
-	return stat("Without a proved backup", "Primaries of which no backup was restored and compared within "+s.say("backup_verified_ticket_seconds")+", or ever; and those of which "+
+	return stat("Without a proved backup", "Primaries of which no backup was restored and compared within "+
+		s.say("backup_verified_ticket_seconds")+", or ever; and those of which "+
 		"nothing is known, because no exporter with --backup.catalog and no backup job shows a repository under their labels.").
-		query(`count(`+servers+` and on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) `+proved+`)
+		query(`count(`+serversBacked+` and on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) `+
+			proved+`)
   or 0 * max(pg_reliability_backup_catalog_up{$here})`, "not proved").
-		query(`count(`+servers+` unless on (job, cluster, instance) pg_reliability_backup_catalog_up{$here}) or 0 * max(pgr:target:known{$here})`, "nothing known").
+		query(backupsUnknown+` or 0 * max(pgr:target:known{$here})`,
+			"nothing known").
 		of("B", judged(steps{{nil, fine}, {1, unknown}})).
 		decimals(0).thresholds(from(1, ticket)).none(noCatalogue).leads("Backups", "pgr-backups").
 		runbooks(s, "PostgresBackupUnverified", "PostgresBackupMissing")
@@ -71,25 +74,35 @@ func fleetList(s *sources) *panel {
 	// A backup job that is scraped by itself is no server.
 	const ofServer = ` and on (job, cluster, instance) pgr:target:known{$here}`
 	overview := leadTo("Overview", "pgr-overview", "var-instance=${__data.fields.Instance}")
-	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. ABSENT: no target of Prometheus any more. "+
+	return table("Servers, worst first", "Trouble counts 1000 for a server that is down or unknown, 100 for a page and 1 for a ticket. "+
+		"ABSENT: no target of Prometheus any more. "+
 		"Backup: the age of the newest good one, of what the alert allows; NONE: its repository holds none. Click an instance for its Overview.").
 		label("instance", "Instance", links(overview), width(160)).
-		column("State", state, filled(), width(110), mapped(mapping(3, "LOGINS FAIL", page, 5), mapping(2, "PRIMARY", fine, 0), mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3), mapping(-2, "ABSENT", ticket, 4))).
+		column("State", state, filled(), width(110), mapped(mapping(3, "LOGINS FAIL", page, 5), mapping(2, "PRIMARY", fine, 0),
+			mapping(1, "STANDBY", neutral, 1), mapping(0, "DOWN", page, 2), mapping(-1, "UNKNOWN", unknown, 3), mapping(-2, "ABSENT", ticket, 4))).
 		label("cluster", "Cluster").
 		column("Trouble", "100 * "+alerts("critical")+" + "+alerts("warning")+" + 1000 * "+away,
 			filled(), width(90), judged(steps{{nil, fine}, {1, ticket}, {100, page}})).
-		column("Budget left", `pgr:error_budget:remaining_minutes{$here}`, unit("m"), property{"decimals", 1}, filled(), judged(steps{{nil, page}, {0, fine}})).
-		column("Restarts", `round(sum without (kind) (increase(pg_reliability_restarts_total{$here, kind=~"crash|restart"}[$__range])))`, filled(), judged(from(1, ticket)), width(90)).
-		column("Connections", `pgr:connections:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(append(s.above("connections_high_ratio", ""), step{1, page}))).
-		column("Disk", `pgr:disk:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("disk_used_ticket_ratio", "disk_used_page_ratio"))).
-		column("Lag", `pg_replication_lag_seconds{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1`, unit("s"), property{"decimals", 0}, filled(),
+		column("Budget left", `pgr:error_budget:remaining_minutes{$here}`, unit("m"), property{"decimals", 1}, filled(),
+			judged(steps{{nil, page}, {0, fine}})).
+		column("Restarts", `round(sum without (kind) (increase(pg_reliability_restarts_total{$here, kind=~"crash|restart"}[$__range])))`,
+			filled(), judged(from(1, ticket)), width(90)).
+		column("Connections", `pgr:connections:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(),
+			judged(append(s.above("connections_high_ratio", ""), step{1, page}))).
+		column("Disk", `pgr:disk:used_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(),
+			judged(s.above("disk_used_ticket_ratio", "disk_used_page_ratio"))).
+		column("Lag", `pg_replication_lag_seconds{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1`, unit("s"),
+			property{"decimals", 0}, filled(),
 			judged(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds"))).
 		column("Backup", `(pg_reliability_backup_age_seconds{$here} / pgr:backup_age:limit_seconds{$here} or 0 * pg_reliability_backup_catalog_up{$here} - 1)`+ofServer,
 			unit("percentunit"), property{"decimals", 0}, filled(), judged(steps{{nil, fine}, {1, page}}), mapped(mapping(-1, "NONE", ticket, 0))).
-		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
-		column("Restore", `pg_reliability_rto_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(), judged(s.above("", "restore_objective_seconds"))).
-		column("Ids", `pg_reliability_wraparound_xid_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(), judged(s.above("wraparound_ticket_ratio", "wraparound_page_ratio"))).
-		sorted("Trouble").none("no such server")
+		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(),
+			judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
+		column("Restore", `pg_reliability_rto_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(),
+			judged(s.above("", "restore_objective_seconds"))).
+		column("Ids", `pg_reliability_wraparound_xid_ratio{$here}`, unit("percentunit"), property{"decimals", 0}, filled(),
+			judged(s.above("wraparound_ticket_ratio", "wraparound_page_ratio"))).
+		beside("State").sorted("Trouble").none("no such server")
 }
 
 func fleetAlerts() *panel {
@@ -99,13 +112,15 @@ func fleetAlerts() *panel {
 }
 
 func fleetBudget(s *sources) *panel {
-	return bars("Error budget left, least first", "Minutes of downtime until the objective of "+s.say("slo_availability_ratio")+" in 30 days is missed.").
-		query(`bottomk(10, pgr:error_budget:remaining_minutes{$here})`, "{{instance}}").unit("m").decimals(1).thresholds(steps{{nil, page}, {0, fine}}).
+	return bars("Error budget left, least first", "Minutes of downtime until the objective of "+s.say("slo_availability_ratio")+
+		" in 30 days is missed.").
+		query(`bottomk(10, pgr:error_budget:remaining_minutes{$here})`, "{{instance}}").unit("m").decimals(1).
+		thresholds(steps{{nil, page}, {0, fine}}).
 		max((1-s.value("slo_availability_ratio"))*30*day/60).none("no recording yet").runbooks(s, "PostgresErrorBudgetBurn")
 }
 
 func fleetLatency(s *sources) *panel {
 	return series("Probe latency, slowest", "Of a trivial query, 99 % of them. The line is the objective, "+s.say("probe_p99_seconds")+".").
-		query(`topk(10, histogram_quantile(0.99, sum by (le, job, cluster, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe="read", phase="query"}[$__rate_interval]))))`, "{{instance}}").
+		query(`topk(10, histogram_quantile(0.99, sum by (le, job, cluster, instance) (rate(pg_reliability_probe_duration_seconds_bucket{$here, probe="read", phase="query"}[$__rate_interval]))) >= 0)`, "{{instance}}").
 		unit("s").thresholds(s.above("", "probe_p99_seconds")).none("no probes").runbooks(s, "PostgresProbeSlow")
 }

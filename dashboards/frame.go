@@ -4,7 +4,7 @@ import "fmt"
 
 // variables are what a board can be asked about. Each follows from the ones before it.
 func (b board) variables() []object {
-	return []object{
+	return append([]object{
 		{
 			"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0, "refresh": 1,
 			"includeAll": false, "multi": false, "regex": "", "options": []object{}, "skipUrlSync": false,
@@ -15,7 +15,7 @@ func (b board) variables() []object {
 		// Not everybody has clusters: without the label there is All alone, and it matches.
 		b.variable("cluster", "Cluster", ".*", `job=~"$job"`),
 		b.variable("instance", "Instance", ".+", `job=~"$job", cluster=~"$cluster"`),
-	}
+	}, b.more...)
 }
 
 func (b board) variable(name, label, all, matchers string) object {
@@ -44,14 +44,22 @@ func annotations(uid string) []object {
 		off                            bool // where a line for each would hide the others in long views of busy schedules
 	}{
 		{name: "Outage", color: page, expr: `1000 * pg_reliability_last_outage_start_timestamp_seconds{$here}`, title: "{{instance}} down"},
-		{name: "Recovered", color: "super-light-green", expr: `1000 * pg_reliability_last_outage_end_timestamp_seconds{$here}`, title: "{{instance}} up again"},
-		{name: "Restart", color: "blue", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"restart|container"}`, title: "{{instance}} restarted", text: "{{kind}}"},
-		{name: "Crash", color: "purple", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind="crash"}`, title: "{{instance}} crashed", text: "{{kind}}"},
-		{name: "Failover", color: "yellow", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"failover|promotion|demotion"}`, title: "{{instance}}: {{kind}}"},
-		{name: "Backup", color: fine, expr: `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, title: "{{instance}}: backup", off: uid != "pgr-backups"},
-		{name: "Backup failed", color: ticket, expr: `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`, title: "{{instance}}: backup failed"},
+		{name: "Recovered", color: "super-light-green", expr: `1000 * pg_reliability_last_outage_end_timestamp_seconds{$here}`,
+			title: "{{instance}} up again"},
+		{name: "Restart", color: "blue", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"restart|container"}`,
+			title: "{{instance}} restarted", text: "{{kind}}"},
+		{name: "Crash", color: "purple", expr: `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind="crash"}`,
+			title: "{{instance}} crashed", text: "{{kind}}"},
+		{name: "Failover", color: "yellow",
+			expr:  `1000 * pg_reliability_last_restart_timestamp_seconds{$here, kind=~"failover|promotion|demotion"}`,
+			title: "{{instance}}: {{kind}}"},
+		{name: "Backup", color: fine, expr: `1000 * pg_reliability_backup_last_success_timestamp_seconds{$here}`, title: "{{instance}}: backup",
+			off: uid != "pgr-backups"},
+		{name: "Backup failed", color: ticket, expr: `1000 * pg_reliability_backup_last_failure_timestamp_seconds{$here}`,
+			title: "{{instance}}: backup failed"},
 		// Last, so that they are drawn over the others. The time is when the alert began to be pending.
-		{name: "Alert", color: "dark-red", expr: "1000 * (" + ofAlerts("ALERTS_FOR_STATE", `severity=~"critical|warning"`) + " and ignoring (alertstate) " +
+		{name: "Alert", color: "dark-red", expr: "1000 * (" + ofAlerts("ALERTS_FOR_STATE", `severity=~"critical|warning"`) +
+			" and ignoring (alertstate) " +
 			ofAlerts("ALERTS", `alertstate="firing"`) + ")", title: "{{alertname}} {{instance}}", text: "{{severity}}"},
 	} {
 		all = append(all, object{

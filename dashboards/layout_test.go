@@ -1,8 +1,14 @@
 package dashboards_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"math"
+	"os"
+	"regexp"
 	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/dashboards"
 )
 
 const columns = 24
@@ -41,4 +47,79 @@ func TestPanelsFillTheScreen(t *testing.T) {
 			t.Errorf("%s: %d of %d cells are empty", name, columns*height-len(taken), columns*height)
 		}
 	}
+}
+
+// Grafana puts a column whose place is no whole number at the end, where a phone does not show it.
+func TestColumnsHaveWholePlaces(t *testing.T) {
+	files, err := dashboards.Files(config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for name, text := range files {
+		var b struct {
+			Panels []struct {
+				Title           string
+				Transformations []struct {
+					Options struct{ IndexByName map[string]float64 }
+				}
+			}
+		}
+		if err := json.Unmarshal(text, &b); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range b.Panels {
+			for _, tr := range p.Transformations {
+				for column, place := range tr.Options.IndexByName {
+					tables++
+					if place != math.Trunc(place) {
+						t.Errorf("%s: %q: the column %s has the place %v", name, p.Title, column, place)
+					}
+				}
+				if at, ok := tr.Options.IndexByName["Value #A"]; ok && name == "fleet.json" && at != 1 {
+					t.Errorf("the fleet's State has the place %v, not the one beside its name", at)
+				}
+			}
+		}
+	}
+	if tables == 0 {
+		t.Error("no table has columns")
+	}
+}
+
+// TestLabelsInTablesAreText: a version, a database or a query id that looks like a number is shown as it is, and not rounded.
+func TestLabelsInTablesAreText(t *testing.T) {
+	data, err := os.ReadFile("settings.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			Title       string
+			FieldConfig struct {
+				Overrides []struct {
+					Matcher    struct{ ID, Options string }
+					Properties []struct {
+						ID    string
+						Value any
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(data, &board); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range board.Panels {
+		if p.Title != "Servers" {
+			continue
+		}
+		o := p.FieldConfig.Overrides[0]
+		if !regexp.MustCompile("^"+o.Matcher.Options+"$").MatchString("Version") || o.Properties[0].ID != "unit" ||
+			o.Properties[0].Value != "string" {
+			t.Errorf("the column of versions is %+v", o)
+		}
+		return
+	}
+	t.Error("there is no table of servers")
 }

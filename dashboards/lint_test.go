@@ -24,12 +24,15 @@ type exception struct {
 }
 
 var exceptions = []exception{
-	{"uneditable-dashboard-rule", regexp.MustCompile(`^pgr-`), "people may try things; provisioning decides whether they can save them, and `go generate` writes the files anew"},
-	{"target-job-rule", regexp.MustCompile(`^ALERTS(_FOR_STATE)?$`), "an alert about a whole cluster has no job or instance: theirs or none is asked for; the watchdog has none at all"},
+	{"uneditable-dashboard-rule", regexp.MustCompile(`^pgr-`), "people may try things; provisioning decides whether they can save them, " +
+		"and `go generate` writes the files anew"},
+	{"target-job-rule", regexp.MustCompile(`^ALERTS(_FOR_STATE)?$`), "an alert about a whole cluster has no job or instance: theirs or " +
+		"none is asked for; the watchdog has none at all"},
 	{"target-instance-rule", regexp.MustCompile(`^ALERTS(_FOR_STATE)?$`), "as above"},
 	{"target-job-rule", regexp.MustCompile(`^pgr:cluster:(primaries|standbys)$`), "counted for whole clusters, without job and instance"},
 	{"target-instance-rule", regexp.MustCompile(`^pgr:cluster:(primaries|standbys)$`), "as above"},
-	{"target-job-rule", regexp.MustCompile(`^(prometheus|alertmanager)_`), "they are targets of their own, whatever their job is called, and not among the servers to choose from"},
+	{"target-job-rule", regexp.MustCompile(`^(prometheus|alertmanager)_`), "they are targets of their own, whatever their job is called, " +
+		"and not among the servers to choose from"},
 	{"target-instance-rule", regexp.MustCompile(`^(prometheus|alertmanager)_`), "as above"},
 }
 
@@ -73,7 +76,8 @@ func (l *linter) board(name string, b board) {
 	if want := "pgr-" + strings.TrimSuffix(name, ".json"); b.UID != want || b.ID != nil {
 		l.Errorf("%s: its uid is %q, want %q and no id", name, b.UID, want)
 	}
-	if b.Title == "" || b.Description == "" || b.Refresh == "" || b.Timezone != "browser" || b.GraphTooltip != 1 || !slices.Contains(b.Tags, "pg_reliability") {
+	if b.Title == "" || b.Description == "" || b.Refresh == "" || b.Timezone != "browser" || b.GraphTooltip != 1 ||
+		!slices.Contains(b.Tags, "pg_reliability") {
 		l.Errorf("%s lacks a title, description, refresh, the browser's time zone, a shared crosshair or its tag", name)
 	}
 	for _, a := range b.Annotations.List {
@@ -97,9 +101,13 @@ func (l *linter) variables(name string, b board) {
 			}
 			continue
 		}
+		if v.Type == "custom" { // with its values written out
+			continue
+		}
 		rule := "template-" + v.Name + "-rule"
 		all := map[string]string{"job": ".+", "instance": ".+", "cluster": ".*"}[v.Name] // no cluster is one, too
-		if v.Type != "query" || v.Datasource.UID != "${datasource}" || !v.Multi || !v.IncludeAll || v.AllValue != all || !strings.EqualFold(v.Label, v.Name) {
+		if v.Type != "query" || v.Datasource.UID != "${datasource}" || !v.Multi || !v.IncludeAll || v.AllValue != all ||
+			!strings.EqualFold(v.Label, v.Name) {
 			l.broken(rule, b.UID, "%s: %+v", name, v)
 		}
 		if v.Refresh != 2 {
@@ -109,13 +117,13 @@ func (l *linter) variables(name string, b board) {
 			l.broken("template-label-promql-rule", b.UID, "%s: %s is %s", name, v.Name, v.Definition)
 		}
 	}
-	if !slices.Equal(names, []string{"datasource", "job", "cluster", "instance"}) {
+	if want := []string{"datasource", "job", "cluster", "instance"}; !slices.Equal(names, want) && !slices.Equal(names, append(want, "own")) {
 		l.Errorf("%s has the variables %v", name, names)
 	}
 }
 
 // units are those of Grafana that the boards use.
-var units = strings.Fields("none short locale percentunit s m bytes binBps ops wps dateTimeAsIso dateTimeFromNow")
+var units = strings.Fields("none short string locale percentunit s m bytes binBps ops wps dateTimeAsIso dateTimeFromNow")
 
 func (l *linter) panel(name string, p panel) {
 	if p.Type == "row" {
@@ -143,7 +151,8 @@ func (l *linter) panel(name string, p panel) {
 	}
 	for _, unit := range used {
 		if !slices.Contains(units, unit) {
-			l.broken("panel-units-rule", where, "%s has the unit %q", where, unit)
+			l.broken("panel-units-rule", where, "%s has the unit %q. HINT: Use one of %v, or add it to this list if Grafana has it",
+				where, unit, units)
 		}
 	}
 	if len(p.Targets) == 0 {
@@ -166,6 +175,9 @@ func (l *linter) panel(name string, p panel) {
 	}
 }
 
+// grafanaVariable is one of Grafana's. What it does not know it leaves alone, such as the groups of a regular expression: $1.
+var grafanaVariable = regexp.MustCompile(`\$[{A-Za-z_]`)
+
 var hardCoded = regexp.MustCompile(`[\[:]\d+[a-z]|offset\s+\d`)
 
 func (l *linter) target(where, expr string, instant bool) {
@@ -185,14 +197,16 @@ func (l *linter) target(where, expr string, instant bool) {
 			l.Errorf("%s: %s over all of the time shown at each step of a graph: %s", where, s.Metric, expr)
 		}
 		if strings.HasSuffix(s.Metric, "_total") && !slices.Contains([]string{"rate", "irate", "increase"}, s.Function) {
-			l.broken("target-counter-agg-rule", s.Metric, "%s: %s%s is a counter", where, s.Metric, s.Matchers)
+			l.broken("target-counter-agg-rule", s.Metric, "%s: %s%s is a counter. HINT: Put it into rate() or increase()",
+				where, s.Metric, s.Matchers)
 		}
 	}
 }
 
 // asked is an expression as Prometheus is asked it.
 func asked(expr string) string {
-	return strings.NewReplacer("$__rate_interval", "4m", "$__range_s", "21600", "$__range", "6h", "$job", ".+", "$cluster", ".*", "$instance", ".+").Replace(expr)
+	return strings.NewReplacer("$__rate_interval", "4m", "$__range_s", "21600", "$__range", "6h", "$job", ".+", "$cluster", ".*", "$instance",
+		".+", "$own", "1").Replace(expr)
 }
 
 // target-promql-rule: Prometheus itself says whether an expression is one.
@@ -204,7 +218,7 @@ func TestPromtoolAcceptsEveryExpression(t *testing.T) {
 	var rules []rule
 	for name, b := range shipped(t) {
 		add := func(expr string) {
-			if strings.Contains(asked(expr), "$") {
+			if grafanaVariable.MatchString(asked(expr)) {
 				t.Errorf("%s asks for a variable that it does not have: %s", name, expr)
 			}
 			rules = append(rules, rule{fmt.Sprintf("lint:%s:%d", strings.TrimSuffix(name, ".json"), len(rules)), asked(expr)})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
 	"github.com/pg-reliability/pg_reliability_exporter/dashboards"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/painted"
 )
 
 // board is a dashboard as Grafana reads it, as far as tests look at it.
@@ -34,27 +35,7 @@ type panel struct {
 	Targets                  []target
 	Options                  struct{ Content string }
 	Links                    []link
-	FieldConfig              struct {
-		Defaults  field
-		Overrides []struct {
-			Matcher    struct{ ID, Options string }
-			Properties []struct {
-				ID    string
-				Value json.RawMessage
-			}
-		}
-	}
-}
-
-type field struct {
-	Unit, NoValue string
-	Thresholds    struct {
-		Steps []struct {
-			Value *float64
-			Color string
-		}
-	}
-	Links []link
+	FieldConfig              painted.Config
 }
 
 type target struct {

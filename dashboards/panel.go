@@ -3,6 +3,8 @@ package dashboards
 import (
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 )
 
 // object is a piece of Grafana's JSON; its keys are written sorted.
@@ -47,7 +49,8 @@ func stat(title, about string) *panel {
 func bars(title, about string) *panel {
 	p := newPanel("bargauge", title, about)
 	p.options = object{
-		"displayMode": "basic", "orientation": "horizontal", "showUnfilled": true, "minVizHeight": 8, "maxVizHeight": 60, "minVizWidth": 0, "valueMode": "color",
+		"displayMode": "basic", "orientation": "horizontal", "showUnfilled": true, "minVizHeight": 8, "maxVizHeight": 60, "minVizWidth": 0,
+		"valueMode":     "color",
 		"text":          object{"titleSize": 14, "valueSize": 18},
 		"reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
 	}
@@ -89,7 +92,8 @@ func states(title, about string) *panel {
 // text shows words that never change, in Markdown.
 func text(title, about, content string) *panel {
 	p := newPanel("text", title, about)
-	p.options = object{"mode": "markdown", "content": content, "code": object{"language": "plaintext", "showLineNumbers": false, "showMiniMap": false}}
+	p.options = object{"mode": "markdown", "content": content, "code": object{"language": "plaintext", "showLineNumbers": false,
+		"showMiniMap": false}}
 	return p
 }
 
@@ -183,6 +187,34 @@ func (p *panel) stacked() *panel {
 	return p
 }
 
+// ranked lists the series with the highest of something first, and its value: "mean" or "max". There is room for a few, and the others are
+// scrolled to.
+func (p *panel) ranked(by, name string) *panel {
+	p.options["legend"] = object{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{by},
+		"sortBy": name, "sortDesc": true}
+	return p
+}
+
+// ofServers says whether a graph has lines for each server, which may be many.
+func (p *panel) ofServers() bool {
+	return p.kind == "timeseries" && slices.ContainsFunc(p.queries, func(q query) bool { return strings.Contains(q.legend, "{{instance}}") })
+}
+
+// inOrder lists the series as they are asked for: where limits are drawn beside what is used, they would be the highest.
+func (p *panel) inOrder() *panel {
+	p.ranked("max", "Max")
+	legend := p.options["legend"].(object)
+	delete(legend, "sortBy")
+	delete(legend, "sortDesc")
+	return p
+}
+
+// legendRight puts the list of series beside the graph.
+func (p *panel) legendRight() *panel {
+	p.options["legend"].(object)["placement"] = "right"
+	return p
+}
+
 // steppy draws what holds until it changes.
 func (p *panel) steppy() *panel { p.custom["lineInterpolation"] = "stepAfter"; return p }
 
@@ -222,7 +254,8 @@ func (p *panel) leads(title, uid string) *panel {
 
 // leadTo is a link to a board for a choice of instances.
 func leadTo(title, uid, instances string) object {
-	return object{"title": title, "url": "/d/" + uid + "?${datasource:queryparam}&${job:queryparam}&${cluster:queryparam}&" + instances + "&${__url_time_range}"}
+	return object{"title": title, "url": "/d/" + uid + "?${datasource:queryparam}&${job:queryparam}&${cluster:queryparam}&" + instances +
+		"&${__url_time_range}"}
 }
 
 // property of a series or a column.
@@ -254,6 +287,9 @@ func lineStyle(dash ...int) property {
 func (p *panel) object(id, x, y, w, h int) object {
 	if p.table != nil {
 		p.table.complete(p)
+	}
+	if p.ofServers() && p.options["legend"].(object)["displayMode"] == "list" {
+		p.ranked("max", "Max")
 	}
 	defaults := object{"custom": p.custom, "mappings": p.mappings, "thresholds": p.steps.object(), "color": object{"mode": "thresholds"}}
 	if p.mappings == nil {

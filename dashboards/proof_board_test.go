@@ -210,7 +210,7 @@ func (v proofVariable) filter(found []string) ([]string, error) {
 	return kept, nil
 }
 
-var reference = regexp.MustCompile(`\$\{(\w+)(?::(\w+))?\}|\[\[(\w+)(?::(\w+))?\]\]|\$(\w+)`)
+var reference = regexp.MustCompile(`\$\{(\w+)(?::(\w+))?\}|\[\[(\w+)(?::(\w+))?\]\]|\$([A-Za-z_]\w*)`)
 
 // interpolate replaces variables as Grafana's Prometheus data source does. A variable nobody defines is an error: Grafana
 // would leave it in the query.

@@ -16,6 +16,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
 	"github.com/pg-reliability/pg_reliability_exporter/deploy/sql"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/pages"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
@@ -47,21 +48,31 @@ func newHouse(t testing.TB) *house {
 		"max_prepared_transactions": "2", "deadlock_timeout": "'100ms'", "track_io_timing": "on", "autovacuum_naptime": "'1s'",
 		"max_wal_size": "'64MB'", "min_wal_size": "'32MB'",
 	})
-	h.must(h.db1.Exec(context.Background(), "CREATE DATABASE shop"))
+	h.must(h.db1.Exec(context.Background(), "CREATE DATABASE shop",
+		"CREATE SUBSCRIPTION elsewhere CONNECTION 'host=127.0.0.1' PUBLICATION orders WITH (connect = false)")) // switched off
 	h.must(h.db1.ExecIn(context.Background(), "shop", heartbeat(t), "CREATE TABLE orders (id serial PRIMARY KEY, amount int)",
 		"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO "+pgtest.Monitor,
 		"INSERT INTO orders (amount) SELECT g FROM generate_series(1, 1000) AS g", "ANALYZE", "VACUUM"))
+	if h.hasStatements(h.db1.Install) { // the exporter looks for it in its own database
+		h.must(h.db1.ExecIn(context.Background(), "shop", "CREATE EXTENSION pg_stat_statements"))
+	}
 	h.untidy()
+	h.neglected()
 	h.db2 = h.standby(h.db1, "db2")
-	h.must(h.db1.Exec(context.Background(), "SELECT pg_create_physical_replication_slot('db2', true)")) // after the copy: a standby has none of it
+	// after the copy: a standby has none of it
+	h.must(h.db1.Exec(context.Background(), "SELECT pg_create_physical_replication_slot('db2', true)",
+		"SELECT pg_create_logical_replication_slot('feed', 'test_decoding')"))
 	h.must(errors.Join(h.db2.Configure(map[string]string{"primary_slot_name": "'db2'", "hot_standby_feedback": "on"}), h.db2.Reload()))
-	h.db3 = h.primary("db3", nil)
+	installs := pgtest.Installed() // the newest, with or without programs for clients: pg_stat_io is there from 16 on
+	h.db3 = h.primaryOf(installs[len(installs)-1], "db3", map[string]string{"track_io_timing": "on", "track_wal_io_timing": "on"})
 	h.db4 = h.standby(h.db3, "db4")
 
 	h.startBackups()
-	h.exporters[0] = h.exporter("db1", h.db1, "--probe.write", "--probe.write-interval=1s", "--backup.catalog="+h.repository)
+	h.exporters[0] = h.exporter("db1", h.db1, "--collector.statements_text", "--log.file="+h.db1.LogFile(), "--probe.write",
+		"--probe.write-interval=1s",
+		"--backup.catalog="+h.repository, "--pgbouncer.dsn="+h.db1.PgBouncer(h).DSN("stats", "pgbouncer"))
 	h.exporters[1] = h.exporter("db2", h.db2)
-	h.exporters[2] = h.exporter("db3", h.db3)
+	h.exporters[2] = h.exporter("db3", h.db3, "--collector.stat_io")
 	h.exporters[3] = h.exporter("db4", h.db4)
 	h.startMonitoring()
 	h.load()
@@ -77,12 +88,17 @@ func (h *house) must(err error) {
 
 func (h *house) primary(name string, settings map[string]string) *pgtest.Cluster {
 	h.Helper()
+	install, err := pgtest.Find(0)
+	h.must(err)
+	return h.primaryOf(install, name, settings)
+}
+
+func (h *house) primaryOf(install pgtest.Install, name string, settings map[string]string) *pgtest.Cluster {
+	h.Helper()
 	all := map[string]string{"cluster_name": "'" + name + "'"}
 	for k, v := range settings {
 		all[k] = v
 	}
-	install, err := pgtest.Find(0)
-	h.must(err)
 	if h.hasStatements(install) {
 		all["shared_preload_libraries"] = "'pg_stat_statements'"
 	}
@@ -93,6 +109,20 @@ func (h *house) primary(name string, settings map[string]string) *pgtest.Cluster
 	return c
 }
 
+// neglected is a schema that nobody has looked at: large enough for its empty space to be estimated, with indexes that are there for
+// nothing, and one of everything that the board of tables finds.
+func (h *house) neglected() {
+	h.Helper()
+	h.must(h.db1.ExecIn(context.Background(), "shop", "CREATE TABLE ledger (id int PRIMARY KEY, order_id int REFERENCES orders, note text)",
+		"INSERT INTO ledger SELECT g, NULL, 'note ' || g FROM generate_series(1, 60000) AS g",
+		"CREATE INDEX ledger_note ON ledger (note)", "CREATE INDEX ledger_note_again ON ledger (note)",
+		"DELETE FROM ledger WHERE id % 2 = 0", "VACUUM ANALYZE ledger", "GRANT SELECT ON ledger TO "+pgtest.Monitor,
+		"ALTER TABLE ledger ADD CONSTRAINT positive CHECK (id > 0) NOT VALID", "CREATE UNLOGGED TABLE basket (id int PRIMARY KEY)",
+		"CREATE TABLE visits (id int, day int) PARTITION BY LIST (day)", "CREATE TABLE visits_1 PARTITION OF visits FOR VALUES IN (1)",
+		"CREATE TABLE visits_other PARTITION OF visits DEFAULT", "INSERT INTO visits SELECT g, g % 3 FROM generate_series(1, 100) AS g",
+		"ANALYZE visits"))
+}
+
 // untidy makes a table that autovacuum has seen, and that has dead rows again.
 func (h *house) untidy() {
 	h.Helper()
@@ -100,7 +130,8 @@ func (h *house) untidy() {
 	h.must(h.db1.ExecIn(ctx, "shop", "CREATE TABLE untidy (id int) WITH (autovacuum_vacuum_threshold = 0, autovacuum_analyze_threshold = 0)",
 		"INSERT INTO untidy SELECT g FROM generate_series(1, 1000) AS g", "UPDATE untidy SET id = id + 1"))
 	pgtest.Eventually(h, time.Minute, func() error {
-		seen, err := h.db1.Query(ctx, "shop", "SELECT last_autovacuum IS NOT NULL AND last_autoanalyze IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'untidy'")
+		seen, err := h.db1.Query(ctx, "shop", "SELECT last_autovacuum IS NOT NULL AND last_autoanalyze IS NOT NULL FROM pg_stat_user_tables "+
+			"WHERE relname = 'untidy'")
 		if err == nil && seen != "true" {
 			err = errors.New("autovacuum has not come by")
 		}
@@ -154,7 +185,8 @@ func (h *house) exporter(name string, c *pgtest.Cluster, args ...string) *stack.
 	if c == h.db1 || c == h.db2 {
 		database = "shop"
 	}
-	return h.Exporter(h, c.DSN(pgtest.Monitor, database), append(args, "--state.dir="+filepath.Join(h.Dir, "state-"+name), "--volume=data="+c.DataDir(),
+	return h.Exporter(h, c.DSN(pgtest.Monitor, database), append(args, "--state.dir="+filepath.Join(h.Dir, "state-"+name), "--volume=data="+
+		c.DataDir(),
 		"--volume=wal="+filepath.Join(c.DataDir(), "pg_wal"))...)
 }
 
@@ -195,8 +227,14 @@ func (h *house) startMonitoring() {
 		stack.TargetOf(h.exporters[1], "postgres", "shop", "db2"),
 		stack.TargetOf(h.exporters[2], "postgres", "billing", "db3"),
 		stack.TargetOf(h.exporters[3], "postgres", "billing", "db4"),
-		stack.TargetOf(daemon, "backup", "", "backup").Without("pg_reliability_backup_([^b]|b[^u]).*"), // db1's exporter reads the repository by itself
+		// db1's exporter reads the repository by itself
+		stack.TargetOf(daemon, "backup", "", "backup").Without("pg_reliability_(backup_([^b]|b[^u])|r[pt]o_).*"),
 		stack.TargetOf(h.alertmanager, "alertmanager", "", "alertmanager"),
+	}
+	for i, name := range []string{"node1", "node2"} { // a real Patroni's pages; the servers here have none
+		node := httptest.NewServer(pages.ServePatroni(i))
+		h.Cleanup(node.Close)
+		targets = append(targets, stack.Target{Job: "patroni", Address: strings.TrimPrefix(node.URL, "http://"), Cluster: "shop", Instance: name})
 	}
 	p := h.Prometheus(h, proofScrape, filepath.Join(h.Dir, "*.rules.yml"), strings.TrimPrefix(h.alertmanager.URL, "http://"), targets)
 	h.prometheus = &proofPrometheus{p.URL}

@@ -89,7 +89,8 @@ func (h *house) trouble() {
 	ctx := context.Background()
 	h.tell("a deadlock, temporary files, a vacuum, a checkpoint, archived WAL and some that is not")
 	h.deadlock()
-	h.must(h.db1.ExecIn(ctx, "shop", "SET work_mem = '64kB'", "SELECT count(*) FROM (SELECT g FROM generate_series(1, 200000) AS g ORDER BY md5(g::text)) AS s",
+	h.must(h.db1.ExecIn(ctx, "shop", "SET work_mem = '64kB'", "SELECT count(*) FROM (SELECT g FROM generate_series(1, 200000) AS g ORDER "+
+		"BY md5(g::text)) AS s",
 		"VACUUM ANALYZE orders", "CHECKPOINT", "SELECT pg_switch_wal()"))
 	h.sees("archived WAL", `pg_stat_archiver_archived_count{instance="db1"} > 0`)
 	h.must(h.db1.Configure(map[string]string{"archive_command": "'/bin/false'"}))
@@ -99,11 +100,13 @@ func (h *house) trouble() {
 	h.must(h.db2.Exec(ctx, "SELECT pg_wal_replay_pause()"))
 	h.must(h.db1.ExecIn(ctx, "shop", "SELECT pg_create_physical_replication_slot('forgotten', true)",
 		"SELECT pg_create_logical_replication_slot('subscriber', 'pgoutput')",
-		"CREATE TABLE cart (id int)", "BEGIN; INSERT INTO cart VALUES (1); PREPARE TRANSACTION 'forgotten'",
+		"CREATE TABLE cart (id int)", "CREATE TABLE wishes (id int)",
+		"BEGIN; INSERT INTO cart VALUES (1); INSERT INTO wishes VALUES (1); PREPARE TRANSACTION 'forgotten'",
 		"INSERT INTO orders (amount) SELECT g FROM generate_series(1, 20000) AS g", "SELECT pg_switch_wal()"))
 	h.session("BEGIN", "LOCK TABLE cart IN SHARE UPDATE EXCLUSIVE MODE", "SELECT 1")
 	h.session("CREATE TABLE stock (id int)", "BEGIN", "LOCK TABLE stock", "SELECT pg_sleep(3600)")
 	h.session("SELECT count(*) FROM stock")
+	h.session("CREATE INDEX CONCURRENTLY ON wishes (id)") // it waits for the prepared transaction
 	h.backingUp()
 }
 

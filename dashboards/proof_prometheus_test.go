@@ -38,9 +38,12 @@ func (p *proofPrometheus) labelValues(selector, label string) ([]string, error) 
 	return all, err
 }
 
-func (p *proofPrometheus) instant(expr string) ([]proofSeries, error) {
+func (p *proofPrometheus) instant(expr string) ([]proofSeries, error) { return p.at(time.Now(), expr) }
+
+// at asks as of a moment, so that several questions are of the same samples.
+func (p *proofPrometheus) at(moment time.Time, expr string) ([]proofSeries, error) {
 	var data struct{ Result []proofSeries }
-	err := p.get("/api/v1/query", url.Values{"query": {expr}}, &data)
+	err := p.get("/api/v1/query", url.Values{"query": {expr}, "time": {unix(moment)}}, &data)
 	return data.Result, err
 }
 

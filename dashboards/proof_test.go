@@ -203,6 +203,7 @@ func (h *house) keep() {
 		h.Errorf("PG_RELIABILITY_KEEP: %v", err)
 		return
 	}
-	fmt.Fprintf(os.Stderr, "Prometheus %s  Alertmanager %s  until %s\n", h.prometheus.url, h.alertmanager.URL, time.Now().Add(d).Format(time.TimeOnly))
+	fmt.Fprintf(os.Stderr, "Prometheus %s  Alertmanager %s  until %s\n", h.prometheus.url, h.alertmanager.URL, time.Now().Add(d).
+		Format(time.TimeOnly))
 	time.Sleep(d)
 }

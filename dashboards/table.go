@@ -2,6 +2,7 @@ package dashboards
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -10,7 +11,9 @@ import (
 type columns struct {
 	labels, names []string // label columns and their titles
 	values        []string // titles of the value columns
+	first         []string // labels that the first value column alone has
 	each          bool     // a row for each distinct first value in the time shown, not for now
+	early         string   // the value column that stands beside the first label
 	sortBy        string
 	up            bool // lowest first
 }
@@ -39,9 +42,19 @@ func (p *panel) label(label, title string, properties ...property) *panel {
 	return p
 }
 
+// sometimes adds a label as a column that the next column's query may have, and no other: where it has not, there is no such column.
+func (p *panel) sometimes(label, title string) *panel {
+	p.table.first = append(p.table.first, label)
+	return p.label(label, title)
+}
+
 // column adds a query's values as a column. Label columns come first.
 func (p *panel) column(title, expr string, properties ...property) *panel {
-	expr = fmt.Sprintf("max by (%s) (%s)", strings.Join(append(p.table.unseen(), p.table.labels...), ", "), expr)
+	labels := append(p.table.unseen(), p.table.labels...)
+	if len(p.table.values) > 0 {
+		labels = slices.DeleteFunc(labels, func(label string) bool { return slices.Contains(p.table.first, label) })
+	}
+	expr = fmt.Sprintf("max by (%s) (%s)", strings.Join(labels, ", "), expr)
 	p.queries = append(p.queries, query{expr: expr, format: "table", instant: true, span: p.table.each})
 	p.table.values = append(p.table.values, title)
 	if len(properties) > 0 {
@@ -54,6 +67,9 @@ func (p *panel) column(title, expr string, properties ...property) *panel {
 func (c *columns) unseen() []string {
 	return slices.DeleteFunc([]string{"job", "cluster"}, func(label string) bool { return slices.Contains(c.labels, label) })
 }
+
+// beside puts a value column next to the first label: what a narrow screen has to show.
+func (p *panel) beside(title string) *panel { p.table.early = title; return p }
 
 // sorted puts the highest values of a column first.
 func (p *panel) sorted(title string) *panel { p.table.sortBy = title; return p }
@@ -79,6 +95,18 @@ func (p *panel) sortedUp(title string) *panel { p.table.sortBy, p.table.up = tit
 // filled colours the cell as its threshold or word says.
 func filled() property { return property{"custom.displayMode", "color-background-solid"} }
 
+// place of a column from the left, in whole numbers: Grafana puts others at the end.
+func (c *columns) place(title string, n int) int {
+	switch {
+	case c.early == "" || n == 0:
+		return n
+	case title == c.early:
+		return 1
+	default: // the columns that the early one would stand behind make room, and a gap does no harm
+		return n + 1
+	}
+}
+
 // complete adds what turns queries into rows.
 func (c *columns) complete(p *panel) {
 	rename, order := object{}, object{}
@@ -88,7 +116,7 @@ func (c *columns) complete(p *panel) {
 		excluded[l] = true
 	}
 	for i, l := range c.labels {
-		rename[l], order[l] = c.names[i], i
+		rename[l], order[l] = c.names[i], c.place(c.names[i], i)
 		fields[l] = object{"aggregations": []string{}, "operation": "groupby"}
 	}
 	for i, title := range c.values {
@@ -102,7 +130,7 @@ func (c *columns) complete(p *panel) {
 				fields[field] = object{"aggregations": []string{"max"}, "operation": "aggregate"}
 				field += " (max)"
 			}
-			rename[field], order[field] = title, len(c.labels)+i
+			rename[field], order[field] = title, c.place(title, len(c.labels)+i)
 		}
 	}
 	p.transformations = append(p.transformations, object{"id": "merge", "options": object{}})
@@ -116,6 +144,12 @@ func (c *columns) complete(p *panel) {
 		p.options["sortBy"] = []object{{"displayName": c.sortBy, "desc": !c.up}}
 	}
 	p.mappings = append(p.mappings, emptyCell("null"), emptyCell("empty"))
+	// Labels are text, whatever they look like: Grafana makes 15.2 of the version 15.18 where nobody says so.
+	titles := make([]string, len(c.names))
+	for i, name := range c.names {
+		titles[i] = regexp.QuoteMeta(name)
+	}
+	p.overrides = slices.Insert(p.overrides, 0, override("byRegexp", "("+strings.Join(titles, "|")+")", []property{unit("string")}))
 	for _, o := range p.overrides {
 		for _, property := range o["properties"].([]object) {
 			if words, ok := property["value"].([]object); ok && property["id"] == "mappings" {

@@ -48,12 +48,12 @@ func run() error {
 		if err != nil {
 			return fmt.Errorf("read a runbook: %w", err)
 		}
-		lines := strings.SplitN(string(text), "\n", 3)
-		if len(lines) < 3 {
-			return fmt.Errorf("%s has fewer than three lines. HINT: The title, a line for the facts, the text", book)
+		title, rest, _ := strings.Cut(string(text), "\n")
+		if strings.HasPrefix(rest, "`") { // the facts as they were; a new runbook has none
+			_, rest, _ = strings.Cut(rest, "\n")
 		}
-		lines[1] = config.Facts(rules, strings.TrimSuffix(filepath.Base(book), ".md"))
-		if err := os.WriteFile(book, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+		facts := config.Facts(rules, strings.TrimSuffix(filepath.Base(book), ".md"))
+		if err := os.WriteFile(book, []byte(title+"\n"+facts+"\n"+rest), 0o644); err != nil {
 			return fmt.Errorf("write a runbook: %w", err)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -36,6 +38,27 @@ func (c *Cage) Reading(paths ...string) *Cage {
 	return &more
 }
 
+// Lack is a part of the cage that this machine can't give.
+type Lack struct {
+	Part Part
+	// Why says what is missing, and what the rehearsal's programs could do without it.
+	Why string
+}
+
+// Part is a word of a fixed list, fit to be a metric's label.
+type Part string
+
+// The parts of the cage.
+const (
+	Files    Part = "files"    // reading and writing files outside
+	Truncate Part = "truncate" // cutting files that may be written
+	Signals  Part = "signals"  // signals to processes outside
+	Network  Part = "network"  // sockets
+)
+
+// Parts lists every part.
+func Parts() []Part { return []Part{Files, Truncate, Signals, Network} }
+
 // Start starts a command in the cage. When this process dies, the command gets the signal.
 func (c *Cage) Start(cmd *exec.Cmd, orphaned syscall.Signal) error { return c.start(cmd, orphaned) }
 
@@ -49,11 +72,46 @@ func (c *Cage) readable() []string {
 		"/dev/zero", "/dev/urandom", "/dev/random",
 	}
 	paths = append(paths, filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))...)
-	// /opt/postgresql/17/bin has its libraries in /opt/postgresql/17/lib. What is above a shared bin is not one installation's.
-	if parent := filepath.Dir(filepath.Clean(c.Programs)); c.Programs != "" && filepath.Base(c.Programs) == "bin" && parent != "/" && parent != "/usr" {
-		paths = append(paths, parent)
-	} else if c.Programs != "" {
-		paths = append(paths, c.Programs)
+	return append(append(paths, installations(c.Programs)...), c.Read...)
+}
+
+// installations are the directories that a directory of PostgreSQL's programs needs: its own, and those that the programs in it are
+// links to.
+func installations(programs string) (dirs []string) {
+	if programs == "" {
+		return nil
 	}
-	return append(paths, c.Read...)
+	bins := []string{filepath.Clean(programs)}
+	for _, name := range []string{"", "postgres", "initdb", "pg_restore", "psql"} {
+		if path, err := filepath.EvalSymlinks(filepath.Join(programs, name)); err == nil {
+			if name != "" {
+				path = filepath.Dir(path)
+			}
+			bins = append(bins, path)
+		}
+	}
+	for _, bin := range bins {
+		// /opt/postgresql/17/bin has its libraries in /opt/postgresql/17/lib. What is above a shared bin is not one installation's.
+		if parent := filepath.Dir(bin); filepath.Base(bin) == "bin" && parent != "/" && parent != "/usr" && parent != "/usr/local" {
+			bin = parent
+		}
+		for _, dir := range []string{bin, sharedData(bin)} {
+			if dir != "" && !slices.Contains(dirs, dir) {
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	return dirs
+}
+
+// sharedData is where Debian's layout, below whatever prefix, has the data of an installation: of PREFIX/lib/postgresql/17 it is
+// PREFIX/share/postgresql/17, which the programs find from where they are themselves, too (make_relative_path in src/port/path.c).
+// It is "" for an installation of another layout.
+func sharedData(installation string) string {
+	above, version := filepath.Split(installation)
+	prefix, ok := strings.CutSuffix(above, "/lib/postgresql/")
+	if !ok {
+		return ""
+	}
+	return filepath.Join(prefix, "share", "postgresql", version)
 }

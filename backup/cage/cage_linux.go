@@ -13,21 +13,22 @@ import (
 )
 
 // Missing says what of the cage this machine can't give.
-func Missing() []string {
-	var missing []string
+func Missing() []Lack {
+	var missing []Lack
 	abi := landlockVersion()
 	switch {
 	case abi < 1:
-		missing = append(missing, "the kernel has no Landlock (5.13 and newer, unless switched off): "+
-			"what the rehearsal's user may read and write, the backup's functions may")
+		missing = append(missing, Lack{Files, "the kernel has no Landlock (5.13 and newer, unless switched off): " +
+			"what the rehearsal's user may read and write, the backup's functions may"})
 	case abi < 3:
-		missing = append(missing, "the kernel's Landlock can't keep files from being cut (6.2 and newer)")
+		missing = append(missing, Lack{Truncate, "the kernel's Landlock can't keep files from being cut (6.2 and newer)"})
 	}
-	if abi >= 1 && abi < 6 {
-		missing = append(missing, "the kernel's Landlock can't keep signals in (6.12 and newer)")
+	if abi < 6 {
+		missing = append(missing, Lack{Signals, "the kernel's Landlock can't keep signals in (6.12 and newer)"})
 	}
 	if !filterThere() {
-		missing = append(missing, "there is no filter of system calls for this kernel or processor: the backup's functions may have the network")
+		missing = append(missing, Lack{Network, "there is no filter of system calls for this kernel or processor: the backup's functions may " +
+			"have the network"})
 	}
 	return missing
 }

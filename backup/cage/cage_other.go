@@ -10,8 +10,12 @@ import (
 )
 
 // Missing says what of the cage this machine can't give.
-func Missing() []string {
-	return []string{"this system has no cage: what the rehearsal's user may do, the backup's functions may"}
+func Missing() []Lack {
+	var missing []Lack
+	for _, part := range Parts() {
+		missing = append(missing, Lack{part, "this system has no cage: what the rehearsal's user may do, the backup's functions may"})
+	}
+	return missing
 }
 
 func (c *Cage) start(cmd *exec.Cmd, orphaned syscall.Signal) error { return spawn.Start(cmd, orphaned) }

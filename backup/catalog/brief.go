@@ -34,6 +34,41 @@ type remembered struct {
 	Status   Status   `json:"status"`
 }
 
+// briefManifest is a manifest of which the contents are not taken in but for the numbers of rows: they are most of it.
+type briefManifest struct {
+	Manifest
+	Databases []briefDatabase `json:"databases"`
+}
+
+type briefDatabase struct {
+	Database
+	Contents briefContents `json:"contents"`
+}
+
+type briefContents struct {
+	Exact  bool `json:"exact"`
+	Tables []struct {
+		Rows int64 `json:"rows"`
+	} `json:"tables"`
+}
+
+func (c briefContents) rows() (n int64) {
+	for _, t := range c.Tables {
+		n += t.Rows
+	}
+	return n
+}
+
+// check is Manifest.check, of the databases too.
+func (m *briefManifest) check(id string) error {
+	whole := m.Manifest
+	whole.Databases = make([]Database, 0, len(m.Databases))
+	for _, d := range m.Databases {
+		whole.Databases = append(whole.Databases, d.Database)
+	}
+	return whole.check(id)
+}
+
 // Brief is List without what the databases contain: of Contents only the number of rows is known. It reads no more than changed since
 // it was last called, by whatever process could write the repository's index, and looks at every file's size as List does.
 func (r *Repository) Brief() ([]Backup, error) {
@@ -44,10 +79,13 @@ func (r *Repository) Brief() ([]Backup, error) {
 		known = r.readIndex()
 	}
 	var mu sync.Mutex
+	used := sync.Pool{New: func() any { return new(texts) }}
 	now, read := map[string]remembered{}, 0
 	all, err := r.each(func(id string) Backup {
 		e, old := known[id]
-		b, e, hit := r.brief(id, e, old)
+		t, _ := used.Get().(*texts)
+		b, e, hit := r.brief(t, id, e, old)
+		used.Put(t)
 		mu.Lock()
 		defer mu.Unlock()
 		if e.Stamps[0] != (stamp{}) {
@@ -74,7 +112,7 @@ func (r *Repository) Brief() ([]Backup, error) {
 const indexSlack = 20
 
 // brief reads one backup, or takes what is remembered of it. The entry's stamps are zero where nothing may be remembered.
-func (r *Repository) brief(id string, e remembered, old bool) (Backup, remembered, bool) {
+func (r *Repository) brief(t *texts, id string, e remembered, old bool) (Backup, remembered, bool) {
 	b := Backup{ID: id, Dir: r.Path(id)}
 	b.Sequence, _ = sequenceOf(id)
 	var stamps [3]stamp
@@ -95,15 +133,17 @@ func (r *Repository) brief(id string, e remembered, old bool) (Backup, remembere
 		b.judge(m, nil, e.Status, nil)
 		return b, e, true
 	}
-	m, merr := readManifest(b.Dir, id)
-	st, serr := readStatus(b.Dir)
-	e = remembered{Status: st}
-	light := m
-	light.Databases, light.Globals = nil, nil
-	for _, d := range m.Databases {
-		rows := d.Contents.Rows()
-		d.Contents, d.Properties = Contents{Exact: d.Contents.Exact, counted: rows}, Properties{}
-		light.Databases = append(light.Databases, d)
+	read := briefManifest{}
+	t = t.of(b.Dir)
+	merr := t.readManifest(id, &read)
+	st, serr := t.readStatus()
+	e = remembered{Status: st, Rows: make([]int64, 0, len(read.Databases))}
+	light := read.Manifest
+	light.Globals, light.Databases = nil, make([]Database, 0, len(read.Databases))
+	for _, d := range read.Databases {
+		rows := d.Contents.rows()
+		d.Database.Contents, d.Properties = Contents{Exact: d.Contents.Exact, counted: rows}, Properties{}
+		light.Databases = append(light.Databases, d.Database)
 		e.Rows = append(e.Rows, rows)
 	}
 	e.Manifest = light
@@ -125,14 +165,21 @@ func settled(stamps [3]stamp) bool {
 	return true
 }
 
-// readIndex reads the index. One that is missing, cut or of another format is an empty one.
-func (r *Repository) readIndex() map[string]remembered {
-	text, err := readFile(filepath.Join(r.dir, indexFile))
+// readSummed reads a file whose first line is the digest of all that follows.
+func readSummed(path string) (body []byte, ok bool) {
+	text, err := readFile(path)
 	if err != nil {
-		return nil
+		return nil, false
 	}
 	sum, body, _ := bytes.Cut(text, []byte("\n"))
-	if want := sha256.Sum256(body); string(sum) != hex.EncodeToString(want[:]) {
+	want := sha256.Sum256(body)
+	return body, string(sum) == hex.EncodeToString(want[:])
+}
+
+// readIndex reads the index. One that is missing, cut or of another format is an empty one.
+func (r *Repository) readIndex() map[string]remembered {
+	body, ok := readSummed(filepath.Join(r.dir, indexFile))
+	if !ok {
 		return nil
 	}
 	var x struct {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -367,5 +368,113 @@ func TestListIgnoresWhatIsNotOurs(t *testing.T) {
 	}
 	if !slices.Contains(Healths(), all[0].Health) {
 		t.Errorf("state %s is not in the list of states", all[0].Health)
+	}
+}
+
+// A backup that somebody moved to another disk, with a link in its place, is neither forgotten nor followed to there.
+func TestABackupThatIsElsewhereIsUnreadable(t *testing.T) {
+	r := newRepo(t)
+	b, good := publish(t, r, noon, "content"), publish(t, r, noon, "content")
+	other := filepath.Join(t.TempDir(), b.ID)
+	if err := errors.Join(os.Rename(b.Dir, other), os.Symlink(other, b.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, there := range []bool{true, false} {
+		if !there {
+			if err := os.RemoveAll(other); err != nil { // a disk that is not mounted
+				t.Fatal(err)
+			}
+		}
+		for name, list := range map[string]func() ([]Backup, error){"List": r.List, "Brief": r.Brief} {
+			all, err := list()
+			if err != nil || len(all) != 2 || all[0].ID != good.ID || !all[0].Health.Good() || all[1].ID != b.ID || all[1].Health != Unreadable ||
+				!strings.Contains(all[1].Problem, "move the backup") {
+				t.Errorf("%s, there %t: %+v, %v", name, there, all, err)
+			}
+		}
+		if got, err := r.Get(b.ID); err != nil || got.Health != Unreadable {
+			t.Errorf("there %t: %s, %v", there, got.Health, err)
+		}
+	}
+}
+
+// TestAnothersStatusMakesNothingVerified: a copy or a restore of the repository brought one backup's status.json into another's directory,
+// which was "verified" then, and never restored.
+func TestAnothersStatusMakesNothingVerified(t *testing.T) {
+	r := newRepo(t)
+	a, b := publish(t, r, noon, "a"), publish(t, r, noon, "b")
+	verified := func(s *Status) { s.Verified = &Verification{At: noon} }
+	if err := r.UpdateStatus(t.Context(), a.ID, verified); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(a.Dir, statusFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.Dir, statusFile), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	brief, err := r.Brief()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range [][]Backup{all, brief} {
+		if list[0].ID != b.ID || list[0].Health != Unreadable || !strings.Contains(list[0].Problem, "verify") || list[1].Health != Verified {
+			t.Errorf("%s is %s (%s), %s is %s", list[0].ID, list[0].Health, list[0].Problem, list[1].ID, list[1].Health)
+		}
+	}
+	if err := r.UpdateStatus(t.Context(), b.ID, func(s *Status) {
+		if s.Verified != nil {
+			t.Error("it is verified by the other's word")
+		}
+		verified(s)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := r.Get(b.ID); got.Health != Verified {
+		t.Errorf("checked anew it is %s (%s)", got.Health, got.Problem)
+	}
+	// One of before a status named its backup counts as it did, where it is of after the backup.
+	if err := os.WriteFile(filepath.Join(b.Dir, statusFile), []byte(`{"verified": {"at": "2026-11-23T13:00:00Z"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := r.Get(b.ID); got.Health != Verified {
+		t.Errorf("an older status: %s (%s)", got.Health, got.Problem)
+	}
+}
+
+// TestAStatusThatNamesNoBackupIsBelievedOnlyOfWhatIsOlder: before statuses named their backup, a copied one made any backup verified.
+func TestAStatusThatNamesNoBackupIsBelievedOnlyOfWhatIsOlder(t *testing.T) {
+	r := newRepo(t)
+	b := publish(t, r, noon, "a")
+	for name, tc := range map[string]struct {
+		at   time.Duration // after the backup
+		want Health
+	}{"before the backup": {-time.Second, Unverified}, "after it": {time.Second, Verified}} {
+		said := Verification{At: b.Manifest.Finished.Add(tc.at), Level: 3, Result: Passed}
+		text, err := json.Marshal(Status{Verified: &said})
+		if err == nil {
+			err = os.WriteFile(filepath.Join(b.Dir, statusFile), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second time it names its backup, by a change of something else
+			all, err := r.Brief()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if one, err := r.Get(b.ID); err != nil || one.Health != tc.want || all[0].Health != tc.want {
+				t.Errorf("%s: %s and %s, want %s (%v)", name, one.Health, all[0].Health, tc.want, err)
+			}
+			other := Offsite{Target: "x", Attempted: noon.Add(time.Hour)}
+			if err := r.UpdateStatus(t.Context(), b.ID, func(s *Status) { s.Offsite = &other }); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }

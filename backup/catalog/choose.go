@@ -35,7 +35,8 @@ func Choose(all []Backup, w Wanted) (Backup, error) {
 	before, timeErr := time.Parse(time.RFC3339, w.Name)
 	_, isID := sequenceOf(w.Name)
 	if w.Name != Latest && w.Name != LatestVerified && timeErr != nil && !isID {
-		return Backup{}, failure.New(failure.Config, "backup %q: neither an id, nor latest, nor latest-verified, nor a time such as 2026-11-23T02:00:00Z", w.Name)
+		return Backup{}, failure.New(failure.Config, "backup %q: neither an id, nor latest, nor latest-verified, nor a time", w.Name).
+			WithHint("`pg_reliability_backup list` shows the ids; a time is written such as 2026-11-23T02:00:00Z")
 	}
 	for _, b := range all {
 		if isID {
@@ -63,6 +64,10 @@ func Choose(all []Backup, w Wanted) (Backup, error) {
 	if w.Database != "" {
 		what += " of database " + w.Database
 	}
+	if len(all) == 0 {
+		return Backup{}, failure.New(failure.Nothing, "no %s: the repository has no backups yet", what).
+			WithHint("`pg_reliability_backup run --verify` makes one and proves it.")
+	}
 	return Backup{}, failure.New(failure.Nothing, "no %s among %d in the repository", what, len(all)).
-		WithHint("`pg_reliability_backup list` shows what there is.")
+		WithHint("`pg_reliability_backup list` shows what there is; `run --verify` makes one of the server as it is now.")
 }

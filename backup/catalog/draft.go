@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -138,6 +139,9 @@ func (d *Draft) Publish(now time.Time) (Backup, error) {
 	if err != nil {
 		return Backup{}, fmt.Errorf("publish backup %s: %w", m.ID, err)
 	}
+	if err := readable(int64(len(content))); err != nil {
+		return Backup{}, fmt.Errorf("publish backup %s: %w", m.ID, err)
+	}
 	if err := d.repo.Present(); err != nil {
 		return Backup{}, err
 	}
@@ -158,6 +162,10 @@ func (d *Draft) Publish(now time.Time) (Backup, error) {
 		return Backup{}, fmt.Errorf("publish backup: %s exists already", final)
 	}
 	if err := os.Rename(d.Dir, final); err != nil {
+		if errors.Is(err, syscall.EXDEV) {
+			return Backup{}, failure.New(failure.Repository, "publish backup: %w", err).
+				WithHint("Its directories %s and %s must be on one file system: mount or link the repository as a whole.", tmpDir, backupsDir)
+		}
 		return Backup{}, fmt.Errorf("publish backup: %w", err)
 	}
 	for _, dir := range []string{filepath.Dir(final), filepath.Dir(d.Dir)} {

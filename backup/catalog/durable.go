@@ -7,20 +7,28 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/atomicfile"
 )
 
 // writeSynced creates a file with the content and syncs it. It does not sync the directory.
 func writeSynced(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, fileMode)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|syscall.O_NONBLOCK, fileMode)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() { // who reads a FIFO would decide when we go on
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err == nil {
+		_, err = f.Write(content)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -54,9 +62,22 @@ func (r *Repository) replace(path string, v any) error {
 		err = replaceOnce(path, b)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return r.unwritable(fmt.Errorf("write %s: %w", path, err))
 	}
 	return nil
+}
+
+// unwritable gives a write that the repository's disk or its owner does not allow its reason and remedy; any other error stays as it is.
+func (r *Repository) unwritable(err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return failure.New(failure.Repository, "%w", err).WithHint("%s is mounted read-only. Mount it writable; if nobody mounted it so, the "+
+			"kernel's log (dmesg) says which error of the disk it was.", r.dir)
+	case errors.Is(err, fs.ErrPermission):
+		return failure.New(failure.Repository, "%w", err).WithHint("Run the command as the user to whom %s belongs, and let that user write "+
+			"there: ls -ld %s shows both.", r.dir, r.dir)
+	}
+	return err
 }
 
 func replaceOnce(path string, b []byte) error {

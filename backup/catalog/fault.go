@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -43,9 +44,14 @@ const maxText = 1 << 30
 // openFile opens a regular file for reading. Anything else in its place (a FIFO would hold the reader for
 // ever) is an error.
 func openFile(path string) (*os.File, error) {
+	f, _, err := openSized(path)
+	return f, err
+}
+
+func openSized(path string) (*os.File, int64, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	fi, err := f.Stat()
 	if err == nil && !fi.Mode().IsRegular() {
@@ -53,26 +59,25 @@ func openFile(path string) (*os.File, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, err
+		return nil, 0, err
 	}
-	return f, nil
+	return f, fi.Size(), nil
 }
 
 // readFile reads a regular file whole.
-func readFile(path string) ([]byte, error) {
-	f, err := openFile(path)
+func readFile(path string) ([]byte, error) { return readInto(nil, path) }
+
+// readInto is readFile into memory that has been used, and may be used again by who has no more need of the text.
+func readInto(b []byte, path string) ([]byte, error) {
+	f, size, err := openSized(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
+	if size > maxText {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has %d bytes, at most %d are read", size, maxText)}
 	}
-	if fi.Size() > maxText {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has %d bytes, at most %d are read", fi.Size(), maxText)}
-	}
-	b := make([]byte, 0, fi.Size()+1)
+	b = slices.Grow(b[:0], int(size)+1)
 	for {
 		n, err := f.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]

@@ -1,5 +1,7 @@
 package catalog
 
+import "strings"
+
 // Globals are what belongs to the whole server: roles and tablespaces.
 type Globals struct {
 	// RolesFile and TablespacesFile are SQL as pg_dumpall writes it, for people. A restore reads RolesFile
@@ -70,6 +72,13 @@ type Setting struct {
 	Role  string `json:"role,omitempty"`
 	Name  string `json:"name"`
 	Value string `json:"value"`
+}
+
+// SettingOf is a role's element of pg_db_role_setting.setconfig. It is not taken apart by the server: what was set from a database of
+// another encoding is bytes there, of which its own functions fail.
+func SettingOf(role, nameAndValue string) Setting {
+	name, value, _ := strings.Cut(nameAndValue, "=")
+	return Setting{Role: role, Name: name, Value: value}
 }
 
 // Grant is one privilege on a database or tablespace. Grantee "" is PUBLIC.

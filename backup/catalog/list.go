@@ -1,9 +1,6 @@
 package catalog
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,6 +45,8 @@ type Backup struct {
 	Manifest Manifest `json:"manifest"`          // zero but for id and times when it can't be read
 	Status   Status   `json:"status"`
 	Dir      string   `json:"-"`
+
+	written *Manifest // where databases of it do not come back: see AsWritten
 }
 
 // VerifiedAt is when the backup last passed a full verification, zero when never.
@@ -72,25 +71,20 @@ func (r *Repository) each(read func(id string) Backup) ([]Backup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the repository: %w", err)
 	}
-	var ids []string
+	var ours []os.DirEntry
 	for _, e := range entries {
-		if _, ok := sequenceOf(e.Name()); ok && e.IsDir() { // else not ours
-			ids = append(ids, e.Name())
+		if _, ok := sequenceOf(e.Name()); ok {
+			ours = append(ours, e)
 		}
 	}
-	found := make([]Backup, len(ids))
-	var next atomic.Int64
-	var readers sync.WaitGroup
-	work := func() {
-		for i := next.Add(1) - 1; i < int64(len(ids)); i = next.Add(1) - 1 {
-			found[i] = read(ids[i])
+	found := make([]Backup, len(ours))
+	atOnce(len(ours), func(i int) {
+		if id := ours[i].Name(); ours[i].IsDir() {
+			found[i] = read(id)
+		} else {
+			found[i] = r.elsewhere(id)
 		}
-	}
-	for range min(readersAtOnce, len(ids)) - 1 { // most of the time goes into waiting for the disk or the network
-		readers.Go(work)
-	}
-	work()
-	readers.Wait()
+	})
 	if err := r.Present(); err != nil { // a disk that went away meanwhile condemns nothing
 		return nil, err
 	}
@@ -107,16 +101,46 @@ func (r *Repository) each(read func(id string) Backup) ([]Backup, error) {
 	return all, nil
 }
 
-// readersAtOnce read a list's backups.
+// elsewhere is a backup with something else in the place of its directory, such as a link to another disk: what is there is the
+// repository's neither to keep nor to delete, and nothing of it is concluded.
+func (r *Repository) elsewhere(id string) Backup {
+	b := Backup{ID: id, Dir: r.Path(id)}
+	b.Sequence, _ = sequenceOf(id)
+	b.judge(Manifest{}, errors.New("no directory is in its place: move the backup itself to "+b.Dir+
+		", or remove what is there, for a backup of another place is none of this repository's"), Status{}, nil)
+	return b
+}
+
+// readersAtOnce read a list's backups: most of the time goes into waiting for the disk or the network.
 const readersAtOnce = 8
+
+// atOnce does n things, some at the same time, and returns when all are done.
+func atOnce(n int, do func(i int)) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+			do(int(i))
+		}
+	}
+	for range min(readersAtOnce, n) - 1 {
+		workers.Go(work)
+	}
+	work()
+	workers.Wait()
+}
 
 // Get reads one backup; an id that is not there is an error that wraps fs.ErrNotExist.
 func (r *Repository) Get(id string) (Backup, error) {
 	if _, ok := sequenceOf(id); !ok {
 		return Backup{}, fmt.Errorf("%q is not a backup's id: %w", id, fs.ErrNotExist)
 	}
-	if _, err := os.Stat(r.Path(id)); err != nil {
+	fi, err := os.Lstat(r.Path(id))
+	if err != nil {
 		return Backup{}, fmt.Errorf("backup %s: %w", id, err)
+	}
+	if !fi.IsDir() {
+		return r.elsewhere(id), nil
 	}
 	return r.read(id), nil
 }
@@ -125,14 +149,19 @@ func (r *Repository) Get(id string) (Backup, error) {
 func (r *Repository) read(id string) Backup {
 	b := Backup{ID: id, Dir: r.Path(id)}
 	b.Sequence, _ = sequenceOf(id)
-	m, merr := readManifest(b.Dir, id)
-	st, serr := readStatus(b.Dir)
+	var m Manifest
+	t := texts{dir: b.Dir}
+	merr := t.readManifest(id, &m)
+	st, serr := t.readStatus()
 	b.judge(m, merr, st, serr)
 	return b
 }
 
 // judge fills in what was read of a backup, or why it could not be, and its health.
 func (b *Backup) judge(m Manifest, merr error, st Status, serr error) {
+	if merr == nil {
+		st = st.believed(m.Finished)
+	}
 	b.Manifest, b.Status = m, st
 	if merr != nil {
 		at := timeOf(b.ID)
@@ -147,11 +176,11 @@ func (b *Backup) judge(m Manifest, merr error, st Status, serr error) {
 	switch {
 	case err != nil:
 		b.Health, b.Problem = ofError(err), err.Error()
-	case st.Damage != nil:
+	case st.Damage != nil && !b.setAside(*st.Damage):
 		b.Health, b.Problem = Damaged, st.Damage.Message
 	case m.Suspect != nil && st.Accepted == nil:
 		b.Health, b.Problem = IsSuspect, m.Suspect.Message
-	case st.Verified != nil:
+	case st.Verified != nil || st.Damage != nil: // the check that found the damage restored all else
 		b.Health = Verified
 	default:
 		b.Health = Unverified
@@ -200,39 +229,14 @@ func stampOf(path string) (stamp, error) {
 	return s, nil
 }
 
-// readManifest reads a manifest and compares it with its digest in SHA256SUMS. One whose digest is right and
-// which this program does not understand is a newer program's: it is not damaged.
-func readManifest(dir, id string) (Manifest, error) {
-	var m Manifest
-	text, err := readFile(filepath.Join(dir, manifestFile))
-	if err != nil {
-		return m, ofFile(manifestFile, err)
-	}
-	list, err := readFile(filepath.Join(dir, sumsFile))
-	if err != nil {
-		return m, ofFile(sumsFile, err)
-	}
-	want, ok := manifestSum(list)
-	if !ok {
-		return m, wrongf("%s does not list %s", sumsFile, manifestFile)
-	}
-	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != want {
-		return m, wrongf("%s does not have the digest %s says", manifestFile, sumsFile)
-	}
-	if err := json.Unmarshal(text, &m); err != nil {
-		return m, fmt.Errorf("%s: %w", manifestFile, err)
-	}
-	return m, m.check(id)
-}
-
 // CheckSums is verification level 1: it reads every file of a backup and compares sizes and
 // digests, the manifest's own included and uncached. progress, if not nil, is called with the
 // bytes read so far. The error names the first file that differs; IsDamage says whether one does, or
 // could not be read.
 func (r *Repository) CheckSums(id string, progress func(done int64)) error {
 	dir := r.Path(id)
-	m, err := readManifest(dir, id)
-	if err != nil {
+	var m Manifest
+	if err := readManifest(dir, id, &m); err != nil {
 		return err
 	}
 	if err := checkSizes(dir, m.Files); err != nil {

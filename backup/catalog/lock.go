@@ -90,14 +90,14 @@ func (r *Repository) openLock(path string) (*os.File, error) {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, fileMode)
 	if err != nil {
-		return nil, fmt.Errorf("open the lock file: %w", err)
+		return nil, r.unwritable(fmt.Errorf("open the lock file: %w", err))
 	}
 	return f, nil
 }
 
 // Busy says whether a job holds the repository's lock. The second result is false when that can't be told.
 func (r *Repository) Busy() (busy, known bool) {
-	f, err := os.Open(filepath.Join(r.dir, lockRun))
+	f, err := openFile(filepath.Join(r.dir, lockRun))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, true
 	}

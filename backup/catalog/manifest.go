@@ -27,7 +27,8 @@ type Manifest struct {
 	Sequence uint64 `json:"sequence"` // order of the runs, whatever the clock said
 	Engine   string `json:"engine"`   // "pg_dump" or "pgbackrest"
 	// Set names what the run was asked to back up: "all", or the chosen databases, sorted, with
-	// commas, and then " but " and the patterns of those that were excluded. Backups are compared, and kept or pruned, among those of their own engine and set.
+	// commas, and then " but " and the patterns of those that were excluded. Backups are compared, and kept or pruned, among those of their
+	// own engine and set.
 	Set  string `json:"set"`
 	Tool string `json:"tool"` // version of this program
 
@@ -105,8 +106,20 @@ type Database struct {
 	SnapshotAt  time.Time `json:"snapshot_at"`
 
 	Properties Properties `json:"properties"`
-	Contents   Contents   `json:"contents"`
+	// Session is what RowSettings were for the database's own sessions; lc_monetary is what it was when the archive was
+	// made. Its rows come back in a session that has them. Empty in backups of before they were noted.
+	Session  []Setting `json:"session,omitempty"`
+	Contents Contents  `json:"contents"`
 }
+
+// RowSettings are the settings that a row may depend on when it comes back: by a CHECK that casts text to a date or a time to
+// a day, by an index or a materialized view that does, or, as with money, by the very text of its values.
+func RowSettings() []string {
+	return []string{"DateStyle", "IntervalStyle", "TimeZone", "extra_float_digits", "bytea_output", MoneySetting}
+}
+
+// MoneySetting says how amounts of type money are written. One that was written with another setting is another amount.
+const MoneySetting = "lc_monetary"
 
 // Properties are what CREATE DATABASE, ALTER DATABASE and GRANT ON DATABASE gave a database, so that
 // a restore under another name has them too.
@@ -134,12 +147,14 @@ type Properties struct {
 type Contents struct {
 	// Exact is true when Tables were counted under the very snapshot the dump read. A physical
 	// backup's counts, if any, are of about its time, and are not compared.
-	Exact       bool        `json:"exact"`
-	Tables      []Table     `json:"tables"`
-	Sequences   []Sequence  `json:"sequences"`
-	Indexes     []string    `json:"indexes"`     // "schema.name"
-	Constraints []string    `json:"constraints"` // "schema.table.name"
-	Extensions  []Extension `json:"extensions"`
+	Exact       bool       `json:"exact"`
+	Tables      []Table    `json:"tables"`
+	Sequences   []Sequence `json:"sequences"`
+	Indexes     []string   `json:"indexes"`     // "schema.name"
+	Constraints []string   `json:"constraints"` // "schema.table.name"
+	// Kept are tables of extensions, and how many of their rows the dump has (pg_extension_config_dump). They count in no sum.
+	Kept       []Table     `json:"kept,omitempty"`
+	Extensions []Extension `json:"extensions"`
 	// Objects counts the rest: views, functions, triggers, types, ... A kind of which there is none is left out.
 	Objects map[string]int64 `json:"objects,omitempty"`
 	// Kinds says which kinds Objects counts: 0, the seven of the first version; 1, all that package contents has.
@@ -184,6 +199,9 @@ type Sequence struct {
 	Called    bool   `json:"called"`
 	Increment int64  `json:"increment"`
 	Cycles    bool   `json:"cycles,omitempty"`
+	// Moved is true when it stood elsewhere when it was read again, after the dump: it may have been set back in between, so that
+	// what the dump has of it is not known.
+	Moved bool `json:"moved,omitempty"`
 }
 
 // Extension is an installed extension.

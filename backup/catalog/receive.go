@@ -98,7 +98,8 @@ func (in *Incoming) Publish() (Backup, error) {
 
 // check seals what was received and compares it with the manifest: nothing missing, different or added.
 func (in *Incoming) check() error {
-	m, err := readManifest(in.Dir, in.id)
+	var m Manifest
+	err := readManifest(in.Dir, in.id, &m)
 	if err != nil {
 		return err
 	}

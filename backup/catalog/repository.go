@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -45,7 +47,7 @@ func Open(dir string) (*Repository, error) {
 			WithHint("Is the backup disk mounted? A new repository is made with `pg_reliability_backup init --repository %s`.", dir)
 	}
 	if err != nil {
-		return nil, failure.New(failure.Repository, "repository %s: %w", dir, err)
+		return nil, unopened(dir, fmt.Sprintf("repository %s", dir), err)
 	}
 	if s.Format > FormatVersion {
 		return nil, failure.New(failure.Repository, "repository %s has format %d; this program knows %d", dir, s.Format, FormatVersion).
@@ -57,19 +59,24 @@ func Open(dir string) (*Repository, error) {
 // Init makes a repository in a directory that is missing or empty (lost+found aside), and opens
 // one that exists already. A directory with anything else in it is refused.
 func Init(dir string, now time.Time) (*Repository, error) {
-	if r, err := Open(dir); err == nil || !errors.Is(err, ErrNoRepository) {
+	r, err := Open(dir)
+	var path *fs.PathError
+	if errors.Is(err, fs.ErrPermission) && errors.As(err, &path) {
+		return nil, unmade(dir, path)
+	}
+	if err == nil || !errors.Is(err, ErrNoRepository) {
 		return r, err
 	}
-	dir, err := filepath.Abs(dir)
+	dir, err = filepath.Abs(dir)
 	if err != nil {
-		return nil, failure.New(failure.Repository, "make repository %s: %w", dir, err)
+		return nil, unmade(dir, err)
 	}
 	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return nil, failure.New(failure.Repository, "make repository: %w", err)
+		return nil, unmade(dir, err)
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, failure.New(failure.Repository, "make repository: %w", err)
+		return nil, unmade(dir, err)
 	}
 	for _, e := range entries {
 		switch e.Name() {
@@ -88,17 +95,26 @@ func Init(dir string, now time.Time) (*Repository, error) {
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, fmt.Errorf("make a repository id: %w", err)
 	}
-	r := &Repository{dir: dir, sentinel: Sentinel{Format: FormatVersion, ID: hex.EncodeToString(id[:]), Created: now.UTC()}}
+	r = &Repository{dir: dir, sentinel: Sentinel{Format: FormatVersion, ID: hex.EncodeToString(id[:]), Created: now.UTC()}}
 	if err := os.Chmod(dir, dirMode); err != nil {
-		return nil, failure.New(failure.Repository, "make repository: %w", err)
+		return nil, unmade(dir, err)
 	}
 	if err := r.makeDirs(); err != nil {
-		return nil, failure.New(failure.Repository, "make repository: %w", err)
+		return nil, unmade(dir, err)
 	}
 	if err := r.replace(filepath.Join(dir, sentinelFile), r.sentinel); err != nil {
-		return nil, failure.New(failure.Repository, "make repository: %w", err)
+		return nil, unmade(dir, err)
 	}
 	return r, nil
+}
+
+// unmade is the error of a repository that could not be made.
+func unmade(dir string, err error) error {
+	f := failure.New(failure.Repository, "make repository %s: %w", dir, err)
+	if errors.Is(err, fs.ErrPermission) {
+		return f.WithHint("It must belong to the user that runs the job. Root makes it so: install -d -o NAME -m 700 %s", dir)
+	}
+	return f
 }
 
 // makeDirs makes the directories of a repository that are missing.
@@ -119,8 +135,7 @@ func (r *Repository) ID() string { return r.sentinel.ID }
 func (r *Repository) Present() error {
 	s, err := readSentinel(r.dir)
 	if err != nil {
-		return failure.New(failure.Repository, "repository %s is gone: %w", r.dir, err).
-			WithHint("Is the backup disk mounted?")
+		return unopened(r.dir, fmt.Sprintf("repository %s is gone", r.dir), err)
 	}
 	if s.ID != r.sentinel.ID {
 		return failure.New(failure.Repository, "repository %s is now another one (id %s, was %s)", r.dir, s.ID, r.sentinel.ID).
@@ -136,10 +151,42 @@ func readSentinel(dir string) (Sentinel, error) {
 		return s, err
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
-		return s, fmt.Errorf("%s: %w", sentinelFile, err)
+		return s, fmt.Errorf("%s is %w (%w)", sentinelFile, errCutSentinel, err)
 	}
 	if s.Format < 1 || s.ID == "" {
-		return s, fmt.Errorf("%s is incomplete", sentinelFile)
+		return s, fmt.Errorf("%s is %w (it holds no format and no id)", sentinelFile, errCutSentinel)
 	}
 	return s, nil
+}
+
+var (
+	// errCutSentinel is for a sentinel whose bytes can be read and make no sense: somebody must say which repository it was.
+	errCutSentinel = errors.New("cut or garbled")
+	sentinelID     = regexp.MustCompile(`^[0-9a-f]{16}$`)
+)
+
+// unopened is the error of a repository whose sentinel can't be read. The remedy is a line that writes a cut one anew, with the id that
+// the index remembers.
+func unopened(dir, what string, err error) error {
+	f := failure.New(failure.Repository, "%s: %w", what, err)
+	if !errors.Is(err, errCutSentinel) {
+		return f.WithHint("Is the backup disk mounted, and may this user read it?")
+	}
+	id, from := "", "the id is lost with it; where there are copies off-site, their directory in the bucket is named by it. Put it in the "+
+		"place of this new one"
+	if body, ok := readSummed(filepath.Join(dir, indexFile)); ok {
+		var x struct {
+			Repository string `json:"repository"`
+		}
+		if json.Unmarshal(body, &x) == nil && sentinelID.MatchString(x.Repository) {
+			id, from = x.Repository, "the id is from "+indexFile
+		}
+	}
+	if id == "" {
+		var noise [8]byte
+		_, _ = rand.Read(noise[:])
+		id = hex.EncodeToString(noise[:])
+	}
+	return f.WithHint(`The backups beside it are untouched. Write it anew (%s): echo '{"format": %d, "id": "%s"}' > '%s'`,
+		from, FormatVersion, id, strings.ReplaceAll(filepath.Join(dir, sentinelFile), "'", `'\''`))
 }

@@ -25,6 +25,8 @@ type Servers struct {
 	Known  []Member `json:"servers"`
 	// Gone are databases of which somebody said that they are gone for good.
 	Gone []Gone `json:"gone,omitempty"`
+	// Unmissed are rows of extensions of which somebody said that nobody misses them.
+	Unmissed []Unmissed `json:"unmissed,omitempty"`
 }
 
 // Member is a server whose backups may be in the repository.
@@ -36,6 +38,9 @@ type Member struct {
 	// pg_upgrade, a new machine): retention counts the backups of both together. "" for none.
 	Succeeds string `json:"succeeds,omitempty"`
 	By       string `json:"by"` // how it came in: one of the By... constants
+	// Heir is the identifier of the server that took the place of this one since. Its own backups are refused: an old machine that comes
+	// back must not displace those of the new one. "" for none.
+	Heir string `json:"heir,omitempty"`
 }
 
 // How a server came to be known.
@@ -54,6 +59,35 @@ type Gone struct {
 	Database string    `json:"database"`
 	Sequence uint64    `json:"sequence"`
 	At       time.Time `json:"at"`
+}
+
+// Unmissed says that what an extension keeps in a table or sequence (schema.name, as an Omission of kind ExtensionData names it) need be in
+// no backup of a server's database.
+type Unmissed struct {
+	Server   string    `json:"server,omitempty"` // as Line says
+	Database string    `json:"database"`
+	Name     string    `json:"name"`
+	At       time.Time `json:"at"`
+}
+
+// Unmiss notes what nobody misses, once.
+func (s *Servers) Unmiss(u Unmissed) {
+	same := func(o Unmissed) bool { return o.Server == u.Server && o.Database == u.Database && o.Name == u.Name }
+	if !slices.ContainsFunc(s.Unmissed, same) {
+		s.Unmissed = append(s.Unmissed, u)
+	}
+}
+
+// Excuse makes what somebody said that nobody misses a choice: of kind ExcludedDatabase, which alerts nobody.
+func (s Servers) Excuse(m *Manifest) {
+	line := s.Line(m.Server.SystemIdentifier)
+	for i, o := range m.Omitted {
+		if o.Kind == ExtensionData && slices.ContainsFunc(s.Unmissed, func(u Unmissed) bool {
+			return s.Line(u.Server) == line && u.Database == o.Database && u.Name == o.Of()
+		}) {
+			m.Omitted[i] = Omission{Kind: ExcludedDatabase, Database: o.Database, Name: o.Name, Why: "somebody said that nobody misses it"}
+		}
+	}
 }
 
 // Line names the line of servers that one belongs to: the first that those after it succeeded. A server that is not
@@ -132,8 +166,11 @@ func (s Servers) Of(all []Backup, id string, named bool) ([]Backup, error) {
 		return nil, failure.New(failure.Nothing, "the repository has no backup of a server %s, nothing was changed", Printable(id)).
 			WithHint("It has those of %s.", strings.Join(have, "; "))
 	}
-	return nil, failure.New(failure.Config, "the repository holds backups of %d servers, and none of this one (system identifier %s), nothing was changed",
-		len(holds), id).WithHint("Say whose are meant, with --of-server: %s. A restore takes a backup's id, too.", strings.Join(have, "; "))
+	if id != "" {
+		id = fmt.Sprintf(", and none of this one (system identifier %s)", Printable(id))
+	}
+	return nil, failure.New(failure.Config, "there are backups of %d servers%s, nothing was changed", len(holds), id).
+		WithHint("Say whose are meant, with --of-server: %s. A restore takes a backup's id, too.", strings.Join(have, "; "))
 }
 
 // IsGone says whether a database of a backup was said to be gone for good since.
@@ -141,6 +178,21 @@ func (s Servers) IsGone(k Kind, database string, sequence uint64) bool {
 	return slices.ContainsFunc(s.Gone, func(g Gone) bool {
 		return s.Line(g.Server) == k.Server && g.Engine == k.Engine && g.Set == k.Set && g.Database == database && sequence <= g.Sequence
 	})
+}
+
+// GoneFromLine says whether a database of a line's backups, of whatever kind, was said to be gone for good since.
+func (s Servers) GoneFromLine(line, database string, sequence uint64) bool {
+	return slices.ContainsFunc(s.Gone, func(g Gone) bool {
+		return s.Line(g.Server) == line && g.Database == database && sequence <= g.Sequence
+	})
+}
+
+// WithoutGone is the manifest of a backup without the databases that were said to be gone for good since: nobody looks for them.
+func (s Servers) WithoutGone(b Backup) Manifest {
+	kind := s.KindOf(b.Manifest)
+	m := b.Manifest
+	m.Databases = slices.DeleteFunc(slices.Clone(m.Databases), func(d Database) bool { return s.IsGone(kind, d.Name, b.Sequence) })
+	return m
 }
 
 // LetGo notes that databases of a kind are gone for good: backups up to a sequence number are not kept for their sake.
@@ -252,22 +304,62 @@ func (r *Repository) Admit(id string) error {
 	if err != nil {
 		return err
 	}
+	if i := slices.IndexFunc(s.Known, func(m Member) bool { return m.ID == id && m.Heir != "" }); i >= 0 {
+		heir := s.Known[i].Heir
+		return failure.New(failure.Config, "repository %s: server %s took the place of this one (system identifier %s), nothing was written",
+			r.dir, heir, id).WithHint("End the backups of this server: they would displace those of the other. If this is the one to go on "+
+			"with: `pg_reliability_backup init --take-over=%s`. If both go on, give this one a --repository of its own.", heir)
+	}
 	if len(s.Known) == 0 || id == "" || s.Knows(id) {
 		return nil
 	}
 	last := s.Known[len(s.Known)-1].ID
-	return failure.New(failure.Config, "repository %s holds backups of another server (system identifier %s, this one has %s), nothing was written",
-		r.dir, last, id).WithHint("Give this server a --repository of its own. If it shall share this one: `pg_reliability_backup init --add-server`. "+
+	return failure.New(failure.Config, "repository %s holds backups of another server (system identifier %s, this one has %s), nothing was "+
+		"written",
+		r.dir, last, id).WithHint("Give this server a --repository of its own. If it shall share this one: `pg_reliability_backup init "+
+		"--add-server`. "+
 		"If it has taken the other's place (pg_upgrade, a new machine): `pg_reliability_backup init --take-over=%s`.", last)
 }
 
-// noted makes sure that a server is in the file, for the first backup of it.
+// elders are the other servers of a server's line that were known before it and have no heir yet.
+func (s Servers) elders(id string) []int {
+	var elders []int
+	for i, m := range s.Known {
+		if m.ID == id {
+			break
+		}
+		if m.Heir == "" && s.Line(m.ID) == s.Line(id) {
+			elders = append(elders, i)
+		}
+	}
+	return elders
+}
+
+// TakePlace makes a known server the only one of its line that may go on.
+func (s *Servers) TakePlace(id string) {
+	for i := range s.Known {
+		switch m := &s.Known[i]; {
+		case m.ID == id:
+			m.Heir = ""
+		case m.Heir == "" && s.Line(m.ID) == s.Line(id):
+			m.Heir = id
+		}
+	}
+}
+
+// noted makes sure that a server is in the file, for the first backup of it. With that it has taken the place of those before it in its
+// line: one that was filled from this repository to look at something, and makes no backups, has not.
 func (r *Repository) noted(id string, now time.Time) error {
 	s, err := r.readServers()
-	if err != nil || id == "" || s.Knows(id) {
+	if err != nil || id == "" || s.Knows(id) && len(s.elders(id)) == 0 {
 		return err
 	}
-	return r.UpdateServers(context.Background(), func(s *Servers) { s.Add(Member{ID: id, Since: now.UTC(), By: ByBackup}) })
+	return r.UpdateServers(context.Background(), func(s *Servers) {
+		s.Add(Member{ID: id, Since: now.UTC(), By: ByBackup})
+		for _, i := range s.elders(id) {
+			s.Known[i].Heir = id
+		}
+	})
 }
 
 // Filled notes that a server was filled from a backup of this repository: it takes the place of the backup's

@@ -167,6 +167,7 @@ func (s State) Succeeded(m Manifest) State {
 // Failed enters the end of a run that failed.
 func (s State) Failed(f Failure) State {
 	s.Running = nil
+	f.Message = Cut(f.Message)
 	s.LastFailure = &f
 	if s.LastAttempt.Before(f.At) {
 		s.LastAttempt = f.At

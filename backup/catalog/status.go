@@ -2,10 +2,8 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +11,8 @@ import (
 
 // Status is what happened to a backup since it was published.
 type Status struct {
+	// Of is the backup that this is said of, by the digest of its manifest, which has its id; "" in those of before it was noted.
+	Of string `json:"of,omitempty"`
 	// Accepted is when someone said that a suspect backup (Manifest.Suspect) is right.
 	Accepted *time.Time `json:"accepted,omitempty"`
 	// Damage is set when a check found the backup to differ from its manifest.
@@ -30,6 +30,9 @@ type Damage struct {
 	At      time.Time `json:"at"`
 	Level   int       `json:"level"` // of the check that found it; one at least as deep takes it back
 	Message string    `json:"message"`
+	// Databases are those that do not come back, where the same check restored all others and found them equal: for these the backup is good.
+	// Empty: all of the backup is damaged.
+	Databases []string `json:"databases,omitempty"`
 }
 
 // Verification is one check of a backup.
@@ -48,6 +51,8 @@ type Verification struct {
 	// Uncaged says what the rehearsal's programs could do that they should not, because this machine has no means
 	// against it; empty when the cage was whole, and below level 3.
 	Uncaged []string `json:"uncaged,omitempty"`
+	// UncagedParts are the same as words of package cage, for metrics. Verifications of before these were noted have none.
+	UncagedParts []string `json:"uncaged_parts,omitempty"`
 }
 
 // Results of a verification.
@@ -72,6 +77,30 @@ type Offsite struct {
 	Error string `json:"error,omitempty"`
 }
 
+// believed is what of a status can be true of a backup that was finished at a time. One that does not say of which backup it is may have
+// been copied beside it, or be left from one that had its id: what is older than the backup was said of another one.
+func (s Status) believed(finished time.Time) Status {
+	if s.Of != "" {
+		return s
+	}
+	if s.Accepted != nil && s.Accepted.Before(finished) {
+		s.Accepted = nil
+	}
+	if s.Damage != nil && s.Damage.At.Before(finished) {
+		s.Damage = nil
+	}
+	if s.Verified != nil && s.Verified.At.Before(finished) {
+		s.Verified = nil
+	}
+	if s.Checked != nil && s.Checked.At.Before(finished) {
+		s.Checked = nil
+	}
+	if s.Offsite != nil && s.Offsite.Attempted.Before(finished) {
+		s.Offsite = nil
+	}
+	return s
+}
+
 // UpdateStatus changes a backup's status file atomically. Concurrent updates are serialised.
 func (r *Repository) UpdateStatus(ctx context.Context, id string, change func(*Status)) error {
 	unlock, err := r.lockWait(ctx, lockState)
@@ -83,11 +112,19 @@ func (r *Repository) UpdateStatus(ctx context.Context, id string, change func(*S
 	if _, err := os.Stat(dir); err != nil {
 		return fmt.Errorf("update the status of backup %s: %w", id, err)
 	}
-	s, err := readStatus(dir)
-	if err != nil && !errors.Is(err, errCutStatus) { // what it says must not be lost
+	t := texts{dir: dir}
+	s, err := t.readStatus()
+	if err != nil && !errors.Is(err, errCutStatus) && !errors.Is(err, errOthersStatus) { // what it says must not be lost
 		return fmt.Errorf("update the status of backup %s: %w", id, err)
 	}
+	var m Manifest
+	if s.Of == "" && t.readManifest(id, &m) == nil { // what is not believed must not be signed now
+		s = s.believed(m.Finished)
+	}
 	change(&s)
+	if sum, err := t.statedSum(); err == nil {
+		s.Of = sum
+	}
 	return r.replace(filepath.Join(dir, statusFile), s)
 }
 
@@ -95,18 +132,6 @@ func (r *Repository) UpdateStatus(ctx context.Context, id string, change func(*S
 // then: it counts as unreadable until a check writes the status anew.
 var errCutStatus = errors.New("it is cut or garbled; `pg_reliability_backup verify` writes it anew")
 
-// readStatus returns the zero status where there is no file.
-func readStatus(dir string) (Status, error) {
-	var s Status
-	b, err := readFile(filepath.Join(dir, statusFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return s, fmt.Errorf("read %s: %w", statusFile, err)
-	}
-	if err := json.Unmarshal(b, &s); err != nil {
-		return Status{}, fmt.Errorf("read %s: %w (%w)", statusFile, errCutStatus, err)
-	}
-	return s, nil
-}
+// errOthersStatus is for a status file that speaks of another backup: somebody copied it. What it says must make no backup
+// verified that was never restored.
+var errOthersStatus = errors.New("it is another backup's; `pg_reliability_backup verify` writes it anew")

@@ -1,12 +1,10 @@
 package catalog
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 )
 
 // sums is the text of SHA256SUMS, as `sha256sum -c` reads it: every file, and the manifest last.
@@ -23,10 +21,9 @@ func sums(files []File, manifest []byte) []byte {
 
 // manifestSum finds the manifest's digest in SHA256SUMS.
 func manifestSum(text []byte) (string, bool) {
-	s := bufio.NewScanner(bytes.NewReader(text))
-	for s.Scan() {
-		if sum, name, ok := strings.Cut(s.Text(), "  "); ok && name == manifestFile {
-			return sum, true
+	for line := range bytes.Lines(text) {
+		if sum, name, ok := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte("  ")); ok && string(name) == manifestFile {
+			return string(sum), true
 		}
 	}
 	return "", false

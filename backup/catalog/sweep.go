@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -45,6 +44,12 @@ func (r *Repository) Sweep(ctx context.Context) ([]string, error) {
 	}
 	var removed []string
 	for _, sub := range []string{tmpDir, trashDir} {
+		// What a link leads to is not ours to empty.
+		if fi, err := os.Lstat(filepath.Join(r.dir, sub)); err == nil && !fi.IsDir() {
+			return removed, failure.New(failure.Repository, "sweep the repository: %s is no directory, and what is in it would be deleted",
+				filepath.Join(r.dir, sub)).
+				WithHint("Remove it: it is made anew. To have the repository elsewhere, move or mount all of it.")
+		}
 		entries, err := os.ReadDir(filepath.Join(r.dir, sub))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -110,20 +115,13 @@ func (r *Repository) RemoveAll(ids []string) map[string]error {
 		}
 	}
 	var mu sync.Mutex
-	var next atomic.Int64
-	var removers sync.WaitGroup
-	for range min(readersAtOnce, len(moved)) {
-		removers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(moved)); i = next.Add(1) - 1 {
-				if err := os.RemoveAll(filepath.Join(trash, moved[i])); err != nil {
-					mu.Lock()
-					fail(moved[i], err)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	removers.Wait()
+	atOnce(len(moved), func(i int) {
+		if err := os.RemoveAll(filepath.Join(trash, moved[i])); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			fail(moved[i], err)
+		}
+	})
 	return failed
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 )
 
 // asNobody does something as a user who may read what everybody may. Root reads whatever the mode says.
@@ -228,4 +230,85 @@ func TestDamagedJournalIsRebuiltAndNeverLooksNew(t *testing.T) {
 	if _, err := os.Stat(path + ".damaged"); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestNothingHangsOrEmptiesWhatIsElsewhere: who can write into the repository can put anything in the place of its files.
+func TestNothingHangsOrEmptiesWhatIsElsewhere(t *testing.T) {
+	r, err := Init(t.TempDir(), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{lockRun, reserveFile} {
+		if err := errors.Join(os.RemoveAll(filepath.Join(r.Dir(), name)), syscall.Mkfifo(filepath.Join(r.Dir(), name), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, known := r.Busy(); known {
+		t.Error("a FIFO says whether a job holds the lock")
+	}
+	r.restoreReserve() // it only must end
+	for _, sub := range []string{tmpDir, trashDir} {
+		elsewhere := t.TempDir()
+		if err := os.WriteFile(filepath.Join(elsewhere, "precious"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.RemoveAll(filepath.Join(r.Dir(), sub)), os.Symlink(elsewhere, filepath.Join(r.Dir(), sub))); err != nil {
+			t.Fatal(err)
+		}
+		if removed, err := r.Sweep(t.Context()); failure.Of(err) != failure.Repository {
+			t.Errorf("%s: removed %v, %v", sub, removed, err)
+		}
+		if _, err := os.Stat(filepath.Join(elsewhere, "precious")); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(filepath.Join(r.Dir(), sub)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A repository's directory that leads to another disk costs the run, and the error says why.
+func TestARepositoryOfTwoDisksIsNamed(t *testing.T) {
+	other, err := os.MkdirTemp("/dev/shm", "pg_reliability_test-")
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(other) })
+	r := newRepo(t)
+	dir := filepath.Join(r.Dir(), backupsDir)
+	if err := errors.Join(os.Remove(dir), os.Symlink(other, dir)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := r.Begin(noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Manifest.Engine, d.Manifest.Set, d.Manifest.RecoveryPoint = "pg_dump", "all", noon
+	if err := os.WriteFile(filepath.Join(d.Dir, "shop.dump"), []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Publish(noon); failure.Of(err) != failure.Repository || !strings.Contains(err.Error(), "on one file system") {
+		t.Errorf("publish: %v", err)
+	}
+}
+
+// TestAnotherUsersRepositoryIsNoPrivilegeOfTheServer: who may not write there is not sent to look for a role's rights.
+func TestAnotherUsersRepositoryIsNoPrivilegeOfTheServer(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root makes a directory that the test may not write")
+	}
+	r, err := Init(filepath.Join(t.TempDir(), "repo"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	everybodys(t, r)
+	asNobody(t, func() {
+		_, err := r.Lock()
+		if err == nil || failure.Of(err) != failure.Repository || !strings.Contains(err.Error(), "Run the command as the user to whom "+r.Dir()) {
+			t.Errorf("%s: %v", failure.Of(err), err)
+		}
+	})
 }

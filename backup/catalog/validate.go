@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,10 @@ func (m Manifest) checkServerWords() error {
 	var paths []string
 	for _, f := range m.Files {
 		paths = append(paths, f.Path)
+		// The repository's own word on the backup comes from nowhere else: "verified" is said by a rehearsal here.
+		if slices.Contains([]string{manifestFile, sumsFile, statusFile}, filepath.Clean(filepath.FromSlash(f.Path))) {
+			return fmt.Errorf("manifest: it lists %s, which is no file of its own", f.Path)
+		}
 	}
 	for _, d := range m.Databases {
 		paths = append(paths, d.Path)
@@ -29,7 +34,12 @@ func (m Manifest) checkServerWords() error {
 				return fmt.Errorf("manifest: database %q has a grant of %q, which is no privilege on databases", d.Name, g.Privilege)
 			}
 		}
-		if err := checkSettings(p.Settings); err != nil {
+		for _, s := range d.Session {
+			if !slices.Contains(RowSettings(), s.Name) {
+				return fmt.Errorf("manifest: database %q has rows that depend on %q, which no row does", d.Name, s.Name)
+			}
+		}
+		if err := errors.Join(checkSettings(p.Settings), checkSettings(d.Session)); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,7 @@ func TestAManifestWithWordsThatAreNotPostgresIsRefused(t *testing.T) {
 			`"a.b"`:          `""`,
 			`"; x"`:          `"\u0000"`,
 			`"path": "p"`:    `"path": "../p"`,
+			`"path": "p"}`:   `"path": "./status.json"}`,
 			`"databases/d"`:  `"/etc/shadow"`,
 			`"globals/r"`:    `"globals/../../r"`,
 			`"globals/p"`:    `"/etc/p"`,

@@ -59,7 +59,8 @@ func TestFindTakesTheServersMajorAndNoOther(t *testing.T) {
 	}
 	for major, says := range map[int]string{15: "14.20", 18: "17.7", 17: "without psql"} {
 		_, err := f.Find(t.Context(), major, "pg_dump", "psql")
-		if failure.Of(err) != failure.Version || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), fmt.Sprintf("postgresql-client-%d", major)) {
+		if failure.Of(err) != failure.Version || !strings.Contains(err.Error(), says) ||
+			!strings.Contains(err.Error(), fmt.Sprintf("postgresql-client-%d", major)) {
 			t.Errorf("major %d: %v", major, err)
 		}
 	}
@@ -94,5 +95,29 @@ func TestRunKeepsTheEndOfStderr(t *testing.T) {
 	var p *ProgramError
 	if !errors.As(err, &p) || !strings.HasSuffix(p.Stderr, "the cause") || len(err.Error()) > 500 {
 		t.Errorf("%v", err)
+	}
+}
+
+// A statement of many lines stands behind the error that it met: the error is what must not be lost.
+func TestAProgramsErrorIsToldBeforeItsStatement(t *testing.T) {
+	statement := strings.Repeat("a line of the statement\n", 5000)
+	for name, text := range map[string]string{
+		"pg_dump": "pg_dump: warning: one\npg_dump: error: query failed: ERROR:  out of shared memory\nHINT:  You might\n" +
+			"pg_dump: detail: Query was: " + statement,
+		"pg_restore": "pg_restore: while PROCESSING TOC:\npg_restore: from TOC entry 215; 1259 16385 TABLE t postgres\n" +
+			"pg_restore: error: could not execute query: ERROR:  out of shared memory\nCommand was: " + statement,
+	} {
+		cmd := exec.Command("sh", "-c", "cat >&2; exit 1")
+		cmd.Stdin = strings.NewReader(text)
+		err := Run(t.Context(), cmd)
+		if err == nil || !strings.Contains(err.Error(), "ERROR:  out of shared memory") || len(err.Error()) > 1000 {
+			t.Errorf("%s: %.1000v", name, err)
+		}
+		if name == "pg_restore" && !strings.Contains(fmt.Sprint(err), "TABLE t") {
+			t.Errorf("what it was about is lost: %v", err)
+		}
+	}
+	if got := Gist("one\ntwo\n"); got != "one; two" {
+		t.Errorf("without an error: %q", got)
 	}
 }

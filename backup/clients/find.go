@@ -95,7 +95,8 @@ func (f Finder) Find(ctx context.Context, major int, programs ...string) (Progra
 	}
 	return Programs{}, failure.New(failure.Version, "the server is PostgreSQL %d, and this machine has no %s of that version: %s",
 		major, strings.Join(programs, ", "), found).
-		WithHint("Install the package postgresql-client-%d (for verification postgresql-%d), or name its directory with --client-dir.", major, major)
+		WithHint("Install the package postgresql-client-%d (for verification postgresql-%d), or name its directory with --client-dir.", major,
+			major)
 }
 
 func (f Finder) dirs() []string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -83,24 +84,45 @@ func (e *ProgramError) Unwrap() error { return e.Err }
 
 func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
 
-// tailWriter keeps the last bytes written to it.
-type tailWriter struct{ buf bytes.Buffer }
+// tailWriter keeps the first and the last bytes written to it.
+type tailWriter struct {
+	head []byte
+	buf  bytes.Buffer
+}
 
 const tailBytes = 4 << 10
 
 func (t *tailWriter) Write(p []byte) (int, error) {
-	t.buf.Write(p)
+	n := min(len(p), tailBytes-len(t.head))
+	t.head = append(t.head, p[:n]...)
+	t.buf.Write(p[n:])
 	if over := t.buf.Len() - tailBytes; over > 0 {
 		t.buf.Next(over)
 	}
 	return len(p), nil
 }
 
-// String is the last lines, joined, at most eight.
-func (t *tailWriter) String() string {
-	lines := strings.Split(strings.TrimSpace(t.buf.String()), "\n")
-	if len(lines) > 8 {
-		lines = append([]string{lines[0], "..."}, lines[len(lines)-6:]...)
+// String is what matters of it, on one line.
+func (t *tailWriter) String() string { return Gist(string(t.head) + t.buf.String()) }
+
+// Gist is what matters of what a program wrote to stderr, on one line: at most eight lines, from its first error on. PostgreSQL's programs
+// tell the statement that failed behind the error, however long it is.
+func Gist(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	const most = 8
+	first := slices.IndexFunc(lines, func(line string) bool {
+		_, said, ok := strings.Cut(line, ": ")
+		return ok && (strings.HasPrefix(said, "error: ") || strings.HasPrefix(said, "fatal: "))
+	})
+	switch {
+	case first < 0:
+		first = max(0, len(lines)-most)
+	case first > 0 && strings.Contains(lines[first-1], ": from TOC entry "): // pg_restore names what it was about
+		first--
+	}
+	lines = lines[first:]
+	if len(lines) > most {
+		lines = slices.Concat(lines[:4], []string{"..."}, lines[len(lines)-3:])
 	}
 	return strings.Join(lines, "; ")
 }

@@ -19,12 +19,13 @@ func Compare(want, got catalog.Contents, without ...string) []string {
 	var d []string
 	d = append(d, compareTables(want, got)...)
 	d = append(d, compareSequences(want, got)...)
+	d = append(d, compareKept(want, got)...)
 	if want.SchemaChanged {
 		return d
 	}
 	d = append(d, compareNames("index", want.Indexes, got.Indexes)...)
 	d = append(d, compareNames("constraint", want.Constraints, got.Constraints)...)
-	d = append(d, compareNames("extension", extensions(want), extensions(got))...)
+	d = append(d, compareNames("extension", extensions(want), withoutTemplates(want, extensions(got)))...)
 	for _, kind := range slices.Sorted(maps.Keys(union(want.Objects, got.Objects))) {
 		if !counted(want.Kinds, kind) || slices.Contains(without, kind) {
 			continue
@@ -88,7 +89,7 @@ func compareTables(want, got catalog.Contents) []string {
 	return d
 }
 
-// compareSequences allows a later value than the manifest's: see catalog.Sequence.
+// compareSequences allows a later value than the manifest's, and any of a sequence that moved: see catalog.Sequence.
 func compareSequences(want, got catalog.Contents) []string {
 	var d []string
 	have := map[[2]string]catalog.Sequence{}
@@ -102,7 +103,7 @@ func compareSequences(want, got catalog.Contents) []string {
 		switch {
 		case !ok:
 			d = append(d, fmt.Sprintf("sequence %s.%s is missing", w.Schema, w.Name))
-		case want.Exact && !w.Cycles && behind:
+		case want.Exact && !w.Cycles && !w.Moved && behind:
 			d = append(d, fmt.Sprintf("sequence %s.%s stands at %d, the backup's server had %d", w.Schema, w.Name, g.Last, w.Last))
 		}
 		delete(have, [2]string{w.Schema, w.Name})
@@ -143,6 +144,15 @@ func extensions(c catalog.Contents) []string {
 		names = append(names, e.Name)
 	}
 	return names
+}
+
+// withoutTemplates leaves out plpgsql where the backup's database had none: template0 has it, and so each database that is restored.
+func withoutTemplates(want catalog.Contents, names []string) []string {
+	const ofTemplate0 = "plpgsql"
+	if slices.Contains(extensions(want), ofTemplate0) {
+		return names
+	}
+	return slices.DeleteFunc(names, func(n string) bool { return n == ofTemplate0 })
 }
 
 func union(a, b map[string]int64) map[string]int64 {

@@ -15,7 +15,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
-// TestReadOnEveryVersion runs every statement about a database on PostgreSQL 13 to 18 (make test-versions).
+// TestReadOnEveryVersion runs every statement about a database on PostgreSQL 13 to 19 (make test-versions).
 func TestReadOnEveryVersion(t *testing.T) {
 	pgtest.EachVersion(t, pgtest.Options{NoMonitorRole: true}, func(t *testing.T, pg *pgtest.Cluster) {
 		ctx := context.Background()
@@ -47,17 +47,20 @@ func TestReadOnEveryVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []catalog.Table{{Schema: "public", Name: "a", Rows: 30}, {Schema: "public", Name: "b_1", Rows: 5, Passing: true}, {Schema: "public", Name: "u", Passing: true}}
+		want := []catalog.Table{{Schema: "public", Name: "a", Rows: 30}, {Schema: "public", Name: "b_1", Rows: 5, Passing: true},
+			{Schema: "public", Name: "u", Passing: true}}
 		if !slices.Equal(c.Tables, want) || c.Rows() != 35 {
 			t.Errorf("tables = %+v", c.Tables)
 		}
 		if len(c.Sequences) != 2 || c.Sequences[0].Last != 30 || c.Sequences[1].Last != -3 || c.Sequences[1].Increment != -2 {
 			t.Errorf("sequences = %+v", c.Sequences)
 		}
-		if wantK := []string{"public.a.a_pkey", "public.a.a_v_check", "public.a.a_v_key", "public.b.b_a_id_fkey"}; !slices.Equal(c.Constraints, wantK) {
+		if wantK := []string{"public.a.a_pkey", "public.a.a_v_check", "public.a.a_v_key", "public.b.b_a_id_fkey"}; !slices.Equal(c.Constraints,
+			wantK) {
 			t.Errorf("constraints = %v", c.Constraints)
 		}
-		if len(c.Indexes) != 4 || c.Objects["views"] != 1 || c.Objects["triggers"] != 1 || c.Objects["large_objects"] != 1 || c.Objects["functions"] != 1 {
+		if len(c.Indexes) != 4 || c.Objects["views"] != 1 || c.Objects["triggers"] != 1 || c.Objects["large_objects"] != 1 ||
+			c.Objects["functions"] != 1 {
 			t.Errorf("indexes = %v, objects = %v", c.Indexes, c.Objects)
 		}
 		if d := contents.Compare(c, c); len(d) > 0 {
@@ -70,8 +73,9 @@ func TestReadOnEveryVersion(t *testing.T) {
 		if err != nil || f.Major() != pg.Install.Major || f.SystemIdentifier == "" || f.Timeline != 1 {
 			t.Errorf("facts = %+v, %v", f, err)
 		}
-		d, err := server.Properties(ctx, conn, "postgres")
-		if err != nil || d.Owner != pgtest.Superuser || d.Properties.Encoding != "UTF8" || len(d.Properties.Settings) != 1 || d.Properties.DefaultGrants || len(d.Properties.Grants) < 4 {
+		d, _, err := server.Properties(ctx, conn, "postgres", nil)
+		if err != nil || d.Owner != pgtest.Superuser || d.Properties.Encoding != "UTF8" || len(d.Properties.Settings) != 1 ||
+			d.Properties.DefaultGrants || len(d.Properties.Grants) < 4 {
 			t.Errorf("properties = %+v, %v", d, err)
 		}
 	})
@@ -99,7 +103,8 @@ func TestDigestChangesWithTheSchemaAndWithNothingElse(t *testing.T) {
 			{`INSERT INTO a SELECT i, 'x' FROM generate_series(1, 100) i`, false}, {`ANALYZE a`, false}, {`VACUUM a`, false},
 			{`CREATE TEMP TABLE passing (i int)`, false}, {`DROP TABLE gone`, true}, {`TRUNCATE a`, true}, {`ALTER TABLE a ADD COLUMN w int`, true},
 			{`ALTER TABLE a DROP COLUMN w`, true}, {`CREATE INDEX ON a (v)`, true}, {`VACUUM FULL a`, true}, {`ALTER TABLE a RENAME TO b`, true},
-			{`CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'`, true}, {`CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2'`, true},
+			{`CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'`, true},
+			{`CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 2'`, true},
 			{`CREATE SCHEMA s`, true}, {`ALTER TABLE b ADD CHECK (i > 0)`, true}, {`CREATE TYPE color AS ENUM ('red')`, true},
 		} {
 			if _, err := conn.Exec(ctx, step.sql); err != nil {
@@ -117,7 +122,7 @@ func TestDigestChangesWithTheSchemaAndWithNothingElse(t *testing.T) {
 	})
 }
 
-// TestEveryKindOfObjectIsCounted on PostgreSQL 13 to 18; package pgdump's tests restore the same objects.
+// TestEveryKindOfObjectIsCounted on PostgreSQL 13 to 19; package pgdump's tests restore the same objects.
 func TestEveryKindOfObjectIsCounted(t *testing.T) {
 	text, err := os.ReadFile("testdata/one_of_each.sql")
 	if err != nil {
@@ -139,10 +144,12 @@ func TestEveryKindOfObjectIsCounted(t *testing.T) {
 		}
 		want := map[string]int64{
 			"views": 1, "materialized_views": 1, "partitioned_tables": 1, "foreign_tables": 1, "triggers": 2, "policies": 1, "large_objects": 1,
-			"schemas": 1, "types": 4, "routines": 8, "comments": 10, "operators": 1, "operator_classes": 1, "operator_families": 2, "collations": 1, "conversions": 1,
+			"schemas": 1, "types": 4, "routines": 8, "comments": 10, "operators": 1, "operator_classes": 1, "operator_families": 2, "collations": 1,
+			"conversions":                1,
 			"text_search_configurations": 1, "text_search_dictionaries": 1, "text_search_parsers": 1, "text_search_templates": 1,
-			"statistics_objects": 1, "casts": 1, "languages": 1, "access_methods": 1, "event_triggers": 1, "publications": 2, "publication_tables": 3,
-			"subscriptions": 1, "foreign_data_wrappers": 1, "foreign_servers": 1, "user_mappings": 2, "default_privileges": 2, "rules": 1,
+			"statistics_objects": 1, "casts": 1, "languages": 1, "access_methods": 1, "event_triggers": 1, "publications": 2,
+			"publication_tables": 3,
+			"subscriptions":      1, "foreign_data_wrappers": 1, "foreign_servers": 1, "user_mappings": 2, "default_privileges": 2, "rules": 1,
 		}
 		for kind, n := range want {
 			if c.Objects[kind] != n {
@@ -155,7 +162,8 @@ func TestEveryKindOfObjectIsCounted(t *testing.T) {
 func TestAnEmptyFileIsATableWithoutRowsInAnySnapshotThatIsHeld(t *testing.T) {
 	pgtest.EachVersion(t, pgtest.Options{NoMonitorRole: true}, func(t *testing.T, pg *pgtest.Cluster) {
 		ctx := context.Background()
-		for _, s := range []string{`CREATE TABLE deleted AS SELECT 1 AS i`, `CREATE TABLE empty (i int PRIMARY KEY)`, `CREATE TABLE full_one AS SELECT 1 AS i`, `CREATE TABLE rewritten AS SELECT 1 AS i`} {
+		for _, s := range []string{`CREATE TABLE deleted AS SELECT 1 AS i`, `CREATE TABLE empty (i int PRIMARY KEY)`,
+			`CREATE TABLE full_one AS SELECT 1 AS i`, `CREATE TABLE rewritten AS SELECT 1 AS i`} {
 			if err := pg.Exec(ctx, s); err != nil {
 				t.Fatal(err)
 			}

@@ -1,16 +1,19 @@
 // Package contents reads what a database holds, table by table, and compares a restored copy with it.
-// It works as a role with pg_read_all_data, on PostgreSQL 13 to 18.
+// It works as a role with pg_read_all_data, on PostgreSQL 13 to 19.
 package contents
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // ours is the condition that an object (its oid, its catalogue, its schema's row n) is the user's: not
@@ -31,13 +34,13 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Count fills in the exact number of rows of each table, under the transaction's own snapshot.
-func Count(ctx context.Context, q Querier, relations []Relation) ([]catalog.Table, error) {
+// Count fills in the exact number of rows of each table, under the snapshot of the session's transaction, where it is in one.
+func Count(ctx context.Context, conn *pgx.Conn, relations []Relation) ([]catalog.Table, error) {
 	const batch = 50 // tables a round trip; see CountUnder
 	tables := []catalog.Table{}
 	for rest := relations; len(rest) > 0; rest = rest[min(batch, len(rest)):] {
 		part := rest[:min(batch, len(rest))]
-		row, err := q.Query(ctx, countSQL(part), pgx.QueryExecModeExec)
+		row, err := conn.Query(ctx, countSQL(part), pgx.QueryExecModeExec)
 		if err != nil {
 			return nil, fmt.Errorf("count the rows of %s: %w", few(part), err)
 		}
@@ -50,7 +53,7 @@ func Count(ctx context.Context, q Querier, relations []Relation) ([]catalog.Tabl
 		}
 		for i, r := range part {
 			if r.Computes {
-				if rows[i], err = countUnplanned(ctx, q, r); err != nil {
+				if rows[i], err = countUnplanned(ctx, conn, r); err != nil {
 					return nil, err
 				}
 			}
@@ -167,24 +170,59 @@ func names(ctx context.Context, q Querier, sql string) ([]string, error) {
 	return all, err
 }
 
-// Read reads a whole database's contents in one transaction with row security off.
+// Read reads the contents of a database that nobody else changes. It counts a few tables a statement, and lets their locks go: the
+// server's table of locks may have no room for those on all tables and indexes at once.
 func Read(ctx context.Context, conn *pgx.Conn) (c catalog.Contents, err error) {
+	return read(ctx, conn, count)
+}
+
+func count(ctx context.Context, conn *pgx.Conn, relations []Relation) ([]catalog.Table, error) {
+	return Count(ctx, conn, relations)
+}
+
+// ReadOwn is Read of a database whose tables are the session's own role's, which need not be a superuser's: it may read a table whose
+// policies are forced on its owner. The force is taken away for the count, and that is rolled back.
+func ReadOwn(ctx context.Context, conn *pgx.Conn) (c catalog.Contents, err error) {
+	return read(ctx, conn, func(ctx context.Context, conn *pgx.Conn, relations []Relation) (tables []catalog.Table, err error) {
+		forced := slices.DeleteFunc(slices.Clone(relations), func(r Relation) bool { return !r.Filtered })
+		if len(forced) == 0 {
+			return Count(ctx, conn, relations)
+		}
+		until, err := conn.Begin(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("count the rows: %w", err)
+		}
+		defer func() { err = errors.Join(err, until.Rollback(context.WithoutCancel(ctx))) }()
+		for _, r := range forced {
+			if err := sqltext.Exec(ctx, conn, "ALTER TABLE "+server.Quote(r.Schema, r.Name)+" NO FORCE ROW LEVEL SECURITY"); err != nil {
+				return nil, fmt.Errorf("count the rows of %s.%s: %w", r.Schema, r.Name, err)
+			}
+		}
+		return Count(ctx, conn, relations) // in that transaction
+	})
+}
+
+func read(ctx context.Context, conn *pgx.Conn,
+	count func(context.Context, *pgx.Conn, []Relation) ([]catalog.Table, error)) (c catalog.Contents, err error) {
+	if _, err = conn.Exec(ctx, "SET row_security = off"); err != nil {
+		return c, fmt.Errorf("read the database's contents: %w", err)
+	}
+	relations, err := Relations(ctx, conn)
+	if err == nil {
+		c.Tables, err = count(ctx, conn, relations)
+	}
+	if err == nil {
+		c.Sequences, err = Sequences(ctx, conn)
+	}
+	if err != nil {
+		return c, err
+	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return c, fmt.Errorf("read the database's contents: %w", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if _, err = tx.Exec(ctx, "SET LOCAL row_security = off"); err != nil {
-		return c, fmt.Errorf("read the database's contents: %w", err)
-	}
-	relations, err := Relations(ctx, tx)
-	if err == nil {
-		c.Tables, err = Count(ctx, tx, relations)
-	}
-	if err == nil {
-		c.Sequences, err = Sequences(ctx, tx)
-	}
-	if err == nil {
+	if c.Kept, err = kept(ctx, tx); err == nil {
 		err = Objects(ctx, tx, &c)
 	}
 	c.Exact = err == nil

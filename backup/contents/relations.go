@@ -176,18 +176,21 @@ func Digest(ctx context.Context, q Querier) (int64, error) {
 	var d int64
 	// xmin is that of the row's last change; sums of hashes don't depend on an order.
 	part := func(catalogue, namespace, also string) string {
-		return `SELECT pg_catalog.sum(pg_catalog.hashtextextended(x.oid || ' ' || x.xmin::text` + also + `, 0)) FROM pg_catalog.` + catalogue + ` x
+		return `SELECT pg_catalog.sum(pg_catalog.hashtextextended(x.oid || ' ' || x.xmin::text` + also + `, 0)) FROM pg_catalog.` + catalogue +
+			` x
 			  JOIN pg_catalog.pg_namespace n ON n.oid = x.` + namespace + ` WHERE ` + notTemporary
 	}
 	hung := func(catalogue, relation, key string) string {
 		return `SELECT pg_catalog.sum(pg_catalog.hashtextextended(` + key + ` || ' ' || x.xmin::text, 0)) FROM pg_catalog.` + catalogue + ` x
-			  JOIN pg_catalog.pg_class c ON c.oid = x.` + relation + ` JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ` + notTemporary
+			  JOIN pg_catalog.pg_class c ON c.oid = x.` + relation + ` JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE ` +
+			notTemporary
 	}
 	err := q.QueryRow(ctx, `SELECT (coalesce(pg_catalog.sum(s), 0) % 9007199254740992)::bigint FROM (`+strings.Join([]string{
 		part("pg_class", "relnamespace", " || ' ' || x.relfilenode"), part("pg_proc", "pronamespace", ""), part("pg_type", "typnamespace", ""),
 		hung("pg_attribute", "attrelid", "x.attrelid || ' ' || x.attnum"), hung("pg_index", "indrelid", "x.indexrelid"),
 		hung("pg_constraint", "conrelid", "x.oid"), hung("pg_trigger", "tgrelid", "x.oid"), hung("pg_rewrite", "ev_class", "x.oid"),
-		`SELECT pg_catalog.sum(pg_catalog.hashtextextended(n.oid || ' ' || n.xmin::text, 0)) FROM pg_catalog.pg_namespace n WHERE ` + notTemporary,
+		`SELECT pg_catalog.sum(pg_catalog.hashtextextended(n.oid || ' ' || n.xmin::text, 0)) FROM pg_catalog.pg_namespace n WHERE ` +
+			notTemporary,
 	}, " UNION ALL ")+`) all_of_it (s)`).Scan(&d)
 	if err != nil {
 		return 0, fmt.Errorf("look for changes of the schema: %w", err)

@@ -25,20 +25,16 @@ const computing = `
 		 WHERE coalesce(i.indrelid, s.stxrelid) IS NOT NULL`
 
 // countUnplanned counts a table's rows with COPY, which reads the table itself without a plan, of its smallest column.
-func countUnplanned(ctx context.Context, q Querier, t Relation) (int64, error) {
-	tx, ok := q.(interface{ Conn() *pgx.Conn })
-	if !ok {
-		return 0, fmt.Errorf("count the rows of %s.%s: it takes a transaction", t.Schema, t.Name)
-	}
+func countUnplanned(ctx context.Context, conn *pgx.Conn, t Relation) (int64, error) {
 	var columns string
-	err := q.QueryRow(ctx, `
+	err := conn.QueryRow(ctx, `
 		SELECT coalesce('(' || (SELECT pg_catalog.quote_ident(attname) FROM pg_catalog.pg_attribute
 		                         WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 		                         ORDER BY attlen < 0, attlen, attnum LIMIT 1) || ')', '')`, t.OID).Scan(&columns)
 	if err != nil {
 		return 0, fmt.Errorf("count the rows of %s.%s: %w", t.Schema, t.Name, err)
 	}
-	tag, err := tx.Conn().PgConn().CopyTo(ctx, io.Discard, "COPY "+server.Quote(t.Schema, t.Name)+columns+" TO STDOUT")
+	tag, err := conn.PgConn().CopyTo(ctx, io.Discard, "COPY "+server.Quote(t.Schema, t.Name)+columns+" TO STDOUT")
 	if err != nil {
 		return 0, fmt.Errorf("count the rows of %s.%s: %w", t.Schema, t.Name, err)
 	}
@@ -51,7 +47,7 @@ func countAlone(ctx context.Context, conn *pgx.Conn, snapshot string, t Relation
 		if err := sqltext.Exec(ctx, tx.Conn(), "SET TRANSACTION SNAPSHOT "+sqltext.Literal(snapshot)); err != nil {
 			return err
 		}
-		if rows, err = countUnplanned(ctx, tx, t); err != nil {
+		if rows, err = countUnplanned(ctx, tx.Conn(), t); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, "SELECT coalesce(pg_catalog.pg_relation_filenode($1::oid), 0::oid)", t.OID).Scan(&file)

@@ -31,7 +31,7 @@ type Loader interface {
 	RestoreRoles(ctx context.Context, b catalog.Backup, t server.Target, o globals.Options) (notes []string, err error)
 	// MissingTablespaces are the tablespaces of the backup's server that are not among these, by name.
 	MissingTablespaces(b catalog.Backup, have []string) ([]string, error)
-	// Load fills an existing, empty database, and stops at the first error.
+	// Load fills an existing, empty database, and stops at the first error unless told otherwise.
 	Load(ctx context.Context, b catalog.Backup, db catalog.Database, t server.Target, into string, o LoadOptions) error
 	// List writes what Load would load, an entry a line. Lines that begin with ; are comments.
 	List(ctx context.Context, b catalog.Backup, db catalog.Database, p clients.Programs, w io.Writer) error
@@ -48,8 +48,12 @@ type LoadOptions struct {
 	NoOwner bool
 	// Section restricts the load to "pre-data", "data" or "post-data"; "" means all.
 	Section string
-	// ListFile names a file with those lines of List that are to be loaded; "" means all.
-	ListFile string
+	// Schema and Table name a table whose rows are to be loaded, and nothing else; "" means all.
+	Schema, Table string
+	// Entries are the lines of List that are to be loaded; none means all.
+	Entries []string
+	// GoOn loads what can be loaded, also after an error, which is returned all the same.
+	GoOn bool
 }
 
 // ServerRestorer brings back a whole server.
@@ -94,4 +98,7 @@ type ServerReport struct {
 	Seconds float64   `json:"seconds"`
 	// Archiving says whether the restored server will archive WAL.
 	Archiving bool `json:"archiving"`
+	// NewerTimeline is the archive's newest timeline, where it is newer than the backup's and the server will follow it to a moment: what the
+	// backup's own timeline has beyond the fork is not reached. "" elsewhere.
+	NewerTimeline string `json:"newer_timeline,omitempty"`
 }

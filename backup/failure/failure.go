@@ -113,21 +113,44 @@ func Of(err error) Reason {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Timeout
 	}
+	var path *fs.PathError
+	file := errors.As(err, &path)
+	// A program that can't be started, and a file that can't be opened because too many are, is this process's own want: neither the
+	// server's (EAGAIN and ENOMEM come from a dial, too) nor the repository's.
+	if file && path.Op == "fork/exec" || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return Other
+	}
+	// What may not be written is no privilege of the server's: who looks for one there looks in vain.
+	if file && (errors.Is(path.Err, fs.ErrPermission) || errors.Is(path.Err, syscall.EROFS)) {
+		return Repository
+	}
 	if r := ofServer(err); r != Other {
 		return r
 	}
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if file {
 		return Repository
 	}
 	return Other
 }
 
-// OfServer classifies an error that came from talking to the server.
+// WithReason gives an error without a reason the reason it has by what caused it, or another where that tells none.
+func WithReason(err error, otherwise Reason) error {
+	var f *Error
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
+	if r := Of(err); r != Other {
+		otherwise = r
+	}
+	return &Error{Reason: otherwise, Err: err}
+}
+
+// ofServer classifies an error that came from talking to the server.
 func ofServer(err error) Reason {
 	switch postgres.ReasonOf(err) {
-	case postgres.Refused, postgres.Timeout, postgres.DNS, postgres.TLS, postgres.Auth,
-		postgres.TooManyConnections, postgres.StartingUp, postgres.ShuttingDown, postgres.RecoveryConflict:
+	case postgres.Refused, postgres.Timeout, postgres.DNS, postgres.TLS, postgres.Auth, postgres.PgHBA, postgres.NoDatabase,
+		postgres.TooManyConnections, postgres.ConnectionLimit, postgres.StartingUp, postgres.ShuttingDown, postgres.RecoveryConflict,
+		postgres.Protocol:
 		return Connection
 	case postgres.Permission:
 		return Permission

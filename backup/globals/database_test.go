@@ -61,7 +61,7 @@ func TestDatabasesArriveAsTheyWere(t *testing.T) {
 		}
 		before := state(t, a)
 
-		g, err := globals.Read(t.Context(), conn)
+		g, err := globals.Read(t.Context(), conn, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestDatabasesArriveAsTheyWere(t *testing.T) {
 			t.Fatalf("restore the roles: %v, notes %q", err, notes)
 		}
 		for _, name := range names {
-			db, err := server.Properties(t.Context(), conn, name)
+			db, _, err := server.Properties(t.Context(), conn, name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

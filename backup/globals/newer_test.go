@@ -19,7 +19,7 @@ func TestRolesGoToANewerServer(t *testing.T) {
 			}
 		}
 		fill(t, a)
-		g, err := globals.Read(t.Context(), connect(t, a, "postgres"))
+		g, err := globals.Read(t.Context(), connect(t, a, "postgres"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

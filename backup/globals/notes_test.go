@@ -16,8 +16,10 @@ func TestWhatAServerHasStays(t *testing.T) {
 	b := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
 	from, to := connect(t, a, "postgres"), connect(t, b, "postgres")
 	for _, s := range []string{
-		`CREATE ROLE app SUPERUSER PASSWORD 'of the backup' CONNECTION LIMIT 3`, `COMMENT ON ROLE app IS 'of the backup'`, `ALTER ROLE app SET work_mem = '1MB'`,
-		`CREATE ROLE team`, `CREATE ROLE boss`, `GRANT team TO app WITH ADMIN OPTION`, `GRANT boss TO app`, `GRANT app TO postgres`, `CREATE ROLE new LOGIN`,
+		`CREATE ROLE app SUPERUSER PASSWORD 'of the backup' CONNECTION LIMIT 3`, `COMMENT ON ROLE app IS 'of the backup'`,
+		`ALTER ROLE app SET work_mem = '1MB'`,
+		`CREATE ROLE team`, `CREATE ROLE boss`, `GRANT team TO app WITH ADMIN OPTION`, `GRANT boss TO app`, `GRANT app TO postgres`,
+		`CREATE ROLE new LOGIN`,
 		`ALTER ROLE ALL SET app.everybody = 'of the backup'`,
 	} {
 		do(t, from, s)
@@ -28,12 +30,13 @@ func TestWhatAServerHasStays(t *testing.T) {
 		came = append(came, "parameter zero_damaged_pages")
 	}
 	for _, s := range []string{
-		`CREATE ROLE app LOGIN PASSWORD 'its own'`, `COMMENT ON ROLE app IS 'its own'`, `CREATE ROLE team`, `CREATE ROLE boss`, `GRANT boss TO app WITH ADMIN OPTION`,
+		`CREATE ROLE app LOGIN PASSWORD 'its own'`, `COMMENT ON ROLE app IS 'its own'`, `CREATE ROLE team`, `CREATE ROLE boss`,
+		`GRANT boss TO app WITH ADMIN OPTION`,
 	} {
 		do(t, to, s)
 	}
 	want := state(t, b)
-	g, err := globals.Read(t.Context(), from)
+	g, err := globals.Read(t.Context(), from, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,8 @@ func TestWhatAServerHasStays(t *testing.T) {
 	if d := differences(want, got); len(d) > 0 {
 		t.Errorf("what else changed: %q", d)
 	}
-	if acl := got["parameter zero_damaged_pages"]; a.Install.Major >= 15 && (strings.Contains(acl, "app=") || strings.Contains(acl, "{=") || !strings.Contains(acl, "new=s")) {
+	if acl := got["parameter zero_damaged_pages"]; a.Install.Major >= 15 && (strings.Contains(acl, "app=") || strings.Contains(acl, "{=") ||
+		!strings.Contains(acl, "new=s")) {
 		t.Errorf("privileges on the parameter: %s", acl)
 	}
 }
@@ -63,7 +67,7 @@ func TestWhatCantBeRestoredIsNamed(t *testing.T) {
 	do(t, conn, `CREATE ROLE labelled`)
 	// No provider of labels is at hand: the rows are as one would write them.
 	do(t, conn, `INSERT INTO pg_shseclabel VALUES ('labelled'::regrole, 'pg_authid'::regclass, %L, %L)`, `pro"vider`, "la'bel\n\\")
-	g, err := globals.Read(t.Context(), conn)
+	g, err := globals.Read(t.Context(), conn, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,10 +78,12 @@ func TestWhatCantBeRestoredIsNamed(t *testing.T) {
 		catalog.Role{Name: "latin\uF7E9", Login: true, ConnectionLimit: -1}) // as sqltext.Text writes a byte that is no UTF-8
 	g.Passwords["bad"] = "md5ffffffffffffffffffffffffffffffff"
 	g.Memberships = append(g.Memberships, catalog.Membership{Role: "pg_of_the_future", Member: "bad"})
-	for _, s := range [][2]string{{"setting_of_the_past", "1"}, {"work_mem", "-7"}, {"local_preload_libraries", `"no end`}, {"session_preload_libraries", ""}} {
+	for _, s := range [][2]string{{"setting_of_the_past", "1"}, {"work_mem", "-7"}, {"local_preload_libraries", `"no end`},
+		{"session_preload_libraries", ""}} {
 		g.Settings = append(g.Settings, catalog.Setting{Role: "bad", Name: s[0], Value: s[1]})
 	}
-	g.Parameters = append(g.Parameters, catalog.ParameterGrant{Parameter: "work_mem", Grant: catalog.Grant{Grantee: "bad", Privilege: "ALL; --"}})
+	g.Parameters = append(g.Parameters,
+		catalog.ParameterGrant{Parameter: "work_mem", Grant: catalog.Grant{Grantee: "bad", Privilege: "ALL; --"}})
 
 	b := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
 	notes, err := g.Restore(t.Context(), connect(t, b, "postgres"), globals.Options{WholeServer: true})
@@ -85,7 +91,8 @@ func TestWhatCantBeRestoredIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		`the security label of "pro\"vider" on role "labelled"`, `role "bad" is without VALID UNTIL`, `role "bad" may not log in`, `role "latin\uf7e9"`, `"pg_of_the_future"`,
+		`the security label of "pro\"vider" on role "labelled"`, `role "bad" is without VALID UNTIL`, `role "bad" may not log in`,
+		`role "latin\uf7e9"`, `"pg_of_the_future"`,
 		`"setting_of_the_past"`, `"work_mem"`, `"local_preload_libraries"`, `"session_preload_libraries"`, `"ALL; --"`,
 	} {
 		if n := len(slices.DeleteFunc(slices.Clone(notes), func(s string) bool { return !strings.Contains(s, want) })); n == 0 {
@@ -95,7 +102,8 @@ func TestWhatCantBeRestoredIsNamed(t *testing.T) {
 	if len(notes) != 10 || strings.Contains(strings.Join(notes, ""), "md5ff") {
 		t.Errorf("%d notes: %q", len(notes), notes)
 	}
-	if got := state(t, b)["role bad"]; !strings.Contains(got, `"rolcanlogin": false`) || !strings.Contains(got, "md5ff") || !strings.Contains(got, `"rolcreaterole": true`) {
+	if got := state(t, b)["role bad"]; !strings.Contains(got, `"rolcanlogin": false`) || !strings.Contains(got, "md5ff") ||
+		!strings.Contains(got, `"rolcreaterole": true`) {
 		t.Errorf("role bad is %s", got)
 	}
 
@@ -103,8 +111,10 @@ func TestWhatCantBeRestoredIsNamed(t *testing.T) {
 	do(t, connect(t, b, "postgres"), `CREATE ROLE maker LOGIN CREATEROLE PASSWORD %L`, pgtest.Password)
 	maker := connectAs(t, b, "maker")
 	g = &globals.Globals{ServerObjects: catalog.ServerObjects{
-		Roles:       []catalog.Role{{Name: "boss", Superuser: true, Login: true, ConnectionLimit: -1}, {Name: "clerk", Inherit: true, ConnectionLimit: 2}},
-		Memberships: []catalog.Membership{{Role: "clerk", Member: "boss", Grantor: "postgres"}}, Settings: []catalog.Setting{{Role: "clerk", Name: "work_mem", Value: "1MB"}},
+		Roles: []catalog.Role{{Name: "boss", Superuser: true, Login: true, ConnectionLimit: -1},
+			{Name: "clerk", Inherit: true, ConnectionLimit: 2}},
+		Memberships: []catalog.Membership{{Role: "clerk", Member: "boss", Grantor: "postgres"}},
+		Settings:    []catalog.Setting{{Role: "clerk", Name: "work_mem", Value: "1MB"}},
 	}}
 	notes, err = g.Restore(t.Context(), maker, globals.Options{})
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], `role "boss" is without SUPERUSER`) {

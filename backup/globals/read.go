@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -25,18 +27,25 @@ type Globals struct {
 	Passwords map[string]string
 	// Notes name what could not be understood of a script, for people.
 	Notes []string
+	// TooLong are texts that were left out, as they are longer than anybody means them.
+	TooLong []catalog.Omission
 }
 
 // Read reads a server's globals as of one moment, from any database. Passwords are left out where the session's
 // role may not read pg_authid.
 //
 // Names and comments are bytes that each database takes to be in its own encoding. What is not UTF-8 is written as
-// sqltext.Text does.
-func Read(ctx context.Context, conn *pgx.Conn) (*Globals, error) {
-	g, err := read(ctx, conn, conn.PgConn().ParameterStatus("client_encoding"))
+// sqltext.Text does. Texts counts what is kept of comments, settings and the like; nil begins to count.
+func Read(ctx context.Context, conn *pgx.Conn, texts *sqltext.Texts) (*Globals, error) {
+	if texts == nil {
+		texts = &sqltext.Texts{}
+	}
+	before := *texts
+	g, err := read(ctx, conn, conn.PgConn().ParameterStatus("client_encoding"), texts)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == "22021" || pg.Code == "22P05") { // not valid, or not translatable: look at the bytes
-		g, err = read(ctx, conn, "SQL_ASCII")
+		*texts = before
+		g, err = read(ctx, conn, "SQL_ASCII", texts)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the server's roles: %w", err)
@@ -45,13 +54,13 @@ func Read(ctx context.Context, conn *pgx.Conn) (*Globals, error) {
 	return g, nil
 }
 
-func read(ctx context.Context, conn *pgx.Conn, encoding string) (*Globals, error) {
+func read(ctx context.Context, conn *pgx.Conn, encoding string, texts *sqltext.Texts) (*Globals, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	r := reader{ctx: ctx, tx: tx}
+	r := reader{ctx: ctx, tx: tx, texts: texts}
 	for _, set := range [][2]string{
 		{"search_path", "pg_catalog"}, {"client_encoding", encoding}, {"datestyle", "ISO, YMD"}, {"timezone", "UTC"},
 	} {
@@ -81,23 +90,40 @@ func read(ctx context.Context, conn *pgx.Conn, encoding string) (*Globals, error
 			 ORDER BY 1, 2, 3, 5`)
 	}
 	if passwords {
-		type row struct{ Role, Hash string }
+		type row struct {
+			Role, Hash string
+			Bytes      int64
+		}
 		g.Passwords = map[string]string{}
 		for _, p := range collect[row](&r, `
-			SELECT rolname, rolpassword
+			SELECT rolname, `+sqltext.Short("rolpassword")+`
 			  FROM pg_catalog.pg_authid
 			 WHERE rolpassword IS NOT NULL AND rolname !~ '^pg_'`) {
-			g.Passwords[p.Role] = p.Hash
+			if r.keeps("password of role", p.Role, p.Bytes, "Give it a new password.") {
+				g.Passwords[p.Role] = p.Hash
+			}
 		}
 	}
+	g.TooLong = r.tooLong
 	return g, r.err
 }
 
 // reader runs queries in one transaction, up to the first error.
 type reader struct {
-	ctx context.Context
-	tx  pgx.Tx
-	err error
+	ctx     context.Context
+	tx      pgx.Tx
+	texts   *sqltext.Texts
+	tooLong []catalog.Omission
+	err     error
+}
+
+// keeps says whether a text of so many bytes is kept, which is something of a role's or a tablespace's. If not, that is noted.
+func (r *reader) keeps(what, of string, bytes int64, remedy string) bool {
+	if bytes == 0 || r.texts.Keep(of, bytes) {
+		return true
+	}
+	r.tooLong = append(r.tooLong, catalog.TooLongText("", what+" "+sqltext.Text(of), bytes, remedy))
+	return false
 }
 
 func collect[T any](r *reader, sql string, args ...any) []T {
@@ -114,41 +140,72 @@ func collect[T any](r *reader, sql string, args ...any) []T {
 	return all
 }
 
+// each calls f with one row after the other: not all of them have to be kept.
+func each[T any](r *reader, f func(T), sql string, args ...any) {
+	if r.err != nil {
+		return
+	}
+	rows, err := r.tx.Query(r.ctx, sql, args...)
+	if err != nil {
+		r.err = err
+		return
+	}
+	defer rows.Close()
+	for rows.Next() {
+		row, err := pgx.RowToStructByPos[T](rows)
+		if err != nil {
+			r.err = err
+			return
+		}
+		f(row)
+	}
+	r.err = rows.Err()
+}
+
 func (r *reader) roles() []catalog.Role {
 	type row struct {
 		Name                                                                               string
 		Bootstrap, Superuser, Inherit, CreateRole, CreateDB, Login, Replication, BypassRLS bool
 		ConnectionLimit                                                                    int
 		ValidUntil, Comment                                                                string
+		CommentBytes                                                                       int64
 	}
 	labels := r.labels("pg_catalog.pg_authid", "SELECT oid, rolname FROM pg_catalog.pg_roles")
 	var all []catalog.Role
-	for _, o := range collect[row](r, `
-		SELECT rolname, oid = 10, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,
-		       rolconnlimit, coalesce(rolvaliduntil::text, ''), coalesce(shobj_description(oid, 'pg_authid'), '')
-		  FROM pg_catalog.pg_roles
-		 WHERE rolname !~ '^pg_'
-		 ORDER BY rolname`) {
+	each(r, func(o row) {
+		if !r.keeps("comment of role", o.Name, o.CommentBytes, "COMMENT ON ROLE "+sqltext.Ident(sqltext.Text(o.Name))+" IS NULL") {
+			o.Comment = ""
+		}
 		all = append(all, catalog.Role{
 			Name: o.Name, Bootstrap: o.Bootstrap, Superuser: o.Superuser, Inherit: o.Inherit, CreateRole: o.CreateRole, CreateDB: o.CreateDB,
 			Login: o.Login, Replication: o.Replication, BypassRLS: o.BypassRLS, ConnectionLimit: o.ConnectionLimit,
 			ValidUntil: o.ValidUntil, Comment: o.Comment, Labels: labels[o.Name],
 		})
-	}
+	}, `
+		SELECT rolname, oid = 10, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,
+		       rolconnlimit, coalesce(rolvaliduntil::text, ''), `+sqltext.Short("shobj_description(oid, 'pg_authid')")+`
+		  FROM pg_catalog.pg_roles
+		 WHERE rolname !~ '^pg_'
+		 ORDER BY rolname`)
 	return all
 }
 
 // labels are the security labels of one shared catalogue's objects, by name. named is a query of their oids and names.
 func (r *reader) labels(class, named string) map[string][]catalog.Label {
-	type row struct{ Name, Provider, Label string }
+	type row struct {
+		Name, Provider, Label string
+		Bytes                 int64
+	}
 	all := map[string][]catalog.Label{}
-	for _, l := range collect[row](r, `
-		SELECT o.name, l.provider, l.label
+	each(r, func(l row) {
+		if r.keeps("security label of "+sqltext.Text(l.Provider)+" on", l.Name, l.Bytes, "SECURITY LABEL ... IS NULL") {
+			all[l.Name] = append(all[l.Name], catalog.Label{Provider: l.Provider, Label: l.Label})
+		}
+	}, `
+		SELECT o.name, l.provider, `+sqltext.Short("l.label")+`
 		  FROM pg_catalog.pg_shseclabel l JOIN (`+named+`) o (oid, name) ON o.oid = l.objoid
 		 WHERE l.classoid = $1::regclass
-		 ORDER BY 1, 2`, class) {
-		all[l.Name] = append(all[l.Name], catalog.Label{Provider: l.Provider, Label: l.Label})
-	}
+		 ORDER BY 1, 2`, class)
 	return all
 }
 
@@ -168,13 +225,25 @@ func (r *reader) memberships(major int) []catalog.Membership {
 }
 
 func (r *reader) settings() []catalog.Setting {
-	return collect[catalog.Setting](r, `
-		SELECT coalesce(o.rolname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
-		  FROM pg_catalog.pg_db_role_setting s
-		  LEFT JOIN pg_catalog.pg_roles o ON o.oid = s.setrole
-		 CROSS JOIN LATERAL unnest(s.setconfig) WITH ORDINALITY AS c (c, nth)
-		 WHERE s.setdatabase = 0 AND (o.oid IS NOT NULL OR s.setrole = 0)
-		 ORDER BY 1, c.nth`)
+	type row struct {
+		Role, Set string
+		Bytes     int64
+	}
+	var all []catalog.Setting
+	// The texts are not sorted and not kept by the server: they may be more than it may write to its disk.
+	each(r, func(o row) {
+		s := catalog.SettingOf(o.Role, o.Set)
+		if r.keeps("setting "+sqltext.Text(s.Name)+" of role", o.Role, o.Bytes, "ALTER ROLE ... RESET it.") {
+			all = append(all, s)
+		}
+	}, `
+		SELECT x.role, `+sqltext.Short("x.c")+`
+		  FROM (SELECT coalesce(o.rolname, '') AS role, unnest(s.setconfig) AS c
+		          FROM pg_catalog.pg_db_role_setting s
+		          LEFT JOIN pg_catalog.pg_roles o ON o.oid = s.setrole
+		         WHERE s.setdatabase = 0 AND (o.oid IS NOT NULL OR s.setrole = 0)) x`)
+	slices.SortStableFunc(all, func(a, b catalog.Setting) int { return strings.Compare(a.Role, b.Role) })
+	return all
 }
 
 func (r *reader) tablespaces() []catalog.Tablespace {
@@ -182,6 +251,7 @@ func (r *reader) tablespaces() []catalog.Tablespace {
 		Name, Owner, Location string
 		Options               []string
 		Comment               string
+		CommentBytes          int64
 		DefaultGrants         bool
 	}
 	type grant struct {
@@ -200,10 +270,13 @@ func (r *reader) tablespaces() []catalog.Tablespace {
 	var all []catalog.Tablespace
 	for _, t := range collect[row](r, `
 		SELECT spcname, pg_get_userbyid(spcowner), pg_tablespace_location(oid), coalesce(spcoptions, '{}'),
-		       coalesce(shobj_description(oid, 'pg_tablespace'), ''), spcacl IS NULL
+		       `+sqltext.Short("shobj_description(oid, 'pg_tablespace')")+`, spcacl IS NULL
 		  FROM pg_catalog.pg_tablespace
 		 WHERE spcname !~ '^pg_'
 		 ORDER BY 1`) {
+		if !r.keeps("comment of tablespace", t.Name, t.CommentBytes, "COMMENT ON TABLESPACE ... IS NULL") {
+			t.Comment = ""
+		}
 		all = append(all, catalog.Tablespace{
 			Name: t.Name, Owner: t.Owner, Location: t.Location, Options: t.Options, Comment: t.Comment, Labels: labels[t.Name],
 			DefaultGrants: t.DefaultGrants, Grants: grants[t.Name],

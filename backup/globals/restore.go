@@ -128,7 +128,7 @@ func (r *restorer) roles() error {
 	return nil
 }
 
-// role makes one. False: its name can't be written in this server's encoding.
+// role makes one. False: the server does not take its name.
 func (r *restorer) role(role catalog.Role) (made bool, err error) {
 	q, attributes := sqltext.Ident(role.Name), r.attributes(role)
 	refused, err := sqltext.Try(r.ctx, r.conn, "CREATE ROLE "+q+" WITH "+strings.Join(attributes, " "))
@@ -162,7 +162,8 @@ func (r *restorer) lesser(role catalog.Role, attributes []string) (made bool, er
 	refused, err := sqltext.Try(r.ctx, r.conn, "CREATE ROLE "+q)
 	if err == nil && refused != nil {
 		var pg *pgconn.PgError
-		if errors.As(refused, &pg) && (pg.Code == "22021" || pg.Code == "22P05") {
+		// Not in this server's encoding, or, since 19, with a line break.
+		if errors.As(refused, &pg) && (pg.Code == "22021" || pg.Code == "22P05" || pg.Code == "22023") {
 			r.note(fmt.Sprintf("role %q", role.Name), refused)
 			return false, nil
 		}

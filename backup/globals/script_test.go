@@ -90,7 +90,8 @@ func FuzzScript(f *testing.F) {
 		if len(g.Notes) > 0 || len(g.Roles) != 1 || len(g.Settings) != 1 || len(g.Memberships) != 1 {
 			t.Fatalf("%+v", g)
 		}
-		if r := g.Roles[0]; r.Name != name || r.Comment != value || r.Superuser || !r.Login || g.Settings[0].Value != value || g.Passwords[name] != value {
+		if r := g.Roles[0]; r.Name != name || r.Comment != value || r.Superuser || !r.Login || g.Settings[0].Value != value ||
+			g.Passwords[name] != value {
 			t.Errorf("%+v", g)
 		}
 	})

@@ -15,7 +15,8 @@ import (
 
 // odd are texts that a name, a value or a comment can be. As names they have at most 63 bytes.
 var odd = []string{
-	"plain", "Upper", "with space", `a"; --`, `"`, `""`, "a'b", "''", `back\slash`, `\`, `\'`, "line\nbreak", "\n", "carriage\rreturn", "tab\there",
+	"plain", "Upper", "with space", `a"; --`, `"`, `""`, "a'b", "''", `back\slash`, `\`, `\'`, "line\nbreak", "\n", "carriage\rreturn",
+	"tab\there",
 	"$$", "$a$b$a$", "$user", "x\n; ALTER ROLE victim SUPERUSER; --", "x';\nALTER ROLE victim SUPERUSER; --", "\\connect victim\n\\! id",
 	"select", "role", "default", "all", "current_user", "a,b", "a.b", "/*", "*/", "--", "x=y", "=", "%s %I", ":x :'x'", "{}", "[]", ";", "()",
 	"ünï", "日本語", "🐘", "\u202e", "é\u0301", "\x01\x1f\x7f", "E'x'", "U&\"d\"", strings.Repeat("x", 63), strings.Repeat("ü", 31) + "y",
@@ -50,7 +51,8 @@ func state(t *testing.T, pg *pgtest.Cluster) map[string]string {
 		}
 	}
 	if major >= 15 {
-		for _, row := range queryAll(t, pg, `SELECT parname, array(SELECT a::text FROM unnest(paracl) a ORDER BY 1)::text FROM pg_parameter_acl`) {
+		for _, row := range queryAll(t, pg,
+			`SELECT parname, array(SELECT a::text FROM unnest(paracl) a ORDER BY 1)::text FROM pg_parameter_acl`) {
 			all["parameter "+row[0]] = row[1]
 		}
 	}
@@ -210,7 +212,7 @@ func TestRolesArriveAsTheyWereOnAFreshServerAndChangeNothingWhereTheyAre(t *test
 	pgtest.EachVersion(t, pgtest.Options{NoMonitorRole: true}, func(t *testing.T, a *pgtest.Cluster) {
 		fill(t, a)
 		before := state(t, a)
-		g, err := globals.Read(t.Context(), connect(t, a, "postgres"))
+		g, err := globals.Read(t.Context(), connect(t, a, "postgres"), nil)
 		if err != nil || len(g.Notes) > 0 {
 			t.Fatalf("read: %v, notes %q", err, g.Notes)
 		}

@@ -257,13 +257,19 @@ func TestVerificationSeesWhatDiffers(t *testing.T) {
 	// A manifest that says one row, one index and one sequence more: what a dump that left them out looks like.
 	for name, change := range map[string]func(c *catalog.Contents){
 		"table public.customer has 1000 rows": func(c *catalog.Contents) { findTable(c, "customer").Rows++ },
-		"table public.ghost is missing":       func(c *catalog.Contents) { c.Tables = append(c.Tables, catalog.Table{Schema: "public", Name: "ghost"}) },
-		"index public.ghost_idx is missing":   func(c *catalog.Contents) { c.Indexes = append(c.Indexes, "public.ghost_idx") },
-		"constraint public.customer.x is":     func(c *catalog.Contents) { c.Constraints = append(c.Constraints, "public.customer.x") },
+		"table public.ghost is missing": func(c *catalog.Contents) {
+			c.Tables = append(c.Tables,
+				catalog.Table{Schema: "public", Name: "ghost"})
+		},
+		"index public.ghost_idx is missing": func(c *catalog.Contents) { c.Indexes = append(c.Indexes, "public.ghost_idx") },
+		"constraint public.customer.x is":   func(c *catalog.Contents) { c.Constraints = append(c.Constraints, "public.customer.x") },
 		"sequence public.s is missing": func(c *catalog.Contents) {
 			c.Sequences = append(c.Sequences, catalog.Sequence{Schema: "public", Name: "s"})
 		},
-		"extension ghost is":                   func(c *catalog.Contents) { c.Extensions = append(c.Extensions, catalog.Extension{Name: "ghost"}) },
+		"extension ghost is": func(c *catalog.Contents) {
+			c.Extensions = append(c.Extensions,
+				catalog.Extension{Name: "ghost"})
+		},
 		"customer_id_seq stands at 1000":       func(c *catalog.Contents) { c.Sequences[1].Last = 5000 },
 		"2 views, the backup's server had 3":   func(c *catalog.Contents) { c.Objects["views"] = 3 },
 		"index public.customer_pkey was not i": func(c *catalog.Contents) { c.Indexes = without(c.Indexes, "public.customer_pkey") },
@@ -331,7 +337,8 @@ func TestVerificationSeesWhatDiffers(t *testing.T) {
 				if failure.Of(err) != failure.Verify {
 					t.Errorf("restore: %v", err)
 				}
-				if got := query(t, b.pg, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"); got != "shop" {
+				if got := query(t, b.pg, "postgres",
+					"SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"); got != "shop" {
 					t.Errorf("databases = %s", got)
 				}
 			}

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +36,8 @@ func hostile(t *testing.T, pg *pgtest.Cluster) (touched func() []string) {
 	}
 	defer conn.Close(context.Background())
 	as := func(role string, statements ...string) {
-		for _, s := range append(append([]string{"SET SESSION AUTHORIZATION " + role}, statements...), "RESET ALL", "RESET SESSION AUTHORIZATION") {
+		for _, s := range append(append([]string{"SET SESSION AUTHORIZATION " + role}, statements...), "RESET ALL",
+			"RESET SESSION AUTHORIZATION") {
 			if _, err := conn.Exec(t.Context(), s); err != nil {
 				t.Fatalf("as %s: %s: %v", role, s, err)
 			}
@@ -43,7 +46,8 @@ func hostile(t *testing.T, pg *pgtest.Cluster) (touched func() []string) {
 	as("postgres", `CREATE ROLE mallory LOGIN`)
 	as("mallory",
 		`ALTER ROLE mallory SET application_name = E'x\n; ALTER ROLE mallory SUPERUSER; --'`,
-		`SELECT set_config('search_path', $$a;copy/**/(select/**/1)/**/to/**/program'touch/**/`+dir+`/path';create/**/role/**/pwned/**/superuser;--$$, false)`,
+		`SELECT set_config('search_path', $$a;copy/**/(select/**/1)/**/to/**/program'touch/**/`+dir+
+			`/path';create/**/role/**/pwned/**/superuser;--$$, false)`,
 		`ALTER ROLE mallory IN DATABASE shop SET search_path FROM CURRENT`,
 		`ALTER ROLE mallory SET search_path FROM CURRENT`,
 		`SELECT set_config('local_preload_libraries', $$x'; CREATE ROLE pwned SUPERUSER; --$$, false)`,
@@ -151,7 +155,21 @@ func asFormat1(t *testing.T, repo *catalog.Repository, b catalog.Backup) catalog
 	}
 	sum := sha256.Sum256(text)
 	list = []byte(strings.Replace(string(list), hex.EncodeToString(old[:]), hex.EncodeToString(sum[:]), 1))
-	for name, content := range map[string][]byte{path: text, sums: list} {
+	written := map[string][]byte{path: text, sums: list}
+	status := filepath.Join(b.Dir, "status.json")
+	if said, err := os.ReadFile(status); err == nil { // there is none before something was verified
+		var st map[string]any
+		if err := json.Unmarshal(said, &st); err != nil {
+			t.Fatal(err)
+		}
+		delete(st, "of") // it named no manifest at that time
+		if written[status], err = json.Marshal(st); err != nil {
+			t.Fatal(err)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for name, content := range written {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}

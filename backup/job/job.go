@@ -18,7 +18,6 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
 )
@@ -26,29 +25,26 @@ import (
 // recordTimeout bounds writing down a run's end after its context is gone.
 const recordTimeout = 30 * time.Second
 
-// Copier copies published backups to another place.
-type Copier interface {
-	// Copy copies one backup, reads it back, and enters the result in its status. An error is of
-	// reason failure.Offsite.
-	Copy(ctx context.Context, b catalog.Backup) error
-	// Prune removes copies of backups the policy no longer keeps there; those of the server with that system identifier
-	// only, unless it is "".
-	Prune(ctx context.Context, keep []catalog.Backup, server string) error
-}
-
-// Job is everything a run needs.
+// Job is everything a run needs: what it makes, what it may take, and who is asked for what follows.
 type Job struct {
-	Repo   *catalog.Repository
-	Engine engine.Engine
-	// Engines are all whose backups may be pruned; nil means Engine alone.
-	Engines []engine.Engine
+	// Pruner has the repository and the log of the whole run, and deletes at its end. Its Engines may be nil: Engine alone.
+	Pruner
+	Limits
+	Engine  engine.Engine
 	Request engine.Request
-	Policy  retention.Policy
 	// Verifier rehearses the new backup when Verify is set.
 	Verifier *verify.Verifier
 	Verify   bool
-	// Copier is nil without an off-site copy.
-	Copier Copier
+	// NoPrune leaves out deleting old backups after a success.
+	NoPrune bool
+	// Trigger says who asked: "run", "schedule" or "request".
+	Trigger string
+	Tool    string // version of this program
+	Now     func() time.Time
+}
+
+// Limits are what a run may take, and what makes its backup suspect.
+type Limits struct {
 	// Timeout bounds making the backup, verification aside; 0 means no bound.
 	Timeout time.Duration
 	// VerifyTimeout bounds the verification; 0 means no bound.
@@ -60,15 +56,6 @@ type Job struct {
 	MinFree int64
 	// NoSpaceCheck leaves out the check for free space.
 	NoSpaceCheck bool
-	// NoPrune leaves out deleting old backups after a success.
-	NoPrune bool
-	// Trigger says who asked: "run", "schedule" or "request".
-	Trigger string
-	Tool    string // version of this program
-	Log     log.Logger
-	Now     func() time.Time
-
-	server string // its system identifier, "" while unknown
 }
 
 // Result is what a run came to.
@@ -90,6 +77,10 @@ func (j *Job) Run(ctx context.Context) (Result, error) {
 		return j.turnedAway(ctx, err)
 	}
 	defer release()
+	if j.Engines == nil {
+		j.Engines = []engine.Engine{j.Engine}
+	}
+	j.Request.Target = j.Request.Target.OneServer()
 	if err := j.admit(ctx); err != nil {
 		return j.failed(ctx, "", err)
 	}
@@ -116,11 +107,11 @@ func (j *Job) Run(ctx context.Context) (Result, error) {
 	return res, err
 }
 
-// incomplete names the databases that were asked for and are not in a backup.
+// incomplete names what was asked for and is not in a backup.
 func incomplete(m catalog.Manifest) error {
 	var lacks []string
 	for _, o := range m.Omitted {
-		if o.Kind.Incomplete() {
+		if o.Kind.Lacking() {
 			lacks = append(lacks, o.String())
 		}
 	}
@@ -141,6 +132,9 @@ func (j *Job) admit(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	id, err := server.Identify(asking, j.Request.Target)
+	if failure.Of(err) == failure.Config {
+		return err
+	}
 	if err != nil {
 		_ = level.Debug(j.Log).Log("msg", "the server did not say who it is", "err", err)
 		return nil
@@ -212,6 +206,9 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 		return catalog.Backup{}, err
 	}
 	defer lock.Release()
+	if note := lock.Note(); note != "" {
+		_ = level.Warn(j.Log).Log("msg", note)
+	}
 	all, err := j.Repo.Brief()
 	if err != nil {
 		return catalog.Backup{}, err
@@ -251,6 +248,8 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 	if err := j.Repo.Admit(d.Manifest.Server.SystemIdentifier); err != nil { // asked at the beginning, if the server answered then
 		return catalog.Backup{}, err
 	}
+	servers.Excuse(&d.Manifest)
+	sayLacks(j.Log, d.Manifest.Omitted)
 	if d.Manifest.Suspect == nil { // the engine may know of something itself
 		var before []catalog.Manifest
 		for _, b := range ofKind(all, servers, d.Manifest, plausible) {
@@ -260,7 +259,7 @@ func (j *Job) fill(ctx context.Context, d *catalog.Draft) (b catalog.Backup, err
 			if b, err = j.Repo.Get(b.ID); err != nil { // with its tables
 				return catalog.Backup{}, err
 			}
-			before = append(before, b.Manifest)
+			before = append(before, servers.WithoutGone(b))
 		}
 		d.Manifest.Suspect = Suspicion(d.Manifest, before, j.SuspectBelow)
 	}
@@ -278,6 +277,10 @@ func (j *Job) cause(ctx context.Context, err error) error {
 	}
 	if ctx.Err() != nil {
 		return &failure.Error{Reason: failure.Interrupted, Err: fmt.Errorf("the run was interrupted: %w", err)}
+	}
+	if failure.Of(err) == failure.Space && (!errors.As(err, &f) || f.Hint == "") {
+		return failure.New(failure.Space, "repository %s: %w", j.Repo.Dir(), err).
+			WithHint("Free space there, or lower --keep and `prune`; the unfinished backup is removed.")
 	}
 	return err
 }
@@ -327,7 +330,7 @@ func (j *Job) afterwards(ctx context.Context, b catalog.Backup, res Result) (Res
 	var failures []error
 	if j.Copier != nil {
 		if err := j.Copier.Copy(ctx, b); err != nil {
-			_ = level.Error(j.Log).Log("msg", "the off-site copy failed; the local backup is good", "id", b.ID, "err", err)
+			_ = j.wrong(ctx).Log("msg", "the off-site copy failed; the local backup is good", "id", b.ID, "err", err)
 			failures = append(failures, err)
 		}
 	}
@@ -335,20 +338,23 @@ func (j *Job) afterwards(ctx context.Context, b catalog.Backup, res Result) (Res
 		v, err := j.verify(ctx, b.ID)
 		res.Verification = &v
 		if err != nil {
-			_ = level.Error(j.Log).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
+			_ = j.wrong(ctx).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
 			failures = append(failures, err)
 		} else {
-			_ = level.Info(j.Log).Log("msg", "backup verified", "id", b.ID, "rows", v.Rows, "seconds", v.Seconds, "restore_seconds", v.RestoreSeconds)
+			_ = level.Info(j.Log).Log("msg", "backup verified", "id", b.ID, "rows", v.Rows, "seconds", v.Seconds, "restore_seconds",
+				v.RestoreSeconds)
 		}
 		if fresh, err := j.Repo.Get(b.ID); err == nil {
 			res.Backup = &fresh
 		}
 	}
 	if !j.NoPrune && ctx.Err() == nil {
-		removed, err := j.Prune(ctx)
-		res.Removed = removed
+		decisions, err := j.Decide()
+		if err == nil {
+			res.Removed, err = j.Prune(ctx, decisions)
+		}
 		if err != nil {
-			_ = level.Error(j.Log).Log("msg", "pruning failed", "err", err)
+			_ = j.wrong(ctx).Log("msg", "pruning failed", "err", err)
 			failures = append(failures, err)
 		}
 	}
@@ -358,80 +364,22 @@ func (j *Job) afterwards(ctx context.Context, b catalog.Backup, res Result) (Res
 	return res, failures[0]
 }
 
+// wrong logs an error; what ends because the job was told to end is none.
+func (j *Job) wrong(ctx context.Context) log.Logger {
+	if ctx.Err() != nil {
+		return level.Info(j.Log)
+	}
+	return level.Error(j.Log)
+}
+
 func (j *Job) verify(ctx context.Context, id string) (catalog.Verification, error) {
 	if j.VerifyTimeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, j.VerifyTimeout, failure.New(failure.Timeout, "the verification took longer than %s", j.VerifyTimeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, j.VerifyTimeout, failure.New(failure.Timeout, "the verification took longer than %s",
+			j.VerifyTimeout))
 		defer cancel()
 	}
 	return j.Verifier.Verify(ctx, id, verify.Rehearsal)
-}
-
-// Prune deletes what the policy does not keep. The caller holds the repository's lock. A backup that
-// somebody reads is left to the next time.
-func (j *Job) Prune(ctx context.Context) ([]string, error) {
-	all, err := j.Repo.Brief()
-	if err != nil {
-		return nil, err
-	}
-	servers, err := j.Repo.Servers(all)
-	if err != nil {
-		return nil, err
-	}
-	policy := j.Policy
-	policy.Server = j.server
-	decisions := retention.Plan(all, policy, servers)
-	var removed, going []string
-	var kept []catalog.Backup
-	var failures []error
-	why := map[string]string{}
-	for _, d := range decisions {
-		if d.Keep {
-			kept = append(kept, d.Backup)
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return removed, err
-		}
-		if err := j.forget(ctx, d.Backup); err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		going = append(going, d.ID)
-		why[d.ID] = strings.Join(d.Reasons, "; ")
-	}
-	left := j.Repo.RemoveAll(going)
-	for _, id := range going {
-		switch err := left[id]; {
-		case err == nil:
-			removed = append(removed, id)
-			_ = level.Info(j.Log).Log("msg", "backup removed", "id", id, "why", why[id])
-		case errors.Is(err, catalog.ErrLocked):
-			_ = level.Info(j.Log).Log("msg", "an old backup is being read: it is removed by the next run", "id", id)
-		default:
-			failures = append(failures, err)
-		}
-	}
-	if j.Copier != nil {
-		if err := j.Copier.Prune(ctx, kept, j.server); err != nil {
-			failures = append(failures, err)
-		}
-	}
-	return removed, errors.Join(failures...)
-}
-
-// forget lets the backup's engine remove what it keeps elsewhere.
-func (j *Job) forget(ctx context.Context, b catalog.Backup) error {
-	engines := j.Engines
-	if engines == nil {
-		engines = []engine.Engine{j.Engine}
-	}
-	for _, e := range engines {
-		if e.Name() == b.Manifest.Engine {
-			return e.Forget(ctx, b)
-		}
-	}
-	return nil
 }
 
 // failed records a run that failed.
@@ -446,7 +394,8 @@ func (j *Job) turnedAway(ctx context.Context, err error) (Result, error) {
 	return j.enter(ctx, f, err, catalog.State.TurnedAway)
 }
 
-func (j *Job) enter(ctx context.Context, f catalog.Failure, err error, fold func(catalog.State, catalog.Failure) catalog.State) (Result, error) {
+func (j *Job) enter(ctx context.Context, f catalog.Failure, err error, fold func(catalog.State, catalog.Failure) catalog.State) (Result,
+	error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	werr := j.Repo.UpdateState(ctx, func(s *catalog.State) { *s = fold(*s, f) })
@@ -460,4 +409,21 @@ func (j *Job) enter(ctx context.Context, f catalog.Failure, err error, fold func
 // unrecorded is for a failure of the repository itself.
 func (j *Job) unrecorded(err error) (Result, error) {
 	return Result{Unrecorded: &catalog.Failure{At: j.Now().UTC(), Reason: failure.Of(err), Message: err.Error()}}, err
+}
+
+// sayLacks logs what a backup lacks: of each kind the first ten, for the manifest has all.
+func sayLacks(log log.Logger, omitted []catalog.Omission) {
+	const most = 10
+	n := map[catalog.OmissionKind]int{}
+	for _, o := range omitted {
+		l := level.Warn(log)
+		if o.Kind == catalog.ExcludedDatabase {
+			l = level.Info(log)
+		}
+		if n[o.Kind]++; n[o.Kind] <= most {
+			_ = l.Log(o.Said("not in the backup: ")...)
+		} else if n[o.Kind] == most+1 {
+			_ = l.Log("msg", "not in the backup: more of the kind "+string(o.Kind), "hint", "`pg_reliability_backup show` names them")
+		}
+	}
 }

@@ -79,8 +79,9 @@ func newBench(t *testing.T) *bench {
 	e := &pgdump.Engine{}
 	logger := log.NewLogfmtLogger(testWriter{t})
 	return &bench{pg: pg, repo: repo, job: &job.Job{
-		Repo: repo, Engine: e, Policy: retention.Policy{Keep: 7}, SuspectBelow: 0.5, Trigger: "run", Tool: "test",
-		Request: engine.Request{Target: target, LockWait: 2 * time.Second, Log: logger}, Log: logger, Now: time.Now,
+		Pruner: job.Pruner{Repo: repo, Policy: retention.Policy{Keep: 7}, Log: logger},
+		Engine: e, Limits: job.Limits{SuspectBelow: 0.5}, Trigger: "run", Tool: "test",
+		Request: engine.Request{Target: target, LockWait: 2 * time.Second, Log: logger}, Now: time.Now,
 		Verifier: &verify.Verifier{Repo: repo, Engines: []engine.Engine{e}, Log: logger, Now: time.Now},
 	}}
 }

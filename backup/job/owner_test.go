@@ -24,7 +24,8 @@ func TestNothingOfADatabasesOwnerRunsAsTheJob(t *testing.T) {
 		// Constants in an index's expression, its condition and in statistics are computed when a query on the table is planned.
 		`CREATE INDEX ON public.planned ((i + evil.of(1)))`, `CREATE INDEX ON public.planned (j) WHERE evil.of(2) = 1`,
 	}
-	for _, types := range []string{"integer, integer", "name, name", "text, text", `"char", "char"`, "oid, oid", "boolean, boolean", "name, text"} {
+	for _, types := range []string{"integer, integer", "name, name", "text, text", `"char", "char"`, "oid, oid", "boolean, boolean",
+		"name, text"} {
 		left, right, _ := strings.Cut(types, ", ")
 		for i, op := range []string{"<>", "=", "!~", "||"} {
 			name := "evil.op" + string(rune('a'+i))
@@ -32,14 +33,16 @@ func TestNothingOfADatabasesOwnerRunsAsTheJob(t *testing.T) {
 				`CREATE OPERATOR evil.`+op+` (FUNCTION = `+name+`, LEFTARG = `+left+`, RIGHTARG = `+right+`)`)
 		}
 	}
-	sql = append(sql, `RESET ROLE`, `ALTER DATABASE shop SET search_path = evil, pg_catalog`, `ALTER DATABASE shop SET statement_timeout = '1s'`,
+	sql = append(sql, `RESET ROLE`, `ALTER DATABASE shop SET search_path = evil, pg_catalog`,
+		`ALTER DATABASE shop SET statement_timeout = '1s'`,
 		`ALTER DATABASE shop SET quote_all_identifiers = on`, `ALTER DATABASE shop SET default_transaction_read_only = on`)
 	if err := b.pg.ExecIn(ctx, "shop", sql...); err != nil {
 		t.Fatal(err)
 	}
 	b.job.Verify = true
 	backup := b.run(t)
-	if rep, err := b.restorer(t, b.pg).Restore(ctx, restore.Options{Backup: backup, Database: "shop", DropOld: true}); err != nil || rep.Rows != backup.Manifest.Rows() {
+	if rep, err := b.restorer(t, b.pg).Restore(ctx, restore.Options{Backup: backup, Database: "shop", DropOld: true}); err != nil ||
+		rep.Rows != backup.Manifest.Rows() {
 		t.Errorf("restored %d rows, %v", rep.Rows, err)
 	}
 	for _, line := range strings.Split(b.pg.Log(), "\n") {

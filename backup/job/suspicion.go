@@ -59,7 +59,7 @@ func Suspicion(m catalog.Manifest, before []catalog.Manifest, below float64) *ca
 func weight(m, other catalog.Manifest) (rows, bytes int64) {
 	for _, d := range m.Databases {
 		switch {
-		case catalog.SetAside(d.Name), other.Lacks(d.Name):
+		case comesAndGoes(d.Name), other.Lacks(d.Name):
 		case m.External != nil:
 			rows, bytes = rows+d.Contents.Rows(), bytes+d.ServerBytes
 		default:
@@ -69,12 +69,16 @@ func weight(m, other catalog.Manifest) (rows, bytes int64) {
 	return rows, bytes
 }
 
+// comesAndGoes says that a database may be in one backup and not in the next: one that a restore set aside, and template1, which is
+// dumped while it is not as it was made.
+func comesAndGoes(database string) bool { return database == "template1" || catalog.SetAside(database) }
+
 // vanishedDatabases are those the backup before has and this one lacks, without a reason of its own: one that could not be dumped
 // tonight, or that somebody excluded, did not vanish.
 func vanishedDatabases(m, before catalog.Manifest) []string {
 	var gone []string
 	for _, d := range before.Databases {
-		if _, here := m.Database(d.Name); !here && !catalog.SetAside(d.Name) && !m.Lacks(d.Name) {
+		if _, here := m.Database(d.Name); !here && !comesAndGoes(d.Name) && !m.Lacks(d.Name) {
 			gone = append(gone, d.Name)
 		}
 	}

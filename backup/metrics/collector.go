@@ -5,29 +5,31 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/cage"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
-
-const namespace = "pg_reliability_backup_"
 
 // futureTolerance is how far ahead of our clock a backup's time may be before its age is unknown: the
 // clock was set back, or two machines differ.
 const futureTolerance = 5 * time.Second
 
-// Collector reads a repository at each collection. It implements prometheus.Collector.
+// Collector reads a repository at each collection.
 type Collector struct {
-	dir   string
-	now   func() time.Time
-	descs descs
+	dir string
+	now func() time.Time
 
 	repo *catalog.Repository // kept for what it remembers; of the reading under way alone
 
@@ -37,11 +39,29 @@ type Collector struct {
 	flight  chan struct{}     // closed when the reading under way has ended; nil without one
 
 	listed atomic.Pointer[Listing]
+
+	told func(err error)
+	// why is the reason that was told last, "" while the repository can be read.
+	why string
 }
 
 // New makes a collector for the repository in a directory, which may be missing for now.
 func New(dir string, now func() time.Time) *Collector {
-	return &Collector{dir: dir, now: now, descs: makeDescs()}
+	return &Collector{dir: dir, now: now}
+}
+
+// OnChange names who hears, once each time, that the repository can't be read and why, and, with nil, that it can again. It is called
+// before the first Collect.
+func (c *Collector) OnChange(told func(err error)) { c.told = told }
+
+func (c *Collector) tell(reason string, err error) {
+	c.mu.Lock()
+	changed := reason != c.why
+	c.why = reason
+	c.mu.Unlock()
+	if changed && c.told != nil {
+		c.told(err)
+	}
 }
 
 // Unrecorded adds a failure that could not be entered in the repository, because that is what failed.
@@ -66,108 +86,49 @@ func (c *Collector) Recorded(n int) {
 	c.pending = c.pending[min(n, len(c.pending)):]
 }
 
-// descs are all metrics of the collector.
-type descs struct {
-	all []*prometheus.Desc
+// Metrics are for the registry of a program that shows the repository beside its own.
+func (c *Collector) Metrics() prometheus.Collector { return metric.NewCollector(declared, c.fill) }
 
-	up, catalogError, catalogAge, info                                        *prometheus.Desc
-	lastSuccess, lastFailure, lastAttempt, lastVerified                       *prometheus.Desc
-	age, verifiedAge, lastSize, previousSize, lastRows, lastDuration          *prometheus.Desc
-	restoreDuration, count, bytes, retentionTarget, runningSince              *prometheus.Desc
-	nextRun, ageLimit, scheduleInterval, runs, verifications, lastFailureInfo *prometheus.Desc
-	repositorySize, repositoryFree, rpo, rto                                  *prometheus.Desc
-	autoRestores, autoRestoreLast, autoRestoreFellBack                        *prometheus.Desc
-	offsiteLast, offsiteAge, offsiteLastFailure, offsiteCopies, walTime       *prometheus.Desc
-	omitted                                                                   *prometheus.Desc
+// Name is backup: the exporter reads the repository as one source among others, and does not ask the job, so that a job that is dead
+// shows as a growing age.
+func (*Collector) Name() string { return "backup" }
+
+// Help is one line for users.
+func (*Collector) Help() string {
+	return "Backups: ages, sizes, verifications and what a restore takes."
 }
 
-func makeDescs() descs {
-	const n = namespace
-	var all []*prometheus.Desc
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		d := prometheus.NewDesc(name, help, labels, nil)
-		all = append(all, d)
-		return d
-	}
-	d := descs{
-		up:           desc(n+"catalog_up", "1 if the backup repository could be read, 0 if it is missing, unmounted or damaged."),
-		catalogError: desc(n+"catalog_error_info", "Present with value 1 while the backup repository can't be read: why.", "reason"),
-		catalogAge:   desc(n+"catalog_age_seconds", "Seconds since the backup repository was read. It grows while the repository does not answer, for a minute."),
-		info: desc(n+"info", "The backup repository and what its newest backup was made of and with.",
-			"repository_id", "engine", "server_version", "system_identifier", "version"),
-		lastSuccess:  desc(n+"last_success_timestamp_seconds", "When the newest good backup was completed."),
-		lastFailure:  desc(n+"last_failure_timestamp_seconds", "When the last failed run failed; of one that was killed, when it began."),
-		lastAttempt:  desc(n+"last_attempt_timestamp_seconds", "When the last run began."),
-		lastVerified: desc(n+"last_verified_timestamp_seconds", "When a backup was last restored into a throwaway server and found equal to its manifest."),
-		age:          desc(n+"age_seconds", "Seconds since the newest good backup was completed. Absent while its time is in the future."),
-		verifiedAge:  desc(n+"verified_age_seconds", "Seconds since the last verification that passed."),
-		lastSize:     desc(n+"last_size_bytes", "Size of the newest backup that is not damaged."),
-		previousSize: desc(n+"previous_size_bytes", "Size of the backup before the newest, of the same engine and set."),
-		lastRows:     desc(n+"last_rows", "Rows of all tables in the newest backup that is not damaged."),
-		lastDuration: desc(n+"last_duration_seconds", "Seconds the newest good backup took, without its verification."),
-		restoreDuration: desc(n+"restore_duration_seconds",
-			"Seconds the last verification that passed took from an empty directory to a restored server."),
-		count:            desc(n+"count", "Backups in the repository, by state.", "state"),
-		bytes:            desc(n+"bytes", "Bytes of the backups in the repository, by state.", "state"),
-		retentionTarget:  desc(n+"retention_target", "Newest good backups the job keeps."),
-		runningSince:     desc(n+"running_since_timestamp_seconds", "When the run that is in progress began; absent while there is none."),
-		nextRun:          desc(n+"next_run_timestamp_seconds", "When the daemon begins its next run."),
-		scheduleInterval: desc(n+"schedule_interval_seconds", "Seconds from the daemon's run that was due last to the next."),
-		ageLimit:         desc(n+"age_limit_seconds", "How old the newest good backup may be now: as old as the daemon's run that should have ended last."),
-		runs:             desc(n+"runs_total", "Runs since the repository was made, by result and reason.", "result", "reason"),
-		verifications:    desc(n+"verifications_total", "Verifications by restore since the repository was made, by result and reason.", "result", "reason"),
-		lastFailureInfo:  desc(n+"last_failure_info", "Reason of the last failed run.", "reason"),
-		repositorySize:   desc(n+"repository_size_bytes", "Bytes of all backups in the repository."),
-		repositoryFree:   desc(n+"repository_free_bytes", "Bytes free on the repository's file system."),
-		rpo: desc("pg_reliability_rpo_seconds",
-			"Recovery point: age of the newest state that can be recovered, archived WAL included."),
-		rto: desc("pg_reliability_rto_seconds",
-			"Recovery time as last measured: seconds to restore the newest verified backup into an empty server."),
-		autoRestores:        desc(n+"auto_restore_total", "Automatic restores of an empty server (bootstrap), by result.", "result"),
-		autoRestoreLast:     desc(n+"auto_restore_last_timestamp_seconds", "When an empty server was last restored automatically, or that was tried."),
-		autoRestoreFellBack: desc(n+"auto_restore_fell_back", "1 if the last automatic restore had to pass over newer backups that were unusable."),
-		offsiteLast:         desc(n+"offsite_last_success_timestamp_seconds", "When the newest backup that has a complete off-site copy was copied."),
-		offsiteAge:          desc(n+"offsite_age_seconds", "Seconds since the newest backup with a complete off-site copy was made."),
-		offsiteLastFailure:  desc(n+"offsite_failing", "1 if the last attempt to copy the newest good backup off-site failed."),
-		offsiteCopies:       desc(n+"offsite_copies", "Backups in the repository that have a complete off-site copy."),
-		omitted:             desc(n+"omitted", "What the newest good backup lacks of the server, by kind: `show` names each, with its remedy.", "kind"),
-		walTime:             desc(n+"wal_archived_timestamp_seconds", "Up to when archived WAL can recover, as last seen by the job."),
-	}
-	d.all = all
-	return d
+// Collect adds what the repository holds. It answers within Patience, whatever the repository does. That it can't be read is a
+// metric, and no error.
+func (c *Collector) Collect(_ context.Context, out *metric.Sink) error {
+	c.fill(out)
+	return nil
 }
 
-// Describe implements prometheus.Collector.
-func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range c.descs.all {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector. It answers within Patience, whatever the repository does.
-func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+func (c *Collector) fill(out *metric.Sink) {
 	r := c.Read(Patience)
 	pending := c.Pending()
-	d := c.descs
-	e := emitter{ch: ch, now: c.now()}
+	e := emitter{Sink: out, now: c.now()}
 	if r.Err != nil {
 		reason := errorReason(r.Err)
-		e.gauge(d.up, 0)
-		e.gauge(d.catalogError, 1, reason)
-		e.unread(d, pending)
+		e.Add(CatalogUp, 0)
+		e.Add(descCatalogError, 1, reason)
+		e.unread(pending)
 		c.listed.Store(&Listing{Error: reason})
+		c.tell(reason, r.Err)
 		return
 	}
+	c.tell("", nil)
 	for _, f := range pending {
 		r.State = r.State.TurnedAway(f)
 	}
 	l := listing(r, e.now)
 	c.listed.Store(l)
-	e.gauge(d.up, 1)
-	e.gauge(d.catalogAge, max(0, e.now.Sub(r.At).Seconds()))
-	e.state(d, r.State)
-	e.listing(d, l)
-	e.backups(d, r.repo, r.All)
+	e.Add(CatalogUp, 1)
+	e.Add(descCatalogAge, max(0, e.now.Sub(r.At).Seconds()))
+	e.state(r.State)
+	e.listing(l)
+	e.backups(r.repo, r.All)
 }
 
 // stateOf reads the journal; of a damaged one, what can be made out.
@@ -180,12 +141,12 @@ func stateOf(repo *catalog.Repository) (catalog.State, error) {
 }
 
 // unread shows what is known without the repository: the failures it could not take.
-func (e emitter) unread(d descs, pending []catalog.Failure) {
+func (e emitter) unread(pending []catalog.Failure) {
 	if n := len(pending); n > 0 {
 		last := pending[n-1]
-		e.time(d.lastFailure, last.At)
-		e.time(d.lastAttempt, last.At)
-		e.gauge(d.lastFailureInfo, 1, string(last.Reason))
+		e.Time(descLastFailure, last.At)
+		e.Time(descLastAttempt, last.At)
+		e.Add(descLastFailureInfo, 1, string(last.Reason))
 	}
 }
 
@@ -200,75 +161,54 @@ func errorReason(err error) string {
 	return string(failure.Of(err))
 }
 
-// emitter sends metrics.
+// emitter adds samples at a moment.
 type emitter struct {
-	ch  chan<- prometheus.Metric
+	*metric.Sink
 	now time.Time
 }
 
-func (e emitter) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	e.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-}
-
-func (e emitter) counter(d *prometheus.Desc, v uint64, labels ...string) {
-	e.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-}
-
-func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
-
-// time sends a timestamp, unless it is unknown.
-func (e emitter) time(d *prometheus.Desc, t time.Time) {
-	if !t.IsZero() {
-		e.gauge(d, seconds(t))
-	}
-}
-
 // age sends the seconds since a time, unless that is unknown or lies in the future.
-func (e emitter) age(d *prometheus.Desc, t time.Time) {
+func (e emitter) age(d *metric.Desc, t time.Time) {
 	if t.IsZero() || t.Sub(e.now) > futureTolerance {
 		return
 	}
-	e.gauge(d, max(0, e.now.Sub(t).Seconds()))
+	e.Add(d, max(0, e.now.Sub(t).Seconds()))
 }
 
 // state sends what the journal holds.
-func (e emitter) state(d descs, s catalog.State) {
-	e.time(d.lastAttempt, s.LastAttempt)
+func (e emitter) state(s catalog.State) {
+	e.Time(descLastAttempt, s.LastAttempt)
 	if f := s.LastFailure; f != nil {
-		e.time(d.lastFailure, f.At)
-		e.gauge(d.lastFailureInfo, 1, string(f.Reason))
+		e.Time(descLastFailure, f.At)
+		e.Add(descLastFailureInfo, 1, string(f.Reason))
 	}
 	if s.RetentionTarget > 0 {
-		e.gauge(d.retentionTarget, float64(s.RetentionTarget))
+		e.Add(descRetentionTarget, float64(s.RetentionTarget))
 	}
 	if p := s.Schedule; p != nil {
-		e.time(d.nextRun, p.Next)
-		e.gauge(d.scheduleInterval, p.IntervalSeconds)
+		e.Time(descNextRun, p.Next)
+		e.Add(descScheduleInterval, p.IntervalSeconds)
 	}
-	e.counts(d.runs, s.Runs)
-	e.counts(d.verifications, s.Verifications)
+	e.counts(descRuns, s.Runs)
+	e.counts(descVerifications, s.Verifications)
 	restores := map[string]uint64{catalog.Success: 0, catalog.Failing: 0}
 	for _, c := range s.AutoRestores {
 		restores[c.Result] += c.N
 	}
-	for result, n := range restores {
-		e.counter(d.autoRestores, n, result)
+	for _, result := range slices.Sorted(maps.Keys(restores)) {
+		e.Add(descAutoRestores, float64(restores[result]), result)
 	}
 	if r := s.LastRestore; r != nil {
-		e.time(d.autoRestoreLast, r.At)
-		fell := 0.0
-		if r.FellBack {
-			fell = 1
-		}
-		e.gauge(d.autoRestoreFellBack, fell)
+		e.Time(AutoRestoreLast, r.At)
+		e.Bool(descAutoRestoreFellBack, r.FellBack)
 	}
 	if s.WAL != nil {
-		e.time(d.walTime, s.WAL.ArchivedTo)
+		e.Time(descWalTime, s.WAL.ArchivedTo)
 	}
 }
 
 // counts sends a counter for every reason a run can fail for, so that the first failure is an increase.
-func (e emitter) counts(d *prometheus.Desc, counts []catalog.Count) {
+func (e emitter) counts(d *metric.Desc, counts []catalog.Count) {
 	n := map[[2]string]uint64{{catalog.Success, ""}: 0}
 	for _, r := range failure.Reasons() {
 		switch r {
@@ -280,51 +220,52 @@ func (e emitter) counts(d *prometheus.Desc, counts []catalog.Count) {
 	for _, c := range counts {
 		n[[2]string{c.Result, string(c.Reason)}] = c.N
 	}
-	for k, v := range n {
-		e.counter(d, v, k[0], k[1])
+	for _, k := range slices.SortedFunc(maps.Keys(n), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
+		e.Add(d, float64(n[k]), k[0], k[1])
 	}
 }
 
 // listing sends what the status shows, too.
-func (e emitter) listing(d descs, l *Listing) {
-	for h, n := range l.Count {
-		// Untyped, because the rules for names leave _count to histograms.
-		e.ch <- prometheus.MustNewConstMetric(d.count, prometheus.UntypedValue, float64(n), string(h))
+func (e emitter) listing(l *Listing) {
+	for _, h := range slices.Sorted(maps.Keys(l.Count)) {
+		e.Add(Count, float64(l.Count[h]), string(h))
 	}
-	e.gauge(d.repositorySize, float64(l.Bytes))
+	e.Add(descRepositorySize, float64(l.Bytes))
 	if l.FreeBytes != nil {
-		e.gauge(d.repositoryFree, float64(*l.FreeBytes))
+		e.Add(descRepositoryFree, float64(*l.FreeBytes))
 	}
-	e.time(d.runningSince, l.RunningSince)
-	e.age(d.rpo, l.RecoveryPoint)
+	e.Time(descRunningSince, l.RunningSince)
+	e.age(descRpo, l.RecoveryPoint)
+	if estimate, known := Estimate(l); known {
+		e.Add(descRecoveryEstimate, estimate)
+	}
 	if v := l.Verification; v != nil {
-		e.time(d.lastVerified, v.At)
-		e.age(d.verifiedAge, v.At)
+		e.Time(descLastVerified, v.At)
+		e.age(descVerifiedAge, v.At)
+		for _, part := range cage.Parts() {
+			e.Bool(Uncaged, slices.Contains(v.UncagedParts, string(part)), string(part))
+		}
 		if v.RestoreSeconds > 0 {
-			e.gauge(d.restoreDuration, v.RestoreSeconds)
-			e.gauge(d.rto, v.RestoreSeconds)
+			e.Add(descRestoreDuration, v.RestoreSeconds)
+			e.Add(descRto, v.RestoreSeconds)
 		}
 	}
 	if b := l.Good; b != nil {
-		e.time(d.lastSuccess, b.Manifest.Finished)
-		e.age(d.age, b.Manifest.Finished)
-		e.gauge(d.lastDuration, b.Manifest.Duration().Seconds())
+		e.Time(descLastSuccess, b.Manifest.Finished)
+		e.age(descAge, b.Manifest.Finished)
+		e.Add(descLastDuration, b.Manifest.Duration().Seconds())
 	}
 	if l.AgeLimit > 0 {
-		e.gauge(d.ageLimit, l.AgeLimit.Seconds())
+		e.Add(descAgeLimit, l.AgeLimit.Seconds())
 	}
-	e.age(d.offsiteAge, l.OffsiteFinished)
+	e.age(descOffsiteAge, l.OffsiteFinished)
 	if l.OffsiteFailing != nil {
-		failing := 0.0
-		if *l.OffsiteFailing {
-			failing = 1
-		}
-		e.gauge(d.offsiteLastFailure, failing)
+		e.Bool(descOffsiteLastFailure, *l.OffsiteFailing)
 	}
 }
 
 // backups sends what else the list holds; it is newest first.
-func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup) {
+func (e emitter) backups(repo *catalog.Repository, all []catalog.Backup) {
 	bytes := map[catalog.Health]int64{}
 	for _, h := range catalog.Healths() {
 		bytes[h] = 0
@@ -336,7 +277,7 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 		bytes[b.Health] += b.Manifest.OwnBytes()
 		if o := b.Status.Offsite; o != nil && o.Completed != nil {
 			if copies++; copies == 1 {
-				e.time(d.offsiteLast, *o.Completed)
+				e.Time(descOffsiteLast, *o.Completed)
 			}
 		}
 		if b.Health == catalog.Damaged {
@@ -351,8 +292,8 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 			good = b
 		}
 	}
-	for h, n := range bytes {
-		e.gauge(d.bytes, float64(n), string(h))
+	for _, h := range slices.Sorted(maps.Keys(bytes)) {
+		e.Add(descBytes, float64(bytes[h]), string(h))
 	}
 	if good != nil {
 		n := map[catalog.OmissionKind]int{}
@@ -360,21 +301,21 @@ func (e emitter) backups(d descs, repo *catalog.Repository, all []catalog.Backup
 			n[o.Kind]++
 		}
 		for _, k := range catalog.OmissionKinds() {
-			e.gauge(d.omitted, float64(n[k]), string(k))
+			e.Add(Omitted, float64(n[k]), string(k))
 		}
 	}
 	if newest != nil {
 		m := newest.Manifest
-		e.gauge(d.lastSize, float64(m.Bytes))
+		e.Add(LastSize, float64(m.Bytes))
 		if m.Counted() {
-			e.gauge(d.lastRows, float64(m.Rows()))
+			e.Add(descLastRows, float64(m.Rows()))
 		}
-		e.gauge(d.info, 1, repo.ID(), m.Engine, m.Server.Version, m.Server.SystemIdentifier, m.Tool)
+		e.Add(descInfo, 1, repo.ID(), m.Engine, m.Server.Version, m.Server.SystemIdentifier, m.Tool)
 	}
 	if previous != nil {
-		e.gauge(d.previousSize, float64(previous.Manifest.Bytes))
+		e.Add(PreviousSize, float64(previous.Manifest.Bytes))
 	}
 	if good != nil && good.Status.Offsite != nil {
-		e.gauge(d.offsiteCopies, float64(copies))
+		e.Add(descOffsiteCopies, float64(copies))
 	}
 }

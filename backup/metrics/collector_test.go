@@ -1,6 +1,8 @@
 package metrics_test
 
 import (
+	"errors"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog/catalogtest"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 )
 
@@ -17,7 +20,7 @@ import (
 func gather(t *testing.T, c *metrics.Collector) map[string]*dto.MetricFamily {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(c)
+	registry.MustRegister(c.Metrics())
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -36,9 +39,30 @@ func TestARepositoryThatIsMissingIsSaidWithItsReason(t *testing.T) {
 		t.Errorf("catalog_up %v, its reason %v", up, why)
 	}
 	for name := range got { // unknown is absent, never 0
-		if strings.HasSuffix(name, "_age_seconds") && name != "pg_reliability_backup_catalog_age_seconds" || strings.HasSuffix(name, "_backup_count") {
+		if strings.HasSuffix(name, "_age_seconds") && name != "pg_reliability_backup_catalog_age_seconds" ||
+			strings.HasSuffix(name, "_backup_count") {
 			t.Errorf("%s is told of a repository that was never read", name)
 		}
+	}
+}
+
+func TestAChangeOfTheRepositorysStateIsToldOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repository")
+	c := metrics.New(dir, time.Now)
+	var told []error
+	c.OnChange(func(err error) { told = append(told, err) })
+	gather(t, c)
+	gather(t, c)
+	if len(told) != 1 || !errors.Is(told[0], catalog.ErrNoRepository) {
+		t.Fatalf("told of %v, want once that there is none", told)
+	}
+	if _, err := catalog.Init(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	gather(t, c)
+	gather(t, c)
+	if len(told) != 2 || told[1] != nil {
+		t.Fatalf("told of %v, want once that it is back", told)
 	}
 }
 
@@ -60,9 +84,36 @@ func TestAnEmptyRepositoryHasNoAgesAndNoneOfEachState(t *testing.T) {
 			t.Errorf("an empty repository has %v", m)
 		}
 	}
-	for _, name := range []string{"pg_reliability_backup_age_seconds", "pg_reliability_backup_verified_age_seconds", "pg_reliability_rpo_seconds"} {
+	for _, name := range []string{"pg_reliability_backup_age_seconds", "pg_reliability_backup_verified_age_seconds",
+		"pg_reliability_rpo_seconds"} {
 		if got[name] != nil {
 			t.Errorf("%s is %v without a backup", name, got[name])
+		}
+	}
+}
+
+// TestWhatTheCageLackedIsAMetric: a rehearsal without a part of its cage shows, and so does one with all of it.
+func TestWhatTheCageLackedIsAMetric(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repository")
+	repo, err := catalog.Init(dir, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := catalogtest.Many(t, repo, 1)
+	for _, lacking := range [][]string{{"signals", "no word of the list"}, nil} {
+		err := repo.UpdateStatus(t.Context(), ids[0], func(s *catalog.Status) {
+			s.Verified = &catalog.Verification{At: time.Now(), Level: 3, Result: catalog.Passed, UncagedParts: lacking}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, m := range gather(t, metrics.New(dir, time.Now))["pg_reliability_backup_verify_uncaged"].GetMetric() {
+			got[m.Label[0].GetValue()] = m.GetGauge().GetValue()
+		}
+		want := map[string]float64{"files": 0, "truncate": 0, "signals": float64(len(lacking) / 2), "network": 0}
+		if !maps.Equal(got, want) {
+			t.Errorf("lacking %q: %v, want %v", lacking, got, want)
 		}
 	}
 }

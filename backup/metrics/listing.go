@@ -24,6 +24,8 @@ type Listing struct {
 	FreeBytes *int64
 	// Verification is the last that passed, of the newest backup that is verified.
 	Verification *catalog.Verification
+	// VerifiedBytes is that backup's size.
+	VerifiedBytes int64
 	// OffsiteFinished is when the newest backup with a complete off-site copy was completed.
 	OffsiteFinished time.Time
 	// OffsiteFailing is whether the last attempt to copy the newest good backup failed, nil when none was made.
@@ -78,11 +80,20 @@ func (l *Listing) add(b catalog.Backup) {
 		l.Good = &b
 	}
 	if l.Verification == nil && b.Health == catalog.Verified {
-		l.Verification = b.Status.Verified
+		l.Verification, l.VerifiedBytes = b.Status.Verified, b.Manifest.Bytes
 	}
 	if o := b.Status.Offsite; l.OffsiteFinished.IsZero() && o != nil && o.Completed != nil {
 		l.OffsiteFinished = b.Manifest.Finished
 	}
+}
+
+// Estimate is how many seconds a restore of the newest good backup takes: what the last one that was compared took, by the byte. It is not
+// known where none was measured.
+func Estimate(l *Listing) (seconds float64, known bool) {
+	if l.Good == nil || l.Verification == nil || l.Verification.RestoreSeconds <= 0 || l.VerifiedBytes <= 0 || l.Good.Manifest.Bytes <= 0 {
+		return 0, false
+	}
+	return l.Verification.RestoreSeconds * float64(l.Good.Manifest.Bytes) / float64(l.VerifiedBytes), true
 }
 
 // recoveryPoint is the newest good backup's, or as far as archived WAL leads from it. The list is newest first; a later

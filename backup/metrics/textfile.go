@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/atomicfile"
 )
 
@@ -19,7 +20,7 @@ const textfilePatience = time.Minute
 func WriteTextfile(path string, c *Collector) error {
 	c.Read(textfilePatience)
 	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(c); err != nil {
+	if err := registry.Register(c.Metrics()); err != nil {
 		return fmt.Errorf("write the textfile: %w", err)
 	}
 	families, err := registry.Gather()
@@ -33,7 +34,8 @@ func WriteTextfile(path string, c *Collector) error {
 		}
 	}
 	if err := atomicfile.Write(path, b.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("write the textfile: %w", err)
+		return failure.New(failure.Other, "write the textfile: %w", err).
+			WithHint("Its directory must exist, and this user must be able to write to it.")
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ const noteEvery = 5 * time.Second
 // program. Once the store works, what lacks a copy is made up for: the catalogue says what that is, not the last run, which may
 // have been killed before it noted anything. The caller holds the repository's lock.
 func (s *Store) Copy(ctx context.Context, b catalog.Backup) error {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
 	if err := s.copyOne(ctx, b); err != nil {
 		return err
 	}
@@ -46,8 +48,8 @@ func (s *Store) Copy(ctx context.Context, b catalog.Backup) error {
 	return nil
 }
 
-// lacking are the good backups that have no complete copy anywhere, newest first, of those that the store's policy would keep: what would be
-// removed at once is not sent.
+// lacking are the good backups that have no complete copy anywhere, newest first, of those that the store's policy would keep: what would
+// be removed at once is not sent.
 func (s *Store) lacking() ([]catalog.Backup, error) {
 	all, err := s.o.Repository.Brief()
 	if err != nil {
@@ -94,7 +96,8 @@ func (s *Store) copyOne(ctx context.Context, b catalog.Backup) error {
 	} else {
 		now := s.o.Now().UTC()
 		state.Completed, state.Bytes = &now, total(state.Files)
-		_ = level.Info(s.o.Log).Log("msg", "off-site copy complete", "id", b.ID, "target", state.Target, "bytes", state.Bytes, "seconds", state.Seconds)
+		_ = level.Info(s.o.Log).Log("msg", "off-site copy complete", "id", b.ID, "target", state.Target, "bytes", state.Bytes, "seconds",
+			state.Seconds)
 	}
 	return errors.Join(err, s.note(ctx, b.ID, state))
 }
@@ -135,7 +138,7 @@ func (s *Store) store(ctx context.Context, b catalog.Backup, state *catalog.Offs
 
 // adopt looks at an index that is there already: of a run that was killed between writing it and
 // noting so. One that does not fit, or lacks objects, is removed before anything else is written.
-func (s *Store) adopt(ctx context.Context, b catalog.Backup, there map[string]minio.ObjectInfo, state *catalog.Offsite) (bool, error) {
+func (s *Store) adopt(ctx context.Context, b catalog.Backup, there map[string]object, state *catalog.Offsite) (bool, error) {
 	dir := s.dir(s.o.Repository.ID(), b.ID)
 	text, err := s.get(ctx, dir+indexFile, maxIndex)
 	if err != nil {
@@ -154,7 +157,7 @@ func (s *Store) adopt(ctx context.Context, b catalog.Backup, there map[string]mi
 }
 
 // sendAll sends what is missing in the store.
-func (s *Store) sendAll(ctx context.Context, b catalog.Backup, there map[string]minio.ObjectInfo, state *catalog.Offsite) (err error) {
+func (s *Store) sendAll(ctx context.Context, b catalog.Backup, there map[string]object, state *catalog.Offsite) (err error) {
 	dir := s.dir(s.o.Repository.ID(), b.ID)
 	sums := map[string]catalog.File{}
 	var all int64
@@ -181,7 +184,7 @@ func (s *Store) sendAll(ctx context.Context, b catalog.Backup, there map[string]
 		if state.Encryption != nil {
 			name += suffix
 		}
-		if f, ok := stored[name]; ok && there[dir+name].Size == f.Bytes && there[dir+name].Key != "" {
+		if f, ok := stored[name]; ok && there[dir+name].Size == f.Bytes && has(there, dir+name) {
 			state.Files = append(state.Files, f)
 			sent += sums[path].Bytes
 			continue
@@ -238,6 +241,11 @@ func (s *Store) readBack(ctx context.Context, b catalog.Backup, state *catalog.O
 	return nil
 }
 
+func has(objects map[string]object, name string) bool {
+	_, ok := objects[name]
+	return ok
+}
+
 // compareSize is the cheap check: the store says that it has the object, in its size.
 func (s *Store) compareSize(ctx context.Context, object string, want catalog.File) error {
 	return s.retry(ctx, "look at "+object, func(ctx context.Context) error {
@@ -262,9 +270,15 @@ func (s *Store) seal(ctx context.Context, b catalog.Backup, state catalog.Offsit
 			x.Databases = append(x.Databases, d.Name)
 		}
 	}
+	if servers, err := s.o.Repository.Servers([]catalog.Backup{b}); err == nil && servers.Line(x.Server) != x.Server {
+		x.Line = servers.Line(x.Server)
+	}
 	text, err := json.MarshalIndent(x, "", "  ")
 	if err != nil {
 		return failure.New(failure.Offsite, "off-site: encode the index: %w", err)
+	}
+	if len(text) > maxIndex {
+		return failure.New(failure.Offsite, "off-site: the backup has too many files for an index: %d", len(x.Files))
 	}
 	object := s.dir(x.RepositoryID, b.ID) + indexFile
 	err = s.retry(ctx, "write "+object, func(ctx context.Context) error {
@@ -299,8 +313,10 @@ func (s *Store) abortUploads(ctx context.Context, prefix string) error {
 			if u.Err != nil {
 				return u.Err
 			}
-			g.alive(1)
-			left = append(left, u.Key)
+			if left = append(left, u.Key); len(left) > maxObjects {
+				return s.endless("list unfinished uploads below " + prefix)
+			}
+			g.alive(objectWeight)
 		}
 		return nil
 	})

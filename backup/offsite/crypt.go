@@ -38,7 +38,8 @@ func parseRecipients(keys []string) ([]age.Recipient, error) {
 		}
 		r, err := age.ParseRecipients(strings.NewReader(k))
 		if err != nil {
-			return nil, failure.New(failure.Config, "off-site: recipient %q: %w", k, err).WithHint("Write a public key as age-keygen prints it: age1...")
+			return nil, failure.New(failure.Config, "off-site: recipient %q: %w", k, err).
+				WithHint("Write a public key as age-keygen prints it: age1...")
 		}
 		all = append(all, r...)
 	}

@@ -3,6 +3,7 @@ package offsite
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -12,8 +13,8 @@ import (
 const (
 	indexFile   = "copy.json"
 	indexFormat = 1
-	// maxIndex is more than a million files take.
-	maxIndex = 256 << 20
+	// maxIndex is what 200,000 files take, and no more than a small machine can read.
+	maxIndex = 32 << 20
 )
 
 // Index is the last object written of a copy: what makes it one.
@@ -28,6 +29,8 @@ type Index struct {
 	// once the backup is gone here. Copies of before these were noted lack them, and encrypted ones name no database.
 	Server    string   `json:"system_identifier,omitempty"`
 	Databases []string `json:"databases,omitempty"`
+	// Line is the first of the servers whose place Server took one after the other, as the repository knew it; "" where Server is the first.
+	Line string `json:"line,omitempty"`
 
 	Finished time.Time `json:"finished"`
 	// RecoveryPoint as in the manifest.
@@ -61,6 +64,18 @@ func parseIndex(text []byte, repositoryID, id string) (Index, error) {
 		return x, fmt.Errorf("%s is of backup %s of repository %s", indexFile, x.ID, x.RepositoryID)
 	case len(x.Files) < 2:
 		return x, fmt.Errorf("%s lists no files", indexFile)
+	}
+	var bytes int64
+	paths := make(map[string]bool, len(x.Files))
+	for _, f := range x.Files {
+		if f.Bytes < 0 || bytes > math.MaxInt64-f.Bytes || paths[f.Path] {
+			return x, fmt.Errorf("%s lists %.200q twice, or with an impossible size", indexFile, f.Path)
+		}
+		paths[f.Path] = true
+		bytes += f.Bytes
+	}
+	if bytes != x.Bytes || x.PlainBytes < 0 || x.PlainBytes > bytes {
+		return x, fmt.Errorf("%s says %d bytes, and its files have %d", indexFile, x.Bytes, bytes)
 	}
 	return x, nil
 }

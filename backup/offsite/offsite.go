@@ -59,8 +59,10 @@ type Options struct {
 	Cheap bool
 	// Policy says what stays in the store; its zero value keeps the 7 newest.
 	Policy retention.Policy
-	// Stall ends a transfer that did not move a byte for so long; 0 means 2 minutes.
+	// Stall ends a transfer that moved less than 256 kB in so long, and an answer that takes longer; 0 means 2 minutes.
 	Stall time.Duration
+	// Timeout ends a Copy, Prune, List or Fetch that takes longer; 0 means never.
+	Timeout time.Duration
 	// Retries is how often a transfer is tried again; 0 means 3, negative never.
 	Retries int
 	// Transport replaces HTTP's; nil means one with sensible timeouts.
@@ -155,7 +157,7 @@ func (s *Store) connect() error {
 		}
 		transport = t
 	}
-	transport = quickAbort{transport, min(s.o.Stall, abortPatience)}
+	transport = answers{quickAbort{transport, min(s.o.Stall, abortPatience)}, s.o.Stall}
 	var err error
 	s.client, err = minio.New(endpoint, &minio.Options{
 		Creds: s.credentials(), Secure: secure, Region: s.o.Region, Transport: transport, MaxRetries: 1, // ours are visible

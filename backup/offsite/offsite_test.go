@@ -5,6 +5,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -212,6 +216,45 @@ func TestPruneFollowsThePolicyAndKeepsWhatIsHere(t *testing.T) {
 	}
 }
 
+// TestAStoreThatKeepsWhatItSaidItDeleted: each run would say that it removed the same copies.
+func TestAStoreThatKeepsWhatItSaidItDeleted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	for i := range 2 {
+		if err := b.store.Copy(t.Context(), b.backup(t, map[string][]byte{"databases/shop.dump": noise(1000 + i)})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keepOne := func(o *offsite.Options) { o.Policy = retention.Policy{Keep: 1} }
+	lying := b.newStore(t, func(o *offsite.Options) {
+		keepOne(o)
+		target, err := url.Parse(o.Endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // which the signature is of
+		}}
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete {
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+			behind.ServeHTTP(w, r)
+		}))
+		t.Cleanup(proxy.Close)
+		o.Endpoint = proxy.URL
+	})
+	err := lying.Prune(t.Context(), nil, "")
+	if failure.Of(err) != failure.Offsite || !strings.Contains(err.Error(), "still has them: ") {
+		t.Errorf("a store that deletes nothing: %v", err)
+	}
+	if err := b.newStore(t, keepOne).Prune(t.Context(), nil, ""); err != nil {
+		t.Errorf("one that does: %v", err)
+	}
+}
+
 func TestOptionsThatCantBeMeant(t *testing.T) {
 	for name, change := range map[string]func(*offsite.Options){
 		"no scheme":             func(o *offsite.Options) { o.URL = "backups/prefix" },
@@ -227,7 +270,8 @@ func TestOptionsThatCantBeMeant(t *testing.T) {
 		o := offsite.Options{URL: "s3://backups/prefix", Endpoint: "https://host:9000", AccessKey: accessKey, SecretKey: secretKey}
 		change(&o)
 		_, err := offsite.New(o)
-		if failure.Of(err) != failure.Config || strings.Contains(fmt.Sprint(err), secretKey) || strings.Contains(fmt.Sprint(err), "AGE-SECRET-KEY-1") {
+		if failure.Of(err) != failure.Config || strings.Contains(fmt.Sprint(err), secretKey) ||
+			strings.Contains(fmt.Sprint(err), "AGE-SECRET-KEY-1") {
 			t.Errorf("%s: error = %v, want reason config and no secret", name, err)
 		}
 	}
@@ -237,7 +281,8 @@ func TestChoose(t *testing.T) {
 	at := time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
 	var copies []offsite.Copy
 	for i := range 3 {
-		copies = append(copies, offsite.Copy{Index: offsite.Index{ID: fmt.Sprintf("20261123T020000Z-%d", 3-i), RecoveryPoint: at.Add(-time.Duration(i) * time.Hour)}})
+		copies = append(copies, offsite.Copy{Index: offsite.Index{ID: fmt.Sprintf("20261123T020000Z-%d", 3-i),
+			RecoveryPoint: at.Add(-time.Duration(i) * time.Hour)}})
 	}
 	for name, want := range map[string]string{
 		"latest": "20261123T020000Z-3", "20261123T020000Z-1": "20261123T020000Z-1", "2026-11-23T01:30:00Z": "20261123T020000Z-2",

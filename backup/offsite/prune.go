@@ -6,9 +6,9 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/go-kit/log/level"
-	"github.com/minio/minio-go/v7"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -23,10 +23,13 @@ import (
 // copies along. The copy of a backup that is kept here stays in any case. The caller holds the
 // repository's lock.
 func (s *Store) Prune(ctx context.Context, keep []catalog.Backup, server string) error {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
 	plan, err := s.Plan(ctx, keep, server)
 	if err != nil {
 		return err
 	}
+	var gone []string
 	for _, d := range plan.Decisions {
 		if d.Keep {
 			continue
@@ -34,15 +37,47 @@ func (s *Store) Prune(ctx context.Context, keep []catalog.Backup, server string)
 		if err := s.removeCopy(ctx, plan.objects, d.ID); err != nil {
 			return err
 		}
+		gone = append(gone, d.ID)
 		_ = level.Info(s.o.Log).Log("msg", "off-site copy removed", "id", d.ID, "why", strings.Join(d.Reasons, "; "))
 	}
 	for _, id := range plan.Leftovers {
 		if err := s.removeCopy(ctx, plan.objects, id); err != nil {
 			return err
 		}
+		gone = append(gone, id)
 		_ = level.Info(s.o.Log).Log("msg", "removed what was left of an off-site copy", "id", id)
 	}
-	return s.abortUploads(ctx, s.root(s.o.Repository.ID()))
+	return errors.Join(s.areGone(ctx, gone), s.abortUploads(ctx, s.root(s.o.Repository.ID())))
+}
+
+// lastLooks are how often a store is asked for what was removed, a second apart: what it tells may be a moment old.
+const lastLooks = 4
+
+// areGone says whether the store did what it said: one that keeps what it was told to delete fills up, and holds what its owner
+// thinks is gone.
+func (s *Store) areGone(ctx context.Context, removed []string) error {
+	for look := 1; len(removed) > 0; look++ {
+		objects, err := s.list(ctx, s.root(s.o.Repository.ID()))
+		if err != nil {
+			return err
+		}
+		there := ids(objects, s.prefix)
+		removed = slices.DeleteFunc(removed, func(id string) bool { return !slices.Contains(there, id) })
+		if len(removed) == 0 || look == lastLooks {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+	if len(removed) == 0 {
+		return nil
+	}
+	return failure.New(failure.Offsite, "off-site: the store said that it deleted these copies, and still has them: %s",
+		strings.Join(removed, ", ")).
+		WithHint("Look for what keeps objects there: a lock, a rule of the bucket, a proxy before it. Until then its copies grow without end.")
 }
 
 // Plan is what Prune would do.
@@ -51,11 +86,13 @@ type Plan struct {
 	// Leftovers are copies that never became complete, of backups that are gone.
 	Leftovers []string `json:"leftovers,omitempty"`
 
-	objects map[string]minio.ObjectInfo
+	objects map[string]object
 }
 
 // Plan says what Prune would do, and why.
 func (s *Store) Plan(ctx context.Context, keep []catalog.Backup, server string) (Plan, error) {
+	ctx, cancel := s.within(ctx)
+	defer cancel()
 	local, err := s.o.Repository.Brief()
 	if err != nil {
 		return Plan{}, err
@@ -133,18 +170,18 @@ func withHealth(b, local catalog.Backup) catalog.Backup {
 	}
 	b.Status = local.Status
 	switch st := local.Status; {
-	case st.Damage != nil && st.Damage.Level > 1:
+	case st.Damage != nil && st.Damage.Level > 1 && !st.Damage.Partly():
 		b.Health, b.Problem = catalog.Damaged, st.Damage.Message
 	case local.Manifest.Suspect != nil && st.Accepted == nil:
 		b.Health, b.Problem = catalog.IsSuspect, local.Manifest.Suspect.Message
-	case st.Verified != nil:
+	case st.Verified != nil || st.Damage.Partly():
 		b.Health = catalog.Verified
 	}
 	return b
 }
 
 // ids lists the backups that have objects, sorted.
-func ids(objects map[string]minio.ObjectInfo, prefix string) []string {
+func ids(objects map[string]object, prefix string) []string {
 	var all []string
 	for name := range objects {
 		if m := namePattern.FindStringSubmatch(strings.TrimPrefix(name, prefix)); m != nil {
@@ -156,7 +193,7 @@ func ids(objects map[string]minio.ObjectInfo, prefix string) []string {
 }
 
 // removeCopy removes a copy, its index first: what is left of it after a kill is no copy.
-func (s *Store) removeCopy(ctx context.Context, objects map[string]minio.ObjectInfo, id string) error {
+func (s *Store) removeCopy(ctx context.Context, objects map[string]object, id string) error {
 	dir := s.dir(s.o.Repository.ID(), id)
 	if _, ok := objects[dir+indexFile]; ok {
 		if err := s.remove(ctx, dir+indexFile); err != nil {

@@ -22,11 +22,15 @@ import (
 // errStalled is the cause of a transfer that was given up.
 var errStalled = errors.New("nothing moved any more")
 
-// guard ends a transfer that stops moving. Each read or write through it is a sign of life.
+// leastMoved is what must move within Options.Stall: who sends a byte now and then is no better than who sends none.
+const leastMoved = 256 << 10
+
+// guard ends a transfer that moves less than leastMoved within Options.Stall, unless that is all there is.
 type guard struct {
 	timer *time.Timer
 	after time.Duration
 	moved func(n int)
+	since int // what has moved since the timer was set
 }
 
 func (s *Store) guard(ctx context.Context, moved func(n int)) (context.Context, *guard, func()) {
@@ -39,7 +43,10 @@ func (s *Store) guard(ctx context.Context, moved func(n int)) (context.Context, 
 
 func (g *guard) alive(n int) {
 	if n > 0 {
-		g.timer.Reset(g.after)
+		if g.since += n; g.since >= leastMoved {
+			g.since = 0
+			g.timer.Reset(g.after)
+		}
 		if g.moved != nil {
 			g.moved(n)
 		}
@@ -57,6 +64,15 @@ func (r guarded) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	r.g.alive(n)
 	return n, err
+}
+
+// within bounds what is asked of the store by Options.Timeout.
+func (s *Store) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.o.Timeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, s.o.Timeout, failure.New(failure.Offsite, "it took longer than %s", s.o.Timeout).
+		WithHint("Set --offsite-timeout to more than copies take, or 0; a copy that was begun goes on where it stopped."))
 }
 
 // retry repeats a transfer while the network or the store is at fault.
@@ -98,6 +114,9 @@ func (s *Store) explain(ctx context.Context, what string, err error) error {
 	var f *failure.Error
 	if errors.As(err, &f) {
 		return err
+	}
+	if errors.As(context.Cause(ctx), &f) { // Options.Timeout
+		return fmt.Errorf("off-site: %s: %w", what, context.Cause(ctx))
 	}
 	if ctx.Err() != nil {
 		return &failure.Error{Reason: failure.Interrupted, Err: fmt.Errorf("off-site: %s: interrupted: %w", what, context.Cause(ctx))}
@@ -184,7 +203,8 @@ func (s *Store) receive(ctx context.Context, object string, want catalog.File, w
 	}
 	defer func() { _ = o.Close() }()
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, h), g.reader(o))
+	// One byte more than there should be is enough to see that it differs.
+	n, err := io.Copy(io.MultiWriter(w, h), g.reader(io.LimitReader(o, want.Bytes+1)))
 	if err != nil {
 		return fail(err)
 	}
@@ -217,21 +237,52 @@ func (s *Store) get(ctx context.Context, object string, limit int64) ([]byte, er
 	return text, err
 }
 
-// list lists the objects under a prefix by name.
-func (s *Store) list(ctx context.Context, prefix string) (map[string]minio.ObjectInfo, error) {
-	var all map[string]minio.ObjectInfo
-	err := s.retry(ctx, "list "+s.bucket+"/"+prefix, func(ctx context.Context) error {
-		all = map[string]minio.ObjectInfo{}
+// object is what a list tells of one that is there.
+type object struct{ Size int64 }
+
+const (
+	// maxObjects is what the copies of forty backups of ten thousand tables have.
+	maxObjects = 400_000
+	// objectWeight is what a name counts for as a sign of life.
+	objectWeight = 1 << 10
+)
+
+// list lists the objects below a prefix by name: those that belong to a copy, by their names. A store that tells the same name twice, or
+// has no end, is not believed.
+func (s *Store) list(ctx context.Context, prefix string) (map[string]object, error) {
+	var all map[string]object
+	what := "list " + s.bucket + "/" + prefix
+	err := s.retry(ctx, what, func(ctx context.Context) error {
+		all = map[string]object{}
 		ctx, g, stop := s.guard(ctx, nil)
 		defer stop()
+		told := 0
 		for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+			if cause := context.Cause(ctx); o.Err != nil && cause != nil {
+				return fmt.Errorf("%w: %w", cause, o.Err)
+			}
 			if o.Err != nil {
 				return o.Err
 			}
-			g.alive(1)
-			all[o.Key] = o
+			if told++; told > maxObjects {
+				return s.endless(what)
+			}
+			g.alive(objectWeight)
+			if !namePattern.MatchString(strings.TrimPrefix(o.Key, s.prefix)) {
+				continue
+			}
+			if _, twice := all[o.Key]; twice {
+				return failure.New(failure.Offsite, "off-site: %s: the store lists %.200q twice", what, o.Key).
+					WithHint("Its list can't be relied on; the store, or what stands before it, is at fault.")
+			}
+			all[o.Key] = object{o.Size}
 		}
-		return nil
+		return context.Cause(ctx) // the client ends a list that is given up without an error: half of one is none
 	})
 	return all, err
+}
+
+func (s *Store) endless(what string) error {
+	return failure.New(failure.Offsite, "off-site: %s: there are more than %d", what, maxObjects).
+		WithHint("Give the copies a prefix of their own: --offsite-url s3://%s/prefix.", s.bucket)
 }

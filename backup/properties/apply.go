@@ -89,16 +89,19 @@ func (a *applier) settings() error {
 // words are what is only said of a database, and its limit of connections.
 func (a *applier) words() error {
 	p := a.db.Properties
-	comment := "NULL"
-	if p.Comment != "" {
-		comment = sqltext.Literal(p.Comment)
-	}
-	if err := sqltext.Exec(a.ctx, a.conn, "COMMENT ON DATABASE "+a.name+" IS "+comment); err != nil {
+	// The mark of an unfinished database goes in any case.
+	if err := sqltext.Exec(a.ctx, a.conn, "COMMENT ON DATABASE "+a.name+" IS NULL"); err != nil {
 		return err
+	}
+	if p.Comment != "" {
+		if err := a.try("the comment", "COMMENT ON DATABASE "+a.name+" IS "+sqltext.Literal(p.Comment)); err != nil {
+			return err
+		}
 	}
 	for _, l := range p.Labels {
 		what := fmt.Sprintf("the security label of %q", l.Provider)
-		if err := a.try(what, "SECURITY LABEL FOR "+sqltext.Ident(l.Provider)+" ON DATABASE "+a.name+" IS "+sqltext.Literal(l.Label)); err != nil {
+		if err := a.try(what, "SECURITY LABEL FOR "+sqltext.Ident(l.Provider)+" ON DATABASE "+a.name+" IS "+
+			sqltext.Literal(l.Label)); err != nil {
 			return err
 		}
 	}

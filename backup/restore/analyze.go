@@ -109,8 +109,8 @@ func (s *session) analyzer(ctx context.Context, p *place, work <-chan relation, 
 	return nil
 }
 
-// relations lists what to analyze, the largest first (a partitioned table may be large): tables and materialized views, and of partitioned tables the
-// root, which brings its partitions along. Where a foreign table is among them, the others are listed one by one.
+// relations lists what to analyze, the largest first (a partitioned table may be large): tables and materialized views, and of partitioned
+// tables the root, which brings its partitions along. Where a foreign table is among them, the others are listed one by one.
 // Catalogues are left to a superuser, and to autovacuum.
 func relations(ctx context.Context, conn *pgx.Conn) ([]relation, error) {
 	rows, err := conn.Query(ctx, `

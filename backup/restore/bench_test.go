@@ -42,8 +42,9 @@ func newServer(t *testing.T, o pgtest.Options) *bench {
 	logger := log.NewLogfmtLogger(testWriter{t})
 	e := &pgdump.Engine{}
 	b.job = &job.Job{
-		Repo: b.repo, Engine: e, Policy: retention.Policy{Keep: 7}, SuspectBelow: 0.5, Trigger: "run", Tool: "test",
-		Request: engine.Request{Target: target, LockWait: 2 * time.Second, Log: logger}, Log: logger, Now: time.Now,
+		Pruner: job.Pruner{Repo: b.repo, Policy: retention.Policy{Keep: 7}, Log: logger},
+		Engine: e, Limits: job.Limits{SuspectBelow: 0.5}, Trigger: "run", Tool: "test",
+		Request: engine.Request{Target: target, LockWait: 2 * time.Second, Log: logger}, Now: time.Now,
 		Verifier: &verify.Verifier{Repo: b.repo, Engines: []engine.Engine{e}, Log: logger, Now: time.Now},
 	}
 	return b

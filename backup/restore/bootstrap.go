@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -45,7 +44,7 @@ type Outcome struct {
 	Result    string   `json:"result"`
 	Backup    string   `json:"backup,omitempty"`
 	Databases []string `json:"databases,omitempty"`
-	// From names, by database, the other backups that those came from which Backup should hold and lacks.
+	// From names, by database, the other backups that those came from which Backup's server had and Backup does not hold.
 	From    map[string]string `json:"from,omitempty"`
 	Rows    int64             `json:"rows,omitempty"`
 	Seconds float64           `json:"seconds"`
@@ -140,71 +139,6 @@ func (r *Restorer) awaitServer(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// candidates lists the backups to try, best first. None and no error: this repository never had one.
-func (s *session) candidates(ofServer string) ([]catalog.Backup, error) {
-	r := s.Restorer
-	all, err := r.Repo.List()
-	if err != nil {
-		return nil, err
-	}
-	servers := r.servers(all)
-	id := s.facts.SystemIdentifier
-	if ofServer != "" {
-		id = ofServer
-	}
-	if all, err = servers.Of(all, id, ofServer != ""); err != nil {
-		return nil, fmt.Errorf("bootstrap: %w", err)
-	}
-	var verified, rest []catalog.Backup
-	others := map[catalog.Health]int{}
-	for _, b := range all {
-		switch {
-		case b.Manifest.Engine != "" && !r.loads(b):
-			others["of engine "+catalog.Health(b.Manifest.Engine)]++
-		case b.Health == catalog.Unreadable && len(verified)+len(rest) == 0: // newer than all that can be read
-			return nil, failure.New(failure.Repository, "bootstrap: backup %s, newer than those that can be read, can't be read for now (%s), nothing was changed",
-				b.ID, b.Problem).WithHint("Mend the repository's disk or permissions and start again, or restore an older backup by its id.")
-		case b.Health == catalog.Verified:
-			verified = append(verified, b)
-		case b.Health == catalog.Unverified:
-			rest = append(rest, b)
-		default:
-			others[b.Health]++
-		}
-	}
-	candidates := append(verified, rest...)
-	if len(candidates) > 0 {
-		return candidates, nil
-	}
-	if len(others) > 0 {
-		return nil, failure.New(failure.Nothing, "bootstrap: none of the repository's %d backups can be used here (%v), nothing was changed", len(all), others).
-			WithHint("`pg_reliability_backup list` says why; restore one by id, or move the repository away to begin from nothing.")
-	}
-	state, err := r.Repo.State()
-	if err != nil {
-		return nil, failure.New(failure.Repository, "bootstrap: %w", err)
-	}
-	if !state.Rebuilt.IsZero() {
-		return nil, failure.New(failure.Repository, "bootstrap: the repository holds no backup, and its journal was lost or cut and made anew on %s: "+
-			"whether there were backups is unknown, nothing was changed", state.Rebuilt.Format(time.RFC3339)).
-			WithHint("Find out where its backups went before the application begins from nothing; a new repository is made with `init` in another directory.")
-	}
-	if !state.LastSuccess.IsZero() {
-		return nil, failure.New(failure.Repository, "bootstrap: the repository had a backup on %s and has none now, nothing was changed",
-			state.LastSuccess.Format(time.RFC3339)).WithHint("Find out where its backups went before the application begins from nothing.")
-	}
-	return nil, nil
-}
-
-// servers is what the repository knows of its servers: where that can't be read, what the manifests say must do.
-func (r *Restorer) servers(all []catalog.Backup) catalog.Servers {
-	servers, err := r.Repo.Servers(all)
-	if err != nil {
-		_ = level.Warn(r.Log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
-	}
-	return servers
-}
-
 // loads says whether single databases of a backup can be restored.
 func (r *Restorer) loads(b catalog.Backup) bool {
 	e, err := engine.Of(r.Engines, b)
@@ -223,11 +157,11 @@ func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outco
 			out.Result, out.Backup, out.Rows, out.Warnings = Restored, b.ID, rows, s.warnings
 			out.enter(places)
 			for _, o := range b.Manifest.Omitted {
-				if _, here := out.From[o.Database]; here && o.Kind.Incomplete() {
+				if out.lent(o) {
 					continue
 				}
 				out.Lacks = append(out.Lacks, o.String())
-				_ = level.Warn(s.Log).Log("msg", "the backup does not hold all of its server: "+o.String(), "backup", b.ID, "hint", o.Remedy)
+				_ = level.Warn(s.Log).Log(append(o.Said("the backup does not hold all of its server: "), "backup", b.ID)...)
 			}
 			if len(out.Rejected) > 0 {
 				_ = level.Error(s.Log).Log("msg", "an OLDER backup was restored: newer ones were unusable", "backup", b.ID,
@@ -256,6 +190,9 @@ func (s *session) first(ctx context.Context, candidates []catalog.Backup) (Outco
 // everything restores all databases of a backup, and those that its run could not dump from other ones, and makes them
 // appear at once.
 func (s *session) everything(ctx context.Context, b catalog.Backup, candidates []catalog.Backup) (int64, []*place, error) {
+	if err := s.notOlder(b); err != nil {
+		return 0, nil, err
+	}
 	loader, release, err := s.examine(b)
 	if failure.Of(err) == failure.Verify {
 		s.condemn(ctx, b, err)
@@ -279,6 +216,12 @@ func (s *session) everything(ctx context.Context, b catalog.Backup, candidates [
 	}
 	rows, err := s.bring(ctx, loader, b, places)
 	return rows, places, err
+}
+
+// lent says whether what a backup lacks is a whole database that came from another one.
+func (out *Outcome) lent(o catalog.Omission) bool {
+	_, here := out.From[o.Database]
+	return here && o.Name == "" && (o.Kind.Incomplete() || o.Kind == catalog.ClosedDatabase || o.Kind == catalog.ExcludedDatabase)
 }
 
 // enter notes what came to be.
@@ -372,8 +315,12 @@ func (s *session) like(ctx context.Context, name string, db *catalog.Database) e
 	if !there {
 		from = "template1"
 	}
-	if *db, err = server.Properties(ctx, s.conn, from); err != nil {
+	var tooLong []catalog.Omission
+	if *db, tooLong, err = server.Properties(ctx, s.conn, from, nil); err != nil {
 		return err
+	}
+	for _, o := range tooLong {
+		_ = level.Warn(s.Log).Log("msg", "left out: "+o.String())
 	}
 	if !there { // its locale, and nothing else of it
 		*db = catalog.Database{Properties: db.Properties}

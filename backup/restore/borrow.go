@@ -3,45 +3,42 @@ package restore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/go-kit/log/level"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 )
 
-// An incomplete backup is good for what it holds. What a run could not dump is in an older backup as a rule, and who fills an
-// empty server wants all of it: each such database comes from the best backup of the same line of servers that holds it.
+// A backup is good for what it holds, and who fills an empty server wants all that the server had. What a run could not dump, what another
+// choice of databases (--database, --exclude-database) had in the same repository, and what came after the backup that was chosen: each
+// such database comes from the best backup of the same line of servers that holds it.
 
-// loan is a database that a backup should hold and lacks, and the backups it can come from, best first.
+// loan is a database that the server had and a backup does not hold, and the backups it can come from, best first.
 type loan struct {
 	database string
 	from     []catalog.Backup
 }
 
-// loans finds what a backup lacks because its run could not dump it, and who has it. The candidates are in the order in which
-// a bootstrap tries them. A database that somebody called gone for good is not looked for.
+// loans finds what a backup lacks of its server, and who has it. The candidates are in the order in which a bootstrap tries them. A
+// database that somebody called gone for good is not looked for, nor is one that a restore set aside.
 func (r *Restorer) loans(b catalog.Backup, candidates []catalog.Backup) []loan {
-	if !b.Manifest.Incomplete {
-		return nil
-	}
 	servers := r.servers(candidates)
-	var loans []loan
 	line := servers.KindOf(b.Manifest).Server
-	for _, o := range b.Manifest.Omitted {
+	var loans []loan
+	for _, name := range had(b, candidates, servers) {
 		// A bootstrap never replaces template1.
-		if !o.Kind.Incomplete() || o.Database == "" || o.Name != "" || o.Database == "template0" || o.Database == "template1" {
+		if _, held := b.Manifest.Database(name); held || name == "template0" || name == "template1" || catalog.SetAside(name) {
 			continue
 		}
-		if _, held := b.Manifest.Database(o.Database); held || slices.ContainsFunc(loans, func(l loan) bool { return l.database == o.Database }) {
-			continue
-		}
-		l := loan{database: o.Database}
+		l := loan{database: name}
 		for _, c := range candidates {
-			kind := servers.KindOf(c.Manifest)
-			if _, has := c.Manifest.Database(o.Database); has && c.ID != b.ID && kind.Server == line && !servers.IsGone(kind, o.Database, c.Sequence) {
+			if _, has := c.Manifest.Database(name); has && c.ID != b.ID && servers.KindOf(c.Manifest).Server == line &&
+				!servers.GoneFromLine(line, name, c.Sequence) {
 				l.from = append(l.from, c)
 			}
 		}
@@ -50,6 +47,30 @@ func (r *Restorer) loans(b catalog.Backup, candidates []catalog.Backup) []loan {
 		}
 	}
 	return loans
+}
+
+// had names the databases that a backup's server had when it was last looked at: those of the backup, and of the newest of each kind, with
+// what these could not dump.
+func had(b catalog.Backup, candidates []catalog.Backup, servers catalog.Servers) []string {
+	line := servers.KindOf(b.Manifest).Server
+	newest := map[catalog.Kind]catalog.Backup{}
+	for _, c := range candidates {
+		if kind := servers.KindOf(c.Manifest); kind.Server == line && newest[kind].Sequence <= c.Sequence {
+			newest[kind] = c
+		}
+	}
+	names := map[string]bool{}
+	for _, c := range slices.AppendSeq([]catalog.Backup{b}, maps.Values(newest)) {
+		for _, db := range c.Manifest.Databases {
+			names[db.Name] = true
+		}
+		for _, o := range c.Manifest.Omitted {
+			if o.Name == "" && o.Database != "" && (o.Kind.Incomplete() || o.Kind == catalog.ClosedDatabase) {
+				names[o.Database] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
 }
 
 // says is the loan in words.
@@ -108,8 +129,8 @@ func backupsFault(err error) bool {
 
 // borrow loads one database of another backup, as a restore of it would.
 func (s *session) borrow(ctx context.Context, from catalog.Backup, p *place) (int64, error) {
-	if major := from.Manifest.Server.Major(); s.facts.Major() < major {
-		return 0, failure.New(failure.Version, "it is of PostgreSQL %d, the server is %d", major, s.facts.Major())
+	if err := s.notOlder(from); err != nil {
+		return 0, err
 	}
 	loader, release, err := s.examine(from)
 	if err != nil {
@@ -150,4 +171,25 @@ func (s *session) borrow(ctx context.Context, from catalog.Backup, p *place) (in
 	}
 	_ = level.Info(s.Log).Log("msg", "restoring a database that the newer backup lacks", "database", p.as, "backup", from.ID)
 	return s.fill(ctx, src, p)
+}
+
+// hollowLoan says whether the backup that a loan would come from holds nothing of a user's in that database. One that can't be read now is
+// not said to be.
+func (s *session) hollowLoan(ctx context.Context, l loan) bool {
+	e, err := engine.Of(s.Engines, l.from[0])
+	if err != nil {
+		return false
+	}
+	src := source{Backup: l.from[0], loader: e.Restoring().Databases}
+	if src.programs, err = src.loader.Programs(ctx, s.facts.Major()); err != nil {
+		return false
+	}
+	release, err := s.Repo.Hold(l.from[0].ID)
+	if err != nil {
+		return false
+	}
+	defer release()
+	db, _ := l.from[0].Manifest.Database(l.database)
+	hollow, err := isHollow(ctx, src, db)
+	return err == nil && hollow
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
@@ -77,7 +78,8 @@ func TestBootstrapTakesFromOlderBackupsWhatTheNewestLacks(t *testing.T) {
 		if got := query(t, fresh, "shop", "SELECT count(*) FROM customer"); got != "1000" {
 			t.Errorf("shop has %s customers", got)
 		}
-		if got := query(t, fresh, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname !~ '_before_'"); got !=
+		if got := query(t, fresh, "postgres",
+			"SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname !~ '_before_'"); got !=
 			"orders postgres shop template0 template1" {
 			t.Errorf("databases = %s", got)
 		}
@@ -104,7 +106,59 @@ func TestBootstrapTakesFromOlderBackupsWhatTheNewestLacks(t *testing.T) {
 		}
 		fresh := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
 		out, err := b.restorer(t, fresh).Bootstrap(t.Context(), restore.BootstrapOptions{})
-		if err != nil || len(out.From) > 0 || slices.Contains(out.Databases, "orders") || !strings.Contains(strings.Join(out.Lacks, "\n"), "orders") {
+		if err != nil || len(out.From) > 0 || slices.Contains(out.Databases, "orders") ||
+			!strings.Contains(strings.Join(out.Lacks, "\n"), "orders") {
+			t.Errorf("%+v, %v", out, err)
+		}
+	})
+}
+
+// One repository may hold backups of several choices of databases. An empty server gets all that its server had, and not only what the
+// newest choice has; so does one whose newest backup came before a database did.
+func TestBootstrapTakesFromOtherChoicesOfDatabases(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.exec(t, "postgres", "CREATE DATABASE orders", "CREATE DATABASE logs", "CREATE DATABASE frozen")
+	for _, name := range []string{"orders", "logs", "frozen"} {
+		b.exec(t, name, "CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
+	}
+	all := b.verified(t)
+	b.exec(t, "postgres", "ALTER DATABASE frozen ALLOW_CONNECTIONS false")
+	b.job.Request.Databases = server.Selection{Except: []string{"logs"}}
+	except := b.run(t)
+	b.exec(t, "postgres", "CREATE DATABASE young")
+	b.exec(t, "young", "CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
+	b.job.Request.Databases = server.Selection{}
+	young := b.run(t)
+	b.job.Request.Databases = server.Selection{Only: []string{"orders"}}
+	b.exec(t, "orders", "INSERT INTO t VALUES (11)")
+	only := b.verified(t)
+
+	want := map[string]string{"shop": all.ID, "logs": all.ID, "frozen": all.ID, "young": young.ID}
+	fresh := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
+	for _, dry := range []bool{true, false} {
+		out, err := b.restorer(t, fresh).Bootstrap(t.Context(), restore.BootstrapOptions{DryRun: dry})
+		if err != nil || out.Backup != only.ID || !maps.Equal(out.From, want) {
+			t.Fatalf("dry run %v: %+v, %v, want from %v", dry, out, err, want)
+		}
+		if len(out.Lacks) > 0 {
+			t.Errorf("dry run %v: lacks %v", dry, out.Lacks)
+		}
+	}
+	for name, rows := range map[string]string{"orders": "11", "logs": "10", "frozen": "10", "young": "10"} {
+		if got := query(t, fresh, name, "SELECT count(*) FROM t"); got != rows {
+			t.Errorf("%s has %s rows, want %s", name, got, rows)
+		}
+	}
+	t.Run("gone for good", func(t *testing.T) {
+		if err := b.repo.UpdateServers(t.Context(), func(s *catalog.Servers) {
+			s.LetGo(s.KindOf(except.Manifest), []string{"logs"}, only.Sequence, time.Now())
+		}); err != nil {
+			t.Fatal(err)
+		}
+		out, err := b.restorer(t, pgtest.New(t, pgtest.Options{NoMonitorRole: true})).Bootstrap(t.Context(),
+			restore.BootstrapOptions{DryRun: true})
+		if err != nil || out.From["logs"] != "" || out.From["shop"] == "" {
 			t.Errorf("%+v, %v", out, err)
 		}
 	})

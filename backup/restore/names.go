@@ -4,37 +4,26 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/go-kit/log/level"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
-// besidePrefix begins the names of databases that are being restored. A random number follows: names of 63 bytes that
-// begin alike would become one, if the new name were made of the old.
-const besidePrefix = "pg_reliability_restore_"
-
-var besidePattern = regexp.MustCompile(`^` + besidePrefix + `[0-9a-f]{16}$`)
-
+// besideName is a new name for a database that is being restored.
 func besideName() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // it never fails
-	return besidePrefix + hex.EncodeToString(b[:])
+	return server.BesidePrefix + hex.EncodeToString(b[:])
 }
-
-// mark is the comment on a database that is being restored. It holds the database's name: what somebody renamed to
-// use it is not ours any more.
-func mark(id, name string) string { return server.Unfinished + id + " as " + name }
-
-// oldPattern is what the names ended with before they were random numbers.
-var oldPattern = regexp.MustCompile(`_restore_[0-9]{8}T[0-9]{6}$`)
 
 // leftover is a database that may be what an interrupted restore left.
 type leftover struct {
@@ -51,10 +40,10 @@ func (s *session) dropLeftovers(ctx context.Context) error {
 		return err
 	}
 	rows, err := s.conn.Query(ctx, `
-		SELECT d.datname, coalesce(pg_catalog.shobj_description(d.oid, 'pg_database'), ''), d.datconnlimit = -2
+		SELECT d.datname, `+server.UnfinishedComment+`, d.datconnlimit = -2
 		  FROM pg_catalog.pg_database d
 		 WHERE pg_catalog.starts_with(pg_catalog.shobj_description(d.oid, 'pg_database'), $1)
-		    OR pg_catalog.starts_with(d.datname, $2)`, server.Unfinished, besidePrefix)
+		    OR pg_catalog.starts_with(d.datname, $2)`, server.Unfinished, server.BesidePrefix)
 	if err != nil {
 		return fmt.Errorf("look for unfinished restores: %w", err)
 	}
@@ -68,7 +57,7 @@ func (s *session) dropLeftovers(ctx context.Context) error {
 			continue
 		}
 		_ = level.Warn(s.Log).Log("msg", "dropping what an interrupted restore left", "database", l.Name)
-		if err := s.drop(ctx, l.Name); err != nil { // it takes space, and is in nobody's way
+		if err := s.discard(ctx, l.Name); err != nil { // it takes space, and is in nobody's way
 			_ = level.Warn(s.Log).Log("msg", "an unfinished database could not be dropped", "database", l.Name, "err", err)
 		}
 	}
@@ -78,12 +67,11 @@ func (s *session) dropLeftovers(ctx context.Context) error {
 // keeps says why a database must not be dropped; "" when it is ours.
 func (s *session) keeps(ctx context.Context, l leftover) string {
 	switch {
-	case strings.HasPrefix(l.Comment, server.Unfinished) && strings.HasSuffix(l.Comment, " as "+l.Name),
-		strings.HasPrefix(l.Comment, server.Unfinished) && !strings.Contains(l.Comment, " as ") && oldPattern.MatchString(l.Name):
+	case server.IsUnfinished(l.Name, l.Comment):
 		return ""
 	case strings.HasPrefix(l.Comment, server.Unfinished):
-		return "somebody renamed it"
-	case !besidePattern.MatchString(l.Name) || l.Comment != "":
+		return "its name is not the one that a restore gave it"
+	case !server.IsBeside(l.Name) || l.Comment != "":
 		return "it is not ours"
 	case l.Broken:
 		return ""
@@ -112,7 +100,7 @@ func (s *session) awaitCreation(ctx context.Context) error {
 		err := s.conn.QueryRow(ctx, `
 			SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity
 			                WHERE pid <> pg_catalog.pg_backend_pid() AND state = 'active'
-			                  AND pg_catalog.starts_with(query, $1))`, `CREATE DATABASE "`+besidePrefix).Scan(&busy)
+			                  AND pg_catalog.starts_with(query, $1))`, `CREATE DATABASE "`+server.BesidePrefix).Scan(&busy)
 		if err != nil {
 			return fmt.Errorf("look for unfinished restores: %w", err)
 		}
@@ -128,10 +116,52 @@ func (s *session) awaitCreation(ctx context.Context) error {
 }
 
 func (s *session) drop(ctx context.Context, name string) error {
-	if err := sqltext.Exec(ctx, s.conn, "DROP DATABASE IF EXISTS "+server.Quote(name)+" WITH (FORCE)"); err != nil {
+	drop := "DROP DATABASE IF EXISTS " + server.Quote(name) + " WITH (FORCE)"
+	err := sqltext.Exec(ctx, s.conn, drop)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "42809" { // a template
+		if err = sqltext.Exec(ctx, s.conn, "ALTER DATABASE "+server.Quote(name)+" IS_TEMPLATE false"); err == nil {
+			err = sqltext.Exec(ctx, s.conn, drop)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("drop database %s: %w", name, err)
 	}
 	return nil
+}
+
+// discard drops an unfinished database. A subscription that came with the backup would hold it: it never ran, so that it goes first, and
+// what it subscribed to is not asked.
+func (s *session) discard(ctx context.Context, name string) error {
+	err := s.drop(ctx, name)
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Code != "55006" { // object_in_use
+		return err
+	}
+	conn, cerr := s.Target.Connect(ctx, name)
+	if cerr != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rows, _ := conn.Query(ctx, `
+		SELECT subname::text FROM pg_catalog.pg_subscription
+		 WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())`)
+	all, cerr := pgx.CollectRows(rows, pgx.RowTo[string])
+	if cerr != nil || len(all) == 0 {
+		return errors.Join(err, cerr)
+	}
+	for _, sub := range all {
+		for _, statement := range []string{
+			"ALTER SUBSCRIPTION " + sqltext.Ident(sub) + " DISABLE", "ALTER SUBSCRIPTION " + sqltext.Ident(sub) + " SET (slot_name = NONE)",
+			"DROP SUBSCRIPTION " + sqltext.Ident(sub),
+		} {
+			if cerr := sqltext.Exec(ctx, conn, statement); cerr != nil {
+				return fmt.Errorf("drop subscription %q of the unfinished database %s: %w", sub, name, cerr)
+			}
+		}
+	}
+	_ = conn.Close(ctx)
+	return s.drop(ctx, name)
 }
 
 // dropQuietly removes databases that were not finished, also when the context is gone. What it can't
@@ -150,16 +180,18 @@ func (s *session) dropQuietly(ctx context.Context, places []*place) {
 			}
 			s.conn = conn
 		}
-		if err := s.drop(ctx, p.beside); err != nil {
+		if err := s.discard(ctx, p.beside); err != nil {
 			_ = level.Warn(s.Log).Log("msg", "an unfinished database is left; the next restore drops it", "database", p.beside, "err", err)
 		}
 	}
 }
 
+// nameBytes is what an identifier may have.
+const nameBytes = 63
+
 // trimName appends a suffix to an identifier within the 63 bytes it may have, at a character's border.
 func trimName(name, suffix string) string {
-	const limit = 63
-	for len(name)+len(suffix) > limit {
+	for len(name)+len(suffix) > nameBytes {
 		r := []rune(name)
 		name = string(r[:len(r)-1])
 	}

@@ -15,15 +15,15 @@ import (
 // can't be looked into is full: who closed it may have had a reason. What an interrupted restore left is nothing.
 func (s *session) occupied(ctx context.Context) (string, error) {
 	type database struct {
-		Name   string
-		Closed bool
+		Name    string
+		Closed  bool
+		Comment string
 	}
 	rows, err := s.conn.Query(ctx, `
-		SELECT datname, NOT datallowconn
+		SELECT datname, NOT datallowconn, `+server.UnfinishedComment+`
 		  FROM pg_catalog.pg_database
-		 WHERE (datallowconn OR datname <> 'template0')
-		   AND coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '') NOT LIKE pg_catalog.replace($1, '_', '\_') || '% as ' || datname
-		 ORDER BY datname`, server.Unfinished)
+		 WHERE datallowconn OR datname <> 'template0'
+		 ORDER BY datname`)
 	if err != nil {
 		return "", fmt.Errorf("look for data on the server: %w", err)
 	}
@@ -32,6 +32,9 @@ func (s *session) occupied(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("look for data on the server: %w", err)
 	}
 	for _, d := range all {
+		if server.IsUnfinished(d.Name, d.Comment) {
+			continue
+		}
 		if d.Closed {
 			return d.Name + ": it allows no connections, and can't be looked into", nil
 		}
@@ -59,7 +62,13 @@ func (s *session) within(ctx context.Context, database string) (string, error) {
 		return fmt.Sprintf("it can't be looked into (%v)", err), nil
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	what, err := contents.Anything(ctx, conn)
+	what, err := contents.AnythingOfUsers(ctx, conn)
+	if err == nil && what == "" && (database == "postgres" || database == "template1") {
+		// These are not moved aside where the backup has nothing in them: what was set would be lost.
+		err = conn.QueryRow(ctx, `
+			SELECT coalesce((SELECT 'setting ' || pg_catalog.left(setconfig[1], 100) FROM pg_catalog.pg_db_role_setting s
+			                   JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase WHERE d.datname = $1 LIMIT 1), '')`, database).Scan(&what)
+	}
 	if err != nil {
 		return "", fmt.Errorf("look for data in database %s: %w", database, err)
 	}

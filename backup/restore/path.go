@@ -48,9 +48,8 @@ type source struct {
 // bring walks the whole path, from a backup to databases that serve under their names, all of them at once. It
 // returns the rows they hold. After an error everything on the server is as it was, but for roles.
 func (s *session) bring(ctx context.Context, loader engine.Loader, b catalog.Backup, places []*place) (rows int64, err error) {
-	if from := b.Manifest.Server.Major(); s.facts.Major() < from {
-		return 0, failure.New(failure.Version, "backup %s is of PostgreSQL %d, the server is %d, nothing was changed", b.ID, from, s.facts.Major()).
-			WithHint("Restore into PostgreSQL %d or newer.", from)
+	if err := s.notOlder(b); err != nil {
+		return 0, err
 	}
 	src := source{Backup: b, loader: loader}
 	if src.programs, err = loader.Programs(ctx, s.facts.Major()); err != nil {
@@ -77,12 +76,24 @@ func (s *session) bring(ctx context.Context, loader engine.Loader, b catalog.Bac
 		} else {
 			n, err = s.fill(ctx, src, p)
 		}
+		if !s.throwaway {
+			err = failure.WithLocks(err, "on the server")
+		}
+		if err != nil && s.broken.take(p.database.Name, err) {
+			s.warn("database %s does not come back: %s", p.database.Name, err)
+			s.dropQuietly(ctx, []*place{p})
+			p.absent = true
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
 		rows += n
 	}
 	places = slices.DeleteFunc(slices.Clone(places), func(p *place) bool { return p.absent })
+	if s.broken.nothing(places) {
+		return 0, s.broken.first
+	}
 	if s.beforeSwap != nil {
 		s.beforeSwap()
 	}
@@ -111,17 +122,52 @@ func (s *session) roles(ctx context.Context, src source) error {
 	return nil
 }
 
+// withoutRoles names the roles that the server would not take, where there are such: what they own can't be loaded.
+func (s *session) withoutRoles(ctx context.Context, b catalog.Backup, cause error) error {
+	if s.NoOwner || b.Manifest.Globals == nil || b.Manifest.Globals.Objects == nil || ctx.Err() != nil {
+		return cause
+	}
+	var names, absent []string
+	for _, r := range b.Manifest.Globals.Objects.Roles {
+		names = append(names, r.Name)
+	}
+	rows, err := s.conn.Query(ctx, `
+		SELECT r FROM pg_catalog.unnest($1::text[]) AS r
+		 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname::text = r)`, names)
+	if err == nil {
+		absent, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if err != nil || len(absent) == 0 {
+		return cause // what failed is told, whatever we could not ask
+	}
+	for i, name := range absent {
+		absent[i] = fmt.Sprintf("%q", name)
+	}
+	return failure.New(failure.Of(notTheBackup(cause)), "%w", cause).
+		WithHint("This server takes no role of the name %s, and what such a role owns can't be loaded. "+
+			"Rename it where it is and make a new backup, or restore with --no-owner.", strings.Join(absent, ", "))
+}
+
 // fill makes a database beside what stands in its place, loads it, and compares it with the manifest. Nobody is
 // served by it yet: a comment marks it as unfinished. It returns the rows the database holds.
 func (s *session) fill(ctx context.Context, src source, p *place) (int64, error) {
-	err := s.load(ctx, src, p, s.Jobs)
+	if err := s.checkExtensions(ctx, p.database); err != nil {
+		return 0, notTheBackup(err)
+	}
+	err := s.make(ctx, src, p)
+	if err != nil {
+		return 0, err
+	}
+	err = s.load(ctx, src, p, s.Jobs)
 	if err != nil && s.Jobs > 1 && ofParallelLoading(ctx, err) {
 		s.warn("database %s could not be loaded by %d workers at once, and is loaded again by one: %s", p.database.Name, s.Jobs, err)
 		s.dropQuietly(ctx, []*place{p})
-		err = s.load(ctx, src, p, 1)
+		if err = s.make(ctx, src, p); err == nil {
+			err = s.load(ctx, src, p, 1)
+		}
 	}
 	if err != nil {
-		return 0, err
+		return 0, s.withoutRoles(ctx, src.Backup, err)
 	}
 	if err := s.analyze(ctx, p); err != nil {
 		return 0, notTheBackup(err)
@@ -130,29 +176,77 @@ func (s *session) fill(ctx context.Context, src source, p *place) (int64, error)
 	return n, notTheBackup(err)
 }
 
-// load makes the empty database beside and loads it.
-func (s *session) load(ctx context.Context, src source, p *place, jobs int) error {
+// make makes the empty database beside.
+func (s *session) make(ctx context.Context, src source, p *place) error {
 	s.report("load " + p.database.Name)
 	if err := s.create(ctx, p, src.ID); err != nil {
 		return notTheBackup(err)
 	}
-	if err := s.checkExtensions(ctx, p); err != nil {
+	return s.dress(ctx, p, src.ID)
+}
+
+// load loads the empty database beside.
+func (s *session) load(ctx context.Context, src source, p *place, jobs int) error {
+	db, err := s.understood(ctx, p.database)
+	if err != nil {
 		return notTheBackup(err)
 	}
-	if err := s.dress(ctx, p, src.ID); err != nil {
+	o := engine.LoadOptions{Programs: src.programs, Jobs: jobs, NoTablespaces: src.noTablespace, NoOwner: s.NoOwner}
+	late, err := s.late(ctx, src, db)
+	if err != nil {
 		return err
 	}
+	o.Entries = late.rest
 	stop := s.watch(ctx, p)
 	defer stop()
-	return src.loader.Load(ctx, src.Backup, p.database, s.loadTarget(), p.beside,
-		engine.LoadOptions{Programs: src.programs, Jobs: jobs, NoTablespaces: src.noTablespace, NoOwner: s.NoOwner})
+	err = src.loader.Load(ctx, src.Backup, db, s.loadTarget(), p.beside, o)
+	if err != nil {
+		return err
+	}
+	return s.loadLate(ctx, src, p, db, o, late)
+}
+
+// understood is a database without the settings for its rows that the server knows no such value of: an old time zone, say.
+func (s *session) understood(ctx context.Context, db catalog.Database) (catalog.Database, error) {
+	var known []catalog.Setting
+	for _, set := range db.Session {
+		_, err := s.conn.Exec(ctx, "SELECT pg_catalog.set_config($1, $2, true)", set.Name, server.Bytes(set.Value)) // until its own end
+		switch sqlState(err) {
+		case "22023": // invalid_parameter_value
+			s.warn("database %s: its rows were made where %s was %q, which the server does not know: those that depend on it may not come back",
+				db.Name, set.Name, set.Value)
+			continue
+		}
+		if err != nil {
+			return db, fmt.Errorf("try setting %s of database %s: %w", set.Name, db.Name, err)
+		}
+		known = append(known, set)
+	}
+	// A database, or a role, for which views are out of reach has materialized views all the same.
+	var restricts bool
+	err := s.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = $1)", server.NonSystem).Scan(&restricts)
+	if err != nil {
+		return db, fmt.Errorf("look for setting %s: %w", server.NonSystem, err)
+	}
+	if restricts {
+		known = append(known, catalog.Setting{Name: server.NonSystem})
+	}
+	db.Session = known
+	return db, nil
 }
 
 // ofParallelLoading says whether a failure to load may be that of several workers: pg_restore grants privileges on a table
 // before those on its schema when its workers happen to get them in that order, and two workers may deadlock. What one worker
-// can load is a good backup.
+// can load is a good backup. A full disk is none: to fill a live server's a second time may end it.
 func ofParallelLoading(ctx context.Context, err error) bool {
-	return ctx.Err() == nil && slices.Contains([]failure.Reason{failure.Other, failure.Dump, failure.Restore, failure.Permission}, failure.Of(err))
+	return ctx.Err() == nil && !fullDisk(err) &&
+		slices.Contains([]failure.Reason{failure.Other, failure.Dump, failure.Restore, failure.Permission}, failure.Of(err))
+}
+
+// fullDisk says whether what the server or a program said is that there is no room.
+func fullDisk(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "No space left on device") || strings.Contains(text, "Disk quota exceeded")
 }
 
 // loadTarget is the server as the client programs that load are to log in.
@@ -177,7 +271,7 @@ func (s *session) create(ctx context.Context, p *place, id string) error {
 	if err := properties.Create(ctx, s.conn, p.beside, p.database, s.throwaway); err != nil {
 		return err
 	}
-	err := sqltext.Exec(ctx, s.conn, "COMMENT ON DATABASE "+server.Quote(p.beside)+" IS "+server.Literal(mark(id, p.beside)))
+	err := sqltext.Exec(ctx, s.conn, "COMMENT ON DATABASE "+server.Quote(p.beside)+" IS "+server.Literal(server.Mark(id, p.beside)))
 	if err != nil {
 		return fmt.Errorf("mark database %s as unfinished: %w", p.beside, err)
 	}
@@ -198,8 +292,23 @@ func (s *session) dress(ctx context.Context, p *place, id string) error {
 		return nil
 	}
 	early := p.database
-	early.Properties.Comment = mark(id, p.beside)
 	early.Properties.ConnectionLimit = -1
+	return s.prepare(ctx, p, id, early)
+}
+
+// settle gives the database the settings that its data may need, and nothing else.
+func (s *session) settle(ctx context.Context, p *place, id string) error {
+	early := catalog.Database{Name: p.database.Name, Properties: catalog.Properties{DefaultGrants: true, ConnectionLimit: -1}}
+	for _, set := range p.database.Properties.Settings {
+		if set.Role == "" {
+			early.Properties.Settings = append(early.Properties.Settings, set)
+		}
+	}
+	return s.prepare(ctx, p, id, early)
+}
+
+func (s *session) prepare(ctx context.Context, p *place, id string, early catalog.Database) error {
+	early.Properties.Comment = server.Mark(id, p.beside)
 	early.Properties.Settings = slices.DeleteFunc(slices.Clone(early.Properties.Settings), func(s catalog.Setting) bool {
 		return slices.Contains(notYet, strings.ToLower(s.Name))
 	})
@@ -243,31 +352,6 @@ func (s *session) finish(ctx context.Context, tx pgx.Tx, p *place) error {
 	return nil
 }
 
-// checkExtensions finds extensions that are not installed on the server, before anything is loaded.
-func (s *session) checkExtensions(ctx context.Context, p *place) error {
-	var names []string
-	for _, e := range p.database.Contents.Extensions {
-		names = append(names, e.Name)
-	}
-	var missing *string
-	err := s.conn.QueryRow(ctx, `
-		SELECT pg_catalog.string_agg(e, ', ' ORDER BY e)
-		  FROM pg_catalog.unnest($1::text[]) AS e
-		 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_available_extensions WHERE name = e)`, names).Scan(&missing)
-	if err != nil {
-		return fmt.Errorf("look for the extensions of database %s: %w", p.database.Name, err)
-	}
-	if missing == nil {
-		return nil
-	}
-	where, purpose := "on the server", ""
-	if s.throwaway {
-		where, purpose = "on this machine", ", so that backups can be rehearsed"
-	}
-	return failure.New(failure.Version, "extensions of database %s are not installed %s: %s", p.database.Name, where, *missing).
-		WithHint("Install them beside PostgreSQL %d%s.", s.facts.Major(), purpose)
-}
-
 // compare compares the loaded database with the manifest, and returns its rows.
 func (s *session) compare(ctx context.Context, p *place) (int64, error) {
 	s.report("compare " + p.database.Name)
@@ -276,19 +360,21 @@ func (s *session) compare(ctx context.Context, p *place) (int64, error) {
 		return 0, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	got, err := contents.Read(ctx, conn)
-	if err != nil {
-		return 0, err
-	}
+	read := contents.Read
 	var without []string
 	if s.NoOwner {
-		without = contents.Privileges
+		read, without = contents.ReadOwn, contents.Privileges
+	}
+	got, err := read(ctx, conn)
+	if err != nil {
+		return 0, err
 	}
 	if d := contents.Compare(p.database.Contents, got, without...); len(d) > 0 {
 		if n := len(d); n > 10 {
 			d = append(d[:10], fmt.Sprintf("and %d more", n-10))
 		}
-		return 0, failure.New(failure.Verify, "database %s was restored and differs from the manifest: %s", p.database.Name, strings.Join(d, "; "))
+		return 0, failure.New(failure.Verify, "database %s was restored and differs from the manifest: %s", p.database.Name,
+			strings.Join(d, "; "))
 	}
 	return got.Rows(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,8 +77,9 @@ func TestDataThatNeedSettingsAndSettingsThatAreInTheWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{"statement_timeout": "0", "lock_timeout": "0", "role": "none", "default_transaction_read_only": "off",
-		"temp_file_limit": "-1"} {
+	for name, value := range map[string]string{"statement_timeout": "0", "lock_timeout": "0", "role": "none",
+		"default_transaction_read_only": "off",
+		"temp_file_limit":               "-1"} {
 		cfg.RuntimeParams[name] = value
 	}
 	conn, err := pgx.ConnectConfig(t.Context(), cfg)
@@ -134,7 +136,8 @@ func TestATablespaceOfAnotherNameIsAWarning(t *testing.T) {
 	if _, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"}); err != nil {
 		t.Error(err)
 	}
-	if got := query(t, b.pg, "shop", "SELECT spcname FROM pg_tablespace t JOIN pg_class c ON c.reltablespace = t.oid WHERE relname = 'big'"); got != "ssd" {
+	if got := query(t, b.pg, "shop",
+		"SELECT spcname FROM pg_tablespace t JOIN pg_class c ON c.reltablespace = t.oid WHERE relname = 'big'"); got != "ssd" {
 		t.Errorf("the table is in tablespace %q, want ssd", got)
 	}
 }
@@ -189,7 +192,8 @@ func TestDatabasesThatAreClosedComeBackClosed(t *testing.T) {
 			t.Errorf("restore %s: %v", d.Name, err)
 		}
 	}
-	got := query(t, b.pg, "postgres", `SELECT string_agg(concat_ws(' ', datname, datistemplate, datallowconn, datconnlimit), ', ' ORDER BY datname)
+	got := query(t, b.pg, "postgres",
+		`SELECT string_agg(concat_ws(' ', datname, datistemplate, datallowconn, datconnlimit), ', ' ORDER BY datname)
 		FROM pg_database WHERE datname LIKE '%\_r'`)
 	if want := "shop_r f f 7, tmpl_r t t 0"; got != want {
 		t.Errorf("databases: %s, want %s", got, want)
@@ -237,14 +241,49 @@ func TestLeftoversAreDroppedAndNobodysDatabase(t *testing.T) {
 		"COMMENT ON DATABASE "+ours+"1111111111111111 IS 'pg_reliability_backup: unfinished restore of X as "+ours+"1111111111111111'",
 		"CREATE DATABASE "+ours+"of_mine", "CREATE DATABASE "+ours+"2222222222222222",
 		"CREATE DATABASE renamed", // half restored, and taken over by somebody
-		"COMMENT ON DATABASE renamed IS 'pg_reliability_backup: unfinished restore of X as "+ours+"3333333333333333'")
+		"COMMENT ON DATABASE renamed IS 'pg_reliability_backup: unfinished restore of X as "+ours+"3333333333333333'",
+		"CREATE DATABASE restored_shop", // its owner wrote what a restore writes, or a backup brought it along
+		"COMMENT ON DATABASE restored_shop IS 'pg_reliability_backup: unfinished restore of X as restored_shop'")
 	b.exec(t, ours+"2222222222222222", "CREATE TABLE of_somebody ()")
+	b.exec(t, ours+"1111111111111111", // a subscription holds its database
+		`CREATE SUBSCRIPTION "the ""s""" CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)`)
 	if _, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop", DropOld: true}); err != nil {
 		t.Fatal(err)
 	}
-	got := query(t, b.pg, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE '%restore%' OR datname = 'renamed'")
-	if want := ours + "2222222222222222 " + ours + "of_mine renamed"; got != want {
+	got := query(t, b.pg, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE '%restore%' OR "+
+		"datname = 'renamed'")
+	if want := ours + "2222222222222222 " + ours + "of_mine renamed restored_shop"; got != want {
 		t.Errorf("left are %s, want %s", got, want)
+	}
+	var names []string
+	for _, d := range b.run(t).Manifest.Databases {
+		names = append(names, d.Name)
+	}
+	for _, name := range []string{"renamed", "restored_shop"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("database %s is in no backup, which has %v", name, names)
+		}
+	}
+}
+
+// A comment is its owner's to choose: no database is nothing because of one.
+func TestBootstrapTakesNoOwnersWordForAnEmptyServer(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.run(t)
+	fresh := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
+	if err := fresh.Exec(t.Context(), "CREATE DATABASE shop",
+		"COMMENT ON DATABASE shop IS 'pg_reliability_backup: unfinished restore of X as shop'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.ExecIn(t.Context(), "shop", "CREATE TABLE of_the_application ()"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := b.restorer(t, fresh).Bootstrap(t.Context(), restore.BootstrapOptions{}); err != nil || out.Result != restore.HadData {
+		t.Errorf("bootstrap: %+v, %v", out, err)
+	}
+	if got := query(t, fresh, "shop", "SELECT count(*) FROM pg_class WHERE relname = 'of_the_application'"); got != "1" {
+		t.Errorf("%s tables of the application are left", got)
 	}
 }
 
@@ -255,7 +294,8 @@ func wantRefusal(t *testing.T, b *bench, err error, reason failure.Reason, text 
 	if failure.Of(err) != reason || !strings.Contains(fmt.Sprint(err), text) || !errors.As(err, &f) {
 		t.Errorf("%v (%s), want %s with %q", err, failure.Of(err), reason, text)
 	}
-	if got := query(t, b.pg, "postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%restore%' OR datname LIKE '%before%'"); got != "0" {
+	if got := query(t, b.pg, "postgres",
+		"SELECT count(*) FROM pg_database WHERE datname LIKE '%restore%' OR datname LIKE '%before%'"); got != "0" {
 		t.Errorf("%s databases are left", got)
 	}
 }
@@ -281,6 +321,8 @@ func TestWhatIsInTheWayIsSaidBeforeLoading(t *testing.T) {
 	b.exec(t, "shop", "SELECT pg_create_logical_replication_slot('consumer', 'pgoutput')")
 	wantRefusal(t, b, try(restore.Options{DropOld: true}), failure.Refused, "consumer")
 	wantRefusal(t, b, try(restore.Options{KeepAs: "postgres"}), failure.Refused, "postgres")
+	wantRefusal(t, b, try(restore.Options{As: strings.Repeat("é", 32)}), failure.Config, "64 bytes")
+	wantRefusal(t, b, try(restore.Options{KeepAs: strings.Repeat("x", 64)}), failure.Config, "64 bytes")
 	if loaded {
 		t.Error("something was loaded before")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
@@ -35,11 +36,47 @@ func (r *Restorer) Rehearse(ctx context.Context, loader engine.Loader, b catalog
 	if err != nil {
 		return Report{}, condemn(ctx, room, err)
 	}
+	s.broken = &broken{verdict: func(err error) error { return condemn(ctx, room, err) }}
 	rows, err := s.bring(ctx, loader, b, places)
 	if err != nil {
 		return Report{}, condemn(ctx, room, err)
 	}
-	return Report{Backup: b.ID, Rows: rows, Seconds: r.Now().Sub(began).Seconds(), Warnings: s.warnings}, nil
+	return Report{Backup: b.ID, Rows: rows, Seconds: r.Now().Sub(began).Seconds(), Warnings: s.warnings}, s.broken.partly()
+}
+
+// broken collects the databases that do not come back in a rehearsal, so that it goes on with the others.
+type broken struct {
+	verdict func(error) error
+	names   []string
+	first   error
+}
+
+// take notes that a database failed. It returns false where the error is not its own: the throwaway server ended, say.
+func (k *broken) take(database string, err error) bool {
+	if k == nil {
+		return false
+	}
+	verdict := k.verdict(err)
+	if failure.Of(verdict) != failure.Verify {
+		return false
+	}
+	if k.names = append(k.names, database); k.first == nil {
+		k.first = verdict
+	}
+	return true
+}
+
+// partly is what is to be said of it at the end.
+func (k *broken) partly() error {
+	if len(k.names) == 0 {
+		return nil
+	}
+	return &catalog.PartlyError{Databases: k.names, Err: k.first}
+}
+
+// nothing says whether no database that holds anything came back.
+func (k *broken) nothing(rest []*place) bool {
+	return k != nil && len(k.names) > 0 && !slices.ContainsFunc(rest, func(p *place) bool { return !p.database.Contents.Empty() })
 }
 
 // condemn makes an error of restoring a verdict on the backup, unless the cause lies with this machine.
@@ -58,5 +95,5 @@ func condemn(ctx context.Context, room *scratch.Room, err error) error {
 	case !room.Running():
 		return fmt.Errorf("the throwaway server ended: %w", err)
 	}
-	return failure.New(failure.Verify, "%w", err)
+	return failure.WithLocks(failure.New(failure.Verify, "%w", err), "of the throwaway server (--scratch-setting)")
 }

@@ -62,7 +62,7 @@ type Options struct {
 type Report struct {
 	Backup   string  `json:"backup"`
 	Database string  `json:"database"`
-	Table    string  `json:"table,omitempty"`   // the new table's name, when one table was asked for
+	Table    string  `json:"table,omitempty"`   // the new table's name, as SQL takes it, when one table was asked for
 	KeptAs   string  `json:"kept_as,omitempty"` // the old database's new name
 	Rows     int64   `json:"rows"`
 	Seconds  float64 `json:"seconds"`
@@ -116,6 +116,11 @@ func (o Options) place() (*place, error) {
 	if p.as == "" {
 		p.as = o.Database
 	}
+	for _, name := range []string{p.as, p.keepAs} { // PostgreSQL would cut it, and what is said of it would be of no database
+		if n := len(server.Bytes(name)); n > nameBytes && name != o.Database {
+			return nil, failure.New(failure.Config, "the name %q has %d bytes, and a database's name %d at most", name, n, nameBytes)
+		}
+	}
 	if p.as == "template0" || p.as == "template1" {
 		return nil, failure.New(failure.Refused, "%s can't be replaced, nothing was changed", p.as).WithHint("Choose a name with --as.")
 	}
@@ -130,7 +135,8 @@ func (r *Restorer) examine(b catalog.Backup) (_ engine.Loader, release func(), e
 	}
 	loader := e.Restoring().Databases
 	if loader == nil {
-		return nil, nil, failure.New(failure.Refused, "backup %s is of engine %q, which restores whole servers, not databases", b.ID, b.Manifest.Engine)
+		return nil, nil, failure.New(failure.Refused, "backup %s is of engine %q, which restores whole servers, not databases", b.ID,
+			b.Manifest.Engine)
 	}
 	release, err = r.Repo.Hold(b.ID)
 	if catalog.IsDamage(err) {

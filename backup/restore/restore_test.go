@@ -13,6 +13,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
@@ -187,7 +188,8 @@ func TestBootstrapFillsAnEmptyServerOnce(t *testing.T) {
 	if got := query(t, fresh, "postgres", "SELECT count(*) FROM in_postgres"); got != "1" {
 		t.Errorf("the database postgres has %s rows, want 1", got)
 	}
-	if got := query(t, fresh, "postgres", "SELECT string_agg(regexp_replace(datname, '[0-9]+T.*', ''), ' ' ORDER BY datname) FROM pg_database"); got != "postgres postgres_before_ shop shop_before_ template0 template1" {
+	if got := query(t, fresh, "postgres",
+		"SELECT string_agg(regexp_replace(datname, '[0-9]+T.*', ''), ' ' ORDER BY datname) FROM pg_database"); got != "postgres postgres_before_ shop shop_before_ template0 template1" {
 		t.Errorf("databases = %s", got)
 	}
 	conn, err := pgx.Connect(ctx, strings.Replace(fresh.DSN("app", "shop"), pgtest.Password, "app's", 1))
@@ -225,6 +227,32 @@ func TestRestoreOneTableBesideTheLiveOne(t *testing.T) {
 	}
 }
 
+// Names of tables are whatever SQL lets them be, and so are their owners'.
+func TestRestoreTablesOfOddNames(t *testing.T) {
+	t.Parallel()
+	b := newServer(t, pgtest.Options{})
+	b.exec(t, "postgres", `CREATE ROLE "b c"`, "CREATE ROLE d", "CREATE DATABASE shop")
+	tables := []string{"b", "b b", "two\nlines", "-x", "*", "a.b", `quote"d`, "TABLE DATA public b"}
+	for i, name := range tables {
+		q := server.Quote(name)
+		b.exec(t, "shop", "CREATE TABLE "+q+" (i int)", "INSERT INTO "+q+fmt.Sprintf(" SELECT generate_series(1, %d)", i+1))
+	}
+	b.exec(t, "shop", `ALTER TABLE b OWNER TO "b c"`, `ALTER TABLE "b b" OWNER TO d`, `CREATE TABLE "no columns" ()`)
+	tables = append(tables, "no columns")
+	for range tables {
+		b.exec(t, "shop", `INSERT INTO "no columns" DEFAULT VALUES`)
+	}
+	backup := b.run(t)
+	for i, name := range tables {
+		rep, err := b.restorer(t, b.pg).RestoreTable(t.Context(), restore.TableOptions{
+			Backup: backup, Database: "shop", Schema: "public", Table: name, As: fmt.Sprint("back", i),
+		})
+		if err != nil || rep.Rows != int64(i+1) {
+			t.Errorf("%q: %+v, %v", name, rep, err)
+		}
+	}
+}
+
 func TestRestoreKilledServerLeavesTheOriginal(t *testing.T) {
 	b := newBench(t)
 	backup := b.run(t)
@@ -244,12 +272,16 @@ func TestRestoreKilledServerLeavesTheOriginal(t *testing.T) {
 	if got := query(t, b.pg, "shop", "SELECT count(*) FROM customer"); got != "1000" {
 		t.Errorf("the original has %s rows", got)
 	}
-	// The next restore removes what this one left, and works.
+	// The next restore removes what this one left, and works, be the old database a template.
+	if err := b.pg.Exec(t.Context(), "ALTER DATABASE shop IS_TEMPLATE true"); err != nil {
+		t.Fatal(err)
+	}
 	rep, err := b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop", DropOld: true})
 	if err != nil || rep.Rows != 4100 {
 		t.Errorf("%+v, %v", rep, err)
 	}
-	if got := query(t, b.pg, "postgres", "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"); got != "shop" {
+	if got := query(t, b.pg, "postgres",
+		"SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'shop%'"); got != "shop" {
 		t.Errorf("databases = %s", got)
 	}
 }
@@ -262,7 +294,8 @@ func TestRestoreWaitsForATransactionThenEndsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), "BEGIN; INSERT INTO customer (name) VALUES ('unfinished')", pgx.QueryExecModeSimpleProtocol); err != nil {
+	if _, err := conn.Exec(t.Context(), "BEGIN; INSERT INTO customer (name) VALUES ('unfinished')",
+		pgx.QueryExecModeSimpleProtocol); err != nil {
 		t.Fatal(err)
 	}
 	r := b.restorer(t, b.pg)
@@ -301,5 +334,29 @@ func TestRestoreThatWouldFillTheServersDiskIsRefused(t *testing.T) {
 	_, err = b.restorer(t, b.pg).Restore(t.Context(), restore.Options{Backup: backup, Database: "shop"})
 	if failure.Of(err) != failure.Space {
 		t.Errorf("restore: %v", err)
+	}
+}
+
+// Where nobody is a superuser, a role that may make databases brings one back, policies that bind their owner included.
+func TestRestoreWithoutOwnersByARoleThatMayMakeDatabases(t *testing.T) {
+	t.Parallel()
+	b := newServer(t, pgtest.Options{})
+	b.exec(t, "postgres", "CREATE ROLE maker LOGIN CREATEDB PASSWORD '"+pgtest.Password+"'", "CREATE DATABASE shop")
+	b.exec(t, "shop", "CREATE TABLE bound (i int)", "INSERT INTO bound SELECT generate_series(1, 7)", "CREATE POLICY p ON bound USING (i > 3)",
+		"ALTER TABLE bound ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", "ALTER ROLE "+backupRole+" BYPASSRLS")
+	backup := b.run(t)
+	r := b.restorer(t, b.pg)
+	var err error
+	if r.Target, err = server.Parse(b.pg.DSN("maker", "postgres"), nil); err != nil {
+		t.Fatal(err)
+	}
+	r.NoOwner = true
+	rep, err := r.Restore(t.Context(), restore.Options{Backup: backup, Database: "shop", As: "again"})
+	if err != nil || rep.Rows != 7 {
+		t.Fatalf("%+v, %v", rep, err)
+	}
+	if got := query(t, b.pg, "again", "SELECT concat_ws(' ', (SELECT count(*) FROM bound), relrowsecurity, relforcerowsecurity, relowner::regrole) "+
+		"FROM pg_class WHERE relname = 'bound'"); got != "7 t t maker" {
+		t.Errorf("the table is %s", got)
 	}
 }

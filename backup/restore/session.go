@@ -27,6 +27,8 @@ type session struct {
 	lockedIn string
 	// throwaway is true on a rehearsal's server: nobody else is there, its tablespaces and locales are not the backup's.
 	throwaway bool
+	// broken is not nil where databases that fail are passed over.
+	broken *broken
 	// whole is true where a whole server is made anew, and not one of its databases.
 	whole bool
 	// alike are databases that every server has, and that the backup has nothing in: they get its properties, with the swap.
@@ -59,6 +61,7 @@ func (r *Restorer) open(ctx context.Context, swapped ...string) (*session, error
 // prepared is a copy with the defaults filled in.
 func (r *Restorer) prepared() *Restorer {
 	c := *r
+	c.Target = c.Target.OneServer()
 	if c.Jobs == 0 {
 		c.Jobs = defaultJobs
 	}
@@ -76,11 +79,14 @@ func (s *session) takeLock(ctx context.Context) (err error) {
 	s.lock, err = server.TakeLockIn(ctx, s.Target, s.lockedIn)
 	for _, other := range []string{s.Target.Database(), "template1"} {
 		if failure.Of(err) != failure.Connection {
-			return err
+			break
 		}
 		if lock, e := server.TakeLockIn(ctx, s.Target, other); e == nil || failure.Of(e) == failure.Locked {
 			s.lock, s.lockedIn, err = lock, other, e
 		}
+	}
+	if err == nil && s.lock.Note() != "" {
+		s.warn("%s", s.lock.Note())
 	}
 	return err
 }
@@ -96,6 +102,9 @@ func (s *session) enter(ctx context.Context, swapped []string) (err error) {
 	if s.facts.InRecovery {
 		return failure.New(failure.Refused, "the server %s is a standby, nothing was changed", s.Target).
 			WithHint("Restore into its primary.")
+	}
+	if s.conn.PgConn().ParameterStatus("is_superuser") == "on" {
+		s.Target = s.Target.Untriggered(s.facts.Major())
 	}
 	return nil
 }
@@ -140,6 +149,16 @@ func (s *session) warn(format string, args ...any) {
 	_ = level.Warn(s.Log).Log("msg", text)
 }
 
+// notOlder refuses a backup of a newer major version than the server's, which could take a part of it at best.
+func (s *session) notOlder(b catalog.Backup) error {
+	from := b.Manifest.Server.Major()
+	if s.facts.Major() >= from {
+		return nil
+	}
+	return failure.New(failure.Version, "backup %s is of PostgreSQL %d, the server is %d, nothing was changed", b.ID, from, s.facts.Major()).
+		WithHint("Restore into PostgreSQL %d or newer.", from)
+}
+
 // compareServers says when the backup is of another server.
 func (s *session) compareServers(b catalog.Backup) {
 	if w := otherServer(b, s.facts); w != "" {
@@ -158,13 +177,14 @@ func otherServer(b catalog.Backup, here catalog.Server) string {
 
 // restoreFailure says that the original is untouched.
 func (s *session) restoreFailure(name string, err error) error {
+	err = failure.WithLocks(err, "on the server")
 	reason := failure.Of(err)
 	var f *failure.Error
 	hint := ""
 	if errors.As(err, &f) && !strings.Contains(err.Error(), f.Hint) { // else the text has it already
 		hint = f.Hint
 	}
-	if strings.Contains(err.Error(), "No space left on device") {
+	if fullDisk(err) {
 		reason = failure.Space
 	}
 	if reason == failure.Other || reason == failure.Dump {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 )
@@ -39,12 +41,48 @@ func (s *session) checkSpace(ctx context.Context, databases ...catalog.Database)
 	for _, db := range databases {
 		need += db.ServerBytes
 	}
-	need += need/10 + min(need, wal) // sorting; what is loaded is in the WAL, too, until the checkpoint after next
+	logged := min(need, wal) // what is loaded is in the WAL, too, until the checkpoint after next
+	need += need / 10        // sorting
+	if own, err := s.checkWAL(filepath.Join(dir, "pg_wal"), dir, logged, wal); err != nil {
+		return err
+	} else if !own {
+		need += logged
+	}
 	if free < need {
-		return failure.New(failure.Space, "the server's disk (%s) has %d MB free, the restore needs about %d MB beside the original; nothing was changed",
+		return failure.New(failure.Space, "the server's disk (%s) has %d MB free, the restore needs about %d MB beside the original; nothing "+
+			"was changed",
 			dir, free>>20, need>>20).WithHint("Free space there, or restore into another server with --to.")
 	}
 	return nil
+}
+
+// checkWAL says whether the WAL has a disk of its own, and refuses a restore that would fill it: then the server itself goes down.
+// Files that are there already are written anew, so that all of them together stay below max_wal_size, or a little above.
+func (s *session) checkWAL(dir, data string, logged, most int64) (own bool, err error) {
+	var there, here unix.Stat_t
+	if known := unix.Stat(dir, &there) == nil && unix.Stat(data, &here) == nil; !known || there.Dev == here.Dev {
+		return false, nil
+	}
+	free, err := catalog.FreeBytes(dir)
+	if err != nil {
+		return true, err
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return true, fmt.Errorf("look into the server's WAL: %w", err)
+	}
+	var now int64
+	for _, f := range files {
+		if fi, err := f.Info(); err == nil && fi.Mode().IsRegular() {
+			now += fi.Size()
+		}
+	}
+	if need := min(logged, max(0, most-now)); free < need {
+		return true, failure.New(failure.Space, "the disk of the server's WAL (%s) has %d MB free, the restore may write %d MB more to it; "+
+			"nothing was changed", dir, free>>20, need>>20).
+			WithHint("Free space there, lower the server's max_wal_size meanwhile, or restore into another server with --to.")
+	}
+	return true, nil
 }
 
 // isDataDirectory says whether a path here is the server's own and not one of the same name in

@@ -219,7 +219,7 @@ func (s *session) identify(ctx context.Context, places []*place) (ids []database
 
 // stillVacant looks whether somebody made something in a database that was taken for empty.
 func stillVacant(ctx context.Context, conn *pgx.Conn, name string) error {
-	what, err := contents.Anything(ctx, conn)
+	what, err := contents.AnythingOfUsers(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("look for data in database %s: %w", name, err)
 	}

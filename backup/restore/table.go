@@ -1,12 +1,11 @@
 package restore
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -39,17 +38,12 @@ type TableOptions struct {
 // functions; only the one table's rows are loaded.
 func (r *Restorer) RestoreTable(ctx context.Context, o TableOptions) (Report, error) {
 	began := r.Now()
-	db, ok := o.Backup.Manifest.Database(o.Database)
-	if !ok {
-		return Report{}, failure.New(failure.Nothing, "backup %s has no database %q", o.Backup.ID, o.Database)
-	}
-	want, err := findTable(db, o.Schema, o.Table)
+	want, err := o.table()
 	if err != nil {
 		return Report{}, err
 	}
-	if o.Into == "" {
-		o.Into = o.Database
-	}
+	db, _ := o.Backup.Manifest.Database(o.Database)
+	o.Into = o.into()
 	stamp := began.UTC().Format("20060102T150405")
 	if o.As == "" {
 		o.As = trimName(o.Table, "_restored_"+stamp)
@@ -64,6 +58,9 @@ func (r *Restorer) RestoreTable(ctx context.Context, o TableOptions) (Report, er
 		return Report{}, err
 	}
 	defer s.close()
+	if err := s.notOlder(o.Backup); err != nil {
+		return Report{}, s.restoreFailure(o.Schema+"."+o.Table, err)
+	}
 	s.compareServers(o.Backup)
 	src := source{Backup: o.Backup, loader: loader}
 	if src.programs, err = loader.Programs(ctx, s.facts.Major()); err != nil {
@@ -79,80 +76,77 @@ func (r *Restorer) RestoreTable(ctx context.Context, o TableOptions) (Report, er
 		return Report{}, s.restoreFailure(o.Schema+"."+o.Table, err)
 	}
 	return Report{
-		Backup: o.Backup.ID, Database: o.Into, Table: o.Schema + "." + o.As, Rows: rows, Seconds: r.Now().Sub(began).Seconds(),
+		Backup: o.Backup.ID, Database: o.Into, Table: sqltext.Shown(o.Schema, o.As), Rows: rows, Seconds: r.Now().Sub(began).Seconds(),
 		Warnings: s.warnings,
 	}, nil
 }
 
-func findTable(db catalog.Database, schema, table string) (catalog.Table, error) {
+// into is the name of the database that gets the table.
+func (o TableOptions) into() string { return cmp.Or(o.Into, o.Database) }
+
+// table finds the table in the backup.
+func (o TableOptions) table() (catalog.Table, error) {
+	db, ok := o.Backup.Manifest.Database(o.Database)
+	if !ok {
+		return catalog.Table{}, failure.New(failure.Nothing, "backup %s has no database %q", o.Backup.ID, o.Database)
+	}
+	var elsewhere []string
 	for _, t := range db.Contents.Tables {
-		if t.Schema == schema && t.Name == table {
+		switch {
+		case t.Name != o.Table:
+		case t.Schema == o.Schema:
 			return t, nil
+		default:
+			elsewhere = append(elsewhere, sqltext.Shown(t.Schema, t.Name))
 		}
 	}
-	return catalog.Table{}, failure.New(failure.Nothing, "the backup of database %s has no table %s.%s", db.Name, schema, table).
+	if len(elsewhere) > 0 {
+		return catalog.Table{}, failure.New(failure.Nothing, "the backup of database %s has no table %s.%s", db.Name, o.Schema, o.Table).
+			WithHint("It has %s: write the schema, too.", strings.Join(elsewhere[:min(len(elsewhere), 5)], ", "))
+	}
+	return catalog.Table{}, failure.New(failure.Nothing, "the backup of database %s has no table %s.%s", db.Name, o.Schema, o.Table).
 		WithHint("A partitioned table is restored partition by partition; `pg_reliability_backup show` lists the tables.")
+}
+
+// mayRestoreTable says what a table's restore into a database would be refused for.
+func (s *session) mayRestoreTable(ctx context.Context, into string) error {
+	there, err := exists(ctx, s.conn, into)
+	if err == nil && !there {
+		err = failure.New(failure.Refused, "database %q does not exist on the server", into).
+			WithHint("Restore the whole database, or name another one with --as.")
+	}
+	if err != nil {
+		return err
+	}
+	return s.mayRestore(ctx)
 }
 
 // table loads the table into the work database and copies it over.
 func (s *session) table(ctx context.Context, o TableOptions, src source, work *place) (int64, error) {
-	there, err := exists(ctx, s.conn, o.Into)
-	if err == nil && !there {
-		err = failure.New(failure.Refused, "database %q does not exist on the server", o.Into).
-			WithHint("Restore the whole database, or name another one with --as.")
-	}
-	if err != nil {
+	if err := s.mayRestoreTable(ctx, o.Into); err != nil {
 		return 0, err
 	}
 	s.report("load " + o.Schema + "." + o.Table)
 	if err := s.create(ctx, work, src.ID); err != nil {
 		return 0, err
 	}
-	load := engine.LoadOptions{Programs: src.programs, NoTablespaces: true, NoOwner: true, Section: "pre-data"}
-	if err := src.loader.Load(ctx, src.Backup, work.database, s.loadTarget(), work.beside, load); err != nil {
+	if err := s.settle(ctx, work, src.ID); err != nil {
 		return 0, err
 	}
-	list, err := s.tableList(ctx, o, src, work.database)
+	db, err := s.understood(ctx, work.database)
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(list)
-	load.Section, load.ListFile = "", list
-	if err := src.loader.Load(ctx, src.Backup, work.database, s.loadTarget(), work.beside, load); err != nil {
+	load := engine.LoadOptions{Programs: src.programs, NoTablespaces: true, NoOwner: true, Section: "pre-data"}
+	if err := src.loader.Load(ctx, src.Backup, db, s.loadTarget(), work.beside, load); err != nil {
+		return 0, err
+	}
+	load.Section, load.Schema, load.Table = "", o.Schema, o.Table
+	if err := src.loader.Load(ctx, src.Backup, db, s.loadTarget(), work.beside, load); err != nil {
 		return 0, err
 	}
 	s.report("copy")
 	return s.copyTable(ctx, o, work.beside)
-}
-
-// tableList writes a table of contents that holds the one table's data.
-func (s *session) tableList(ctx context.Context, o TableOptions, src source, db catalog.Database) (string, error) {
-	var toc bytes.Buffer
-	if err := src.loader.List(ctx, src.Backup, db, src.programs, &toc); err != nil {
-		return "", err
-	}
-	var line string
-	for _, l := range strings.Split(toc.String(), "\n") {
-		// 4022; 0 16389 TABLE DATA public customer owner: names with blanks are not quoted.
-		if _, rest, ok := strings.Cut(l, " TABLE DATA "); ok && strings.HasPrefix(rest, o.Schema+" "+o.Table+" ") {
-			line = l
-			if len(strings.Fields(rest)) == len(strings.Fields(o.Schema+" "+o.Table))+1 {
-				break
-			}
-		}
-	}
-	if line == "" {
-		return "", failure.New(failure.Nothing, "the archive has no data of table %s.%s", o.Schema, o.Table)
-	}
-	f, err := os.CreateTemp("", "pg_reliability_toc-")
-	if err != nil {
-		return "", fmt.Errorf("write a table of contents: %w", err)
-	}
-	_, err = io.WriteString(f, line+"\n")
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(fmt.Errorf("write a table of contents: %w", err), os.Remove(f.Name()))
-	}
-	return f.Name(), nil
 }
 
 // copyTable makes the new table and fills it, in one transaction of the live database.
@@ -197,7 +191,10 @@ func (s *session) copyTable(ctx context.Context, o TableOptions, work string) (i
 	if err := sqltext.Exec(ctx, tx.Conn(), "CREATE TABLE "+to+" ("+strings.Join(columns, ", ")+")"); err != nil {
 		return 0, fmt.Errorf("make table %s.%s: %w", o.Schema, o.As, err)
 	}
-	list := " (" + strings.Join(stored, ", ") + ") "
+	list := " "
+	if len(stored) > 0 { // a table may have no columns, and rows all the same
+		list = " (" + strings.Join(stored, ", ") + ") "
+	}
 	n, err := pipe(ctx, src, "COPY "+server.Quote(o.Schema, o.Table)+list+"TO STDOUT", dst, "COPY "+to+list+"FROM STDIN")
 	if err != nil {
 		return 0, fmt.Errorf("copy the rows: %w", err)

@@ -31,7 +31,8 @@ func (s *session) lacksTablespaces(ctx context.Context, loader engine.Loader, b 
 	if err != nil || len(missing) == 0 {
 		return false, err
 	}
-	s.warn("the server has no tablespace %s: everything goes into the default one. Make them first, as %s in the backup has them, to have it otherwise",
+	s.warn("the server has no tablespace %s: everything goes into the default one. Make them first, as %s in the backup has them, to have "+
+		"it otherwise",
 		strings.Join(missing, ", "), b.Manifest.Globals.TablespacesFile)
 	return true, nil
 }

@@ -175,7 +175,8 @@ func broken(all []catalog.Backup, ds []Decision, p Policy, servers catalog.Serve
 				return fmt.Errorf("%s is deleted while a backup can't be read", gone.ID)
 			case same && b.Health == catalog.IsSuspect:
 				return fmt.Errorf("%s is deleted while %s is suspect", gone.ID, b.ID)
-			case same && kept[b.ID] && gone.Manifest.External != nil && b.Manifest.External != nil && b.Manifest.External.Prior == gone.Manifest.External.Label:
+			case same && kept[b.ID] && gone.Manifest.External != nil && b.Manifest.External != nil &&
+				b.Manifest.External.Prior == gone.Manifest.External.Label:
 				return fmt.Errorf("%s is deleted and %s builds upon it", gone.ID, b.ID)
 			}
 			if b.Sequence <= gone.Sequence || !kept[b.ID] || !b.Health.Good() || !same && gone.Manifest.Engine != "" {

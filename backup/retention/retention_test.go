@@ -64,18 +64,20 @@ func TestPlan(t *testing.T) {
 		policy Policy
 		list   string
 	}{
-		"seven newest":                           {Policy{Keep: 7}, many(10, 1, "verified")},
-		"the newest verified stays":              {Policy{Keep: 2}, many(6, 3, "unverified") + many(2, 1, "verified")},
-		"damaged ones do not count":              {Policy{Keep: 2}, "6 damaged\n5 damaged\n4 unverified\n3 damaged\n2 unverified\n1 damaged\n"},
-		"failures alone delete nothing":          {Policy{Keep: 2}, many(9, 3, "damaged") + many(2, 1, "verified")},
-		"a suspect one pauses":                   {Policy{Keep: 1}, "4 suspect\n3 verified\n2 verified\n1 damaged\n"},
-		"a suspect of another set does not":      {Policy{Keep: 1}, "4 suspect set=other\n3 verified\n2 verified\n"},
-		"sets are kept apart":                    {Policy{Keep: 1}, "4 verified set=a\n3 verified set=b\n2 verified set=a\n1 verified set=b\n"},
-		"engines are kept apart":                 {Policy{Keep: 1}, "4 verified\n3 verified engine=pgbackrest label=F1\n2 verified\n1 verified engine=pgbackrest label=F0\n"},
-		"incremental backups keep what they are": {Policy{Keep: 1}, "4 verified engine=pgbackrest label=I2 prior=I1\n3 verified engine=pgbackrest label=I1 prior=F\n2 verified engine=pgbackrest label=F\n1 verified engine=pgbackrest label=E\n"},
-		"a lost manifest goes with age":          {Policy{Keep: 2}, "4 verified\n3 damaged lost\n2 verified\n1 damaged lost\n"},
-		"daily weekly monthly":                   {Policy{Keep: 1, Daily: 3, Weekly: 2, Monthly: 2}, many(45, 1, "verified")},
-		"the clock was set back":                 {Policy{Keep: 2}, "4 verified day=1\n3 verified day=30\n2 verified day=29\n"},
+		"seven newest":                      {Policy{Keep: 7}, many(10, 1, "verified")},
+		"the newest verified stays":         {Policy{Keep: 2}, many(6, 3, "unverified") + many(2, 1, "verified")},
+		"damaged ones do not count":         {Policy{Keep: 2}, "6 damaged\n5 damaged\n4 unverified\n3 damaged\n2 unverified\n1 damaged\n"},
+		"failures alone delete nothing":     {Policy{Keep: 2}, many(9, 3, "damaged") + many(2, 1, "verified")},
+		"a suspect one pauses":              {Policy{Keep: 1}, "4 suspect\n3 verified\n2 verified\n1 damaged\n"},
+		"a suspect of another set does not": {Policy{Keep: 1}, "4 suspect set=other\n3 verified\n2 verified\n"},
+		"sets are kept apart":               {Policy{Keep: 1}, "4 verified set=a\n3 verified set=b\n2 verified set=a\n1 verified set=b\n"},
+		"engines are kept apart": {Policy{Keep: 1}, "4 verified\n3 verified engine=pgbackrest label=F1\n2 verified\n1 " +
+			"verified engine=pgbackrest label=F0\n"},
+		"incremental backups keep what they are": {Policy{Keep: 1}, "4 verified engine=pgbackrest label=I2 prior=I1\n3 verified " +
+			"engine=pgbackrest label=I1 prior=F\n2 verified engine=pgbackrest label=F\n1 verified engine=pgbackrest label=E\n"},
+		"a lost manifest goes with age": {Policy{Keep: 2}, "4 verified\n3 damaged lost\n2 verified\n1 damaged lost\n"},
+		"daily weekly monthly":          {Policy{Keep: 1, Daily: 3, Weekly: 2, Monthly: 2}, many(45, 1, "verified")},
+		"the clock was set back":        {Policy{Keep: 2}, "4 verified day=1\n3 verified day=30\n2 verified day=29\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
@@ -139,7 +141,8 @@ func TestTheRulesHoldForEveryCatalogue(t *testing.T) {
 				}
 			}
 			if keptGood < min(keep, good) || !verifiedKept || suspect && deleted > 0 || good < keep && deleted > 0 {
-				t.Fatalf("keep %d: %d of %d good ones kept, newest verified kept: %t, %d deleted\n%s", keep, keptGood, good, verifiedKept, deleted, text.String())
+				t.Fatalf("keep %d: %d of %d good ones kept, newest verified kept: %t, %d deleted\n%s", keep, keptGood, good, verifiedKept, deleted,
+					text.String())
 			}
 		}
 	}

@@ -4,6 +4,7 @@ package schedule
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	cron "github.com/netresearch/go-cron"
@@ -18,11 +19,12 @@ type Plan struct {
 	schedule   cron.Schedule
 }
 
-// Parse reads a cron expression: five fields, six with seconds first, or @daily, @every 1h and the
-// like. At the spring change of the clock a time that does not exist is served when it would have been. In autumn a time
-// that comes twice is served once, unless the expression is for every hour.
+// Parse reads a cron expression: five fields, six with seconds first, or @daily, @every 1h and the like. Where day of month and weekday
+// are both given, either is enough, as in crontab(5). At the spring change of the clock a time that does not exist is served when it would
+// have been. In autumn a time that comes twice is served once, unless the expression is for every hour.
 func Parse(expression string, location *time.Location) (Plan, error) {
-	parser, err := cron.TryNewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
+	const fields = cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor
+	parser, err := cron.TryNewParser(fields | eitherDay(expression))
 	if err != nil {
 		return Plan{}, fmt.Errorf("make a cron parser: %w", err)
 	}
@@ -36,6 +38,16 @@ func Parse(expression string, location *time.Location) (Plan, error) {
 		return Plan{}, failure.New(failure.Config, "schedule %q never comes due", expression)
 	}
 	return p, nil
+}
+
+// eitherDay is the parser's option by which a day of month or a weekday is enough. So it is by crontab(5) where both are restricted; a
+// field that begins with a star is not.
+func eitherDay(expression string) cron.ParseOption {
+	fields := strings.Fields(expression)
+	if len(fields) < 5 || strings.ContainsAny(fields[len(fields)-3][:1]+fields[len(fields)-1][:1], "*?") {
+		return 0
+	}
+	return cron.DowOrDom
 }
 
 // Next is the first due time after t; zero when there is none within years.

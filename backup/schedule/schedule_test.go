@@ -204,3 +204,25 @@ func publishOne(t *testing.T, repo *catalog.Repository) {
 		t.Fatal(err)
 	}
 }
+
+// By crontab(5) a day of month or a weekday is enough where both are given, and a step does not restrict a star.
+func TestDayOfMonthOrWeekday(t *testing.T) {
+	for expression, want := range map[string][]string{
+		"0 2 1 * 1":   {"2026-11-30", "2026-12-01", "2026-12-07"}, // the first, and each Monday
+		"0 2 29 2 1":  {"2027-02-01", "2027-02-08", "2027-02-15"},
+		"0 2 * * 1":   {"2026-11-30", "2026-12-07", "2026-12-14"},
+		"0 2 */2 * 1": {"2026-12-07", "2026-12-21", "2027-01-11"}, // Mondays of odd date
+	} {
+		p, err := Parse(expression, time.UTC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+		for _, day := range want {
+			if at = p.Next(at); at.Format(time.DateOnly) != day {
+				t.Errorf("%q: %s, want %s", expression, at, day)
+				break
+			}
+		}
+	}
+}

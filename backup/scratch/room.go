@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -29,7 +30,6 @@ const (
 	ownerFile    = "owner"
 	startTimeout = 5 * time.Minute // a physical backup replays WAL first
 	stopTimeout  = 30 * time.Second
-	sweepAge     = 10 * time.Second
 	port         = 5432 // the name of the socket; nothing listens on TCP
 	// socketBytes is what a unix socket's path may have.
 	socketBytes = 107
@@ -44,6 +44,8 @@ type Options struct {
 	Programs clients.Programs
 	// NeedBytes is the room needed; less free space is an error of reason failure.Space.
 	NeedBytes int64
+	// MostBytes is what the room may take of the disk while Guard watches it; 0 is no limit of its own.
+	MostBytes int64
 	// Superuser of the cluster; "" means postgres.
 	Superuser string
 	// User is the system user that servers run as when this process is root, which PostgreSQL
@@ -62,6 +64,7 @@ type Room struct {
 	Patience time.Duration
 
 	opts  Options
+	free  int64 // of the disk, when the room was made
 	cage  cage.Cage
 	cred  *syscall.Credential
 	owner *os.File // locked while we live
@@ -79,6 +82,10 @@ func New(ctx context.Context, o Options) (*Room, error) {
 	}
 	Sweep(o.Base)
 	free, err := catalog.FreeBytes(o.Base)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, failure.New(failure.Config, "make a throwaway cluster: %w", err).
+			WithHint("Make the directory, or choose another one with --scratch-dir.")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make a throwaway cluster: %w", err)
 	}
@@ -86,7 +93,7 @@ func New(ctx context.Context, o Options) (*Room, error) {
 		return nil, failure.New(failure.Space, "make a throwaway cluster in %s: %d MB are free, about %d MB are needed",
 			o.Base, free>>20, o.NeedBytes>>20).WithHint("Choose another place with --scratch-dir.")
 	}
-	r := &Room{opts: o}
+	r := &Room{opts: o, free: free}
 	if r.cred, err = credential(o.User); err != nil {
 		return nil, err
 	}
@@ -182,19 +189,6 @@ func (r *Room) Run(ctx context.Context, cmd *exec.Cmd) error {
 	return clients.RunBy(ctx, cmd, r.cage.Start)
 }
 
-// Fetches lets what runs in the room read its user's files and use the network: pgBackRest, which fetches WAL from a repository
-// that may be anywhere. Writing stays below the room.
-func (r *Room) Fetches() { r.cage.AnyFile, r.cage.Network = true, true }
-
-// Uncaged says what the rehearsal may do that it should not.
-func (r *Room) Uncaged() []string {
-	missing := cage.Missing()
-	if r.cage.Network {
-		missing = append(missing, "pgBackRest fetches WAL for the rehearsal: it has the network, and reads what its user may")
-	}
-	return missing
-}
-
 // Init runs initdb: the locale C, so that it works wherever the programs do, and no encoding, so that roles and databases
 // may have any name. Databases bring their own locale and encoding.
 func (r *Room) Init(ctx context.Context) error {
@@ -212,7 +206,41 @@ func (r *Room) Init(ctx context.Context) error {
 // Start starts the server on DataDir and waits until it accepts queries and has left recovery.
 // extra settings win over the room's.
 func (r *Room) Start(ctx context.Context, extra map[string]string) error {
-	hba := "local all all trust\nlocal replication all trust\n"
+	if err := r.launch(&r.cage, "local all all trust\nlocal replication all trust\n", extra); err != nil {
+		return err
+	}
+	return r.waitReady(ctx, func(ctx context.Context) bool {
+		recovering, err := r.recovering(ctx)
+		return err == nil && !recovering
+	})
+}
+
+// Recover starts the server on DataDir, lets it replay WAL until it would take connections, and shuts it down; Start follows. Its
+// restore_command runs pgBackRest, whose configuration and repository may be anywhere: so this server may read whatever its user may, and
+// use the network. It is nobody's door meanwhile: it lets nobody in, and runs no function of the backup's.
+func (r *Room) Recover(ctx context.Context, extra map[string]string) error {
+	fetching := r.cage
+	fetching.AnyFile, fetching.Network = true, true
+	if err := r.launch(&fetching, "local all all reject\n", extra); err != nil {
+		return err
+	}
+	if err := r.waitReady(ctx, r.accepting); err != nil {
+		return err
+	}
+	return r.Shutdown(ctx)
+}
+
+// accepting says whether the server has reached the state in which it takes connections, as pg_ctl learns it, without one.
+func (r *Room) accepting(context.Context) bool {
+	const pidLine, statusLine = 0, 7
+	b, err := readPlain(filepath.Join(r.DataDir(), "postmaster.pid"))
+	lines := strings.Split(string(b), "\n")
+	return err == nil && len(lines) > statusLine && lines[pidLine] == strconv.Itoa(r.cmd.Process.Pid) &&
+		strings.TrimSpace(lines[statusLine]) == "ready"
+}
+
+// launch starts the server in a cage.
+func (r *Room) launch(in *cage.Cage, hba string, extra map[string]string) error {
 	hbaFile := filepath.Join(r.Dir, "hba.conf")
 	if err := os.WriteFile(hbaFile, []byte(hba), 0o644); err != nil {
 		return fmt.Errorf("start a throwaway server: %w", err)
@@ -221,10 +249,14 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 		"listen_addresses": "", "unix_socket_directories": r.Dir, "port": strconv.Itoa(port), "hba_file": hbaFile,
 		"external_pid_file": "", "logging_collector": "off", "log_destination": "stderr", "ssl": "off",
 		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "wal_level": "minimal", "max_wal_senders": "0",
-		"archive_mode": "off", "autovacuum": "off", "max_wal_size": "1GB", "checkpoint_timeout": "1h",
+		"archive_mode": "off", "autovacuum": "off",
+		// A subscription of the backup's would take changes from its publisher that are meant for the server that was backed up.
+		"max_logical_replication_workers": "0", "max_wal_size": "1GB", "checkpoint_timeout": "1h",
 		"maintenance_work_mem": "256MB", "restart_after_crash": "off", "cluster_name": "pg_reliability_scratch",
 		// Counting rows gains nothing by machine code, and a service may be forbidden to make any.
 		"jit": "off",
+		// What the server that was backed up could lock at once must fit here, whatever it has set.
+		"max_locks_per_transaction": "1024",
 		// In the room, where other kinds are in places that all processes share.
 		"dynamic_shared_memory_type": "mmap",
 	}
@@ -232,6 +264,10 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 		for k, v := range more {
 			settings[k] = v
 		}
+	}
+	const eventTriggers = 17                    // has the setting
+	if r.opts.Programs.Major >= eventTriggers { // one on login may write rows into the tables that are compared
+		settings["event_triggers"] = "off"
 	}
 	args := []string{"-D", r.DataDir()}
 	for k, v := range settings {
@@ -245,15 +281,16 @@ func (r *Room) Start(ctx context.Context, extra map[string]string) error {
 	cmd := r.Command(r.opts.Programs.Path("postgres"), args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// SIGQUIT: the postmaster takes its children along.
-	if err := clients.Start(cmd, syscall.SIGQUIT, r.cage.Start); err != nil {
+	if err := clients.Start(cmd, syscall.SIGQUIT, in.Start); err != nil {
 		return fmt.Errorf("start a throwaway server: %w", err)
 	}
 	r.cmd, r.exit = cmd, make(chan struct{})
 	go func(done chan struct{}) { _ = cmd.Wait(); close(done) }(r.exit)
-	return r.waitReady(ctx)
+	return nil
 }
 
-func (r *Room) waitReady(ctx context.Context) error {
+// waitReady waits until the server that was started is as it must be.
+func (r *Room) waitReady(ctx context.Context, ready func(context.Context) bool) error {
 	patience := r.Patience
 	if patience == 0 {
 		patience = startTimeout
@@ -261,8 +298,7 @@ func (r *Room) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		recovering, err := r.recovering(ctx)
-		if err == nil && !recovering {
+		if ready(ctx) {
 			return nil
 		}
 		select {
@@ -351,48 +387,4 @@ func (r *Room) Close() error {
 		return fmt.Errorf("remove the throwaway cluster: %w", err)
 	}
 	return nil
-}
-
-// Sweep removes the rooms in a directory whose jobs are gone, and ends servers they left running.
-// What it can't remove it leaves to the next time.
-func Sweep(base string) {
-	rooms, _ := filepath.Glob(filepath.Join(base, prefix+"*"))
-	for _, dir := range rooms {
-		// One that is being made this moment is not locked yet.
-		if fi, err := os.Lstat(filepath.Join(dir, ownerFile)); err != nil || time.Since(fi.ModTime()) < sweepAge {
-			continue
-		}
-		f, err := os.OpenFile(filepath.Join(dir, ownerFile), os.O_RDWR, 0)
-		if err != nil {
-			continue // another user's
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			endServer(filepath.Join(dir, "data"))
-			_ = os.RemoveAll(dir)
-		}
-		_ = f.Close()
-	}
-}
-
-// endServer kills the server of an abandoned data directory, told by its working directory: a
-// process id alone may be somebody else's by now.
-func endServer(data string) {
-	b, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
-	if err != nil {
-		return
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	pid, err := strconv.Atoi(line)
-	if err != nil || pid <= 1 {
-		return
-	}
-	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err != nil || cwd != data {
-		return
-	}
-	_ = syscall.Kill(pid, syscall.SIGQUIT)
-	for deadline := time.Now().Add(stopTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if syscall.Kill(pid, 0) != nil {
-			return
-		}
-	}
 }

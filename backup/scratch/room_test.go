@@ -1,11 +1,15 @@
 package scratch_test
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -58,7 +62,8 @@ func TestAServerInARoomAnswersAndLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var addresses, memory string
-	err = conn.QueryRow(t.Context(), `SELECT pg_catalog.current_setting('listen_addresses'), pg_catalog.current_setting('work_mem')`).Scan(&addresses, &memory)
+	err = conn.QueryRow(t.Context(), `SELECT pg_catalog.current_setting('listen_addresses'), pg_catalog.current_setting('work_mem')`).
+		Scan(&addresses, &memory)
 	if err != nil || addresses != "" || memory != "7MB" {
 		t.Errorf("listens on %q with work_mem %q, %v: want a socket alone, and 7MB", addresses, memory, err)
 	}
@@ -71,6 +76,39 @@ func TestAServerInARoomAnswersAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// Debian has the data of an installation apart from its programs, wherever both were unpacked.
+func TestAnInstallationOfDebiansLayoutElsewhere(t *testing.T) {
+	installed := filepath.Dir(programs(t).Dir)
+	above, version := filepath.Split(installed)
+	prefix, ok := strings.CutSuffix(above, "lib/postgresql/")
+	if !ok {
+		t.Skipf("%s is not of that layout", installed)
+	}
+	dir := base(t)
+	for _, part := range []string{"lib/postgresql", "share/postgresql"} {
+		to := filepath.Join(dir, "pg", part)
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := exec.Command("cp", "-a", filepath.Join(prefix, part, version), to).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	moved := programs(t)
+	moved.Dir = filepath.Join(dir, "pg", "lib", "postgresql", version, "bin")
+	room, err := scratch.New(t.Context(), scratch.Options{Base: dir, Programs: moved})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = room.Close() })
+	if err := room.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := room.Start(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSweepTakesWhatIsAbandonedAndNothingElse(t *testing.T) {
 	dir := base(t)
 	room, err := scratch.New(t.Context(), scratch.Options{Base: dir, Programs: programs(t)})
@@ -80,8 +118,9 @@ func TestSweepTakesWhatIsAbandonedAndNothingElse(t *testing.T) {
 	t.Cleanup(func() { _ = room.Close() })
 	hourAgo := time.Now().Add(-time.Hour)
 	abandoned := filepath.Join(dir, "pg_reliability_scratch-abandoned")
+	future := filepath.Join(dir, "pg_reliability_scratch-future") // of before the clock was set back
 	others := filepath.Join(dir, "somebody-elses")
-	for _, d := range []string{abandoned, others} {
+	for _, d := range []string{abandoned, others, future} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -92,11 +131,19 @@ func TestSweepTakesWhatIsAbandonedAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if tomorrow := time.Now().AddDate(0, 0, 1); os.Chtimes(filepath.Join(future, "owner"), tomorrow, tomorrow) != nil {
+		t.Fatal("the time of a file can't be set")
+	}
 	if err := os.Chtimes(filepath.Join(room.Dir, "owner"), hourAgo, hourAgo); err != nil {
 		t.Fatal(err)
 	}
+	// Where others may write to the directory, a pipe stands in the place of a server's file.
+	if err := errors.Join(os.Mkdir(filepath.Join(abandoned, "data"), 0o700),
+		unix.Mkfifo(filepath.Join(abandoned, "data", "postmaster.pid"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	scratch.Sweep(dir)
-	for d, there := range map[string]bool{abandoned: false, others: true, room.Dir: true} {
+	for d, there := range map[string]bool{abandoned: false, future: false, others: true, room.Dir: true} {
 		if _, err := os.Stat(d); (err == nil) != there {
 			t.Errorf("%s is there: %v, want %v", d, err == nil, there)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
@@ -25,6 +26,9 @@ type Child struct {
 	Encoding string
 	// Script is true where a user's own SQL runs: with the server's settings, limits of time aside.
 	Script bool
+	// Loads is true where rows come back: what they may depend on is Settings, else the database's own, and not ours.
+	Loads    bool
+	Settings []catalog.Setting
 	// Reads are the files that a program in a cage must be let read.
 	Reads  []string
 	Stdin  io.Reader
@@ -69,20 +73,35 @@ func (t Target) childParams(c Child) dsn.Params {
 	if c.Encoding != "" {
 		p["client_encoding"] = c.Encoding
 	}
-	if !t.pooler.is() { // it would turn them down
-		p["options"] = strings.TrimSpace(p["options"] + options(c.Programs.Major, c.Script))
+	if !t.noted.is() { // it would turn them down
+		p["options"] = strings.TrimSpace(p["options"] + options(c, t.user()))
 	}
 	return p
 }
 
 // options are our settings as libpq's keyword options has them.
-func options(major int, onlyTime bool) string {
+func options(c Child, user string) string {
 	var b strings.Builder
+	add := func(name, value string) {
+		b.WriteString(" -c " + name + "=")
+		for _, char := range []byte(value) { // as pg_split_opts in PostgreSQL's postinit.c reads it
+			if char == '\\' || char <= ' ' {
+				b.WriteByte('\\')
+			}
+			b.WriteByte(char)
+		}
+	}
+	if user != "" && !c.Script {
+		add(identity, user)
+	}
 	for _, s := range settings() {
-		if s.since > major || onlyTime && !strings.HasSuffix(s.name, "_timeout") {
+		if s.since > c.Programs.Major || c.Script && !strings.HasSuffix(s.name, "_timeout") || c.Loads && s.ofRows() {
 			continue
 		}
-		b.WriteString(" -c " + s.name + "=" + strings.ReplaceAll(s.value, " ", `\ `))
+		add(s.name, s.value)
+	}
+	for _, s := range c.Settings {
+		add(s.Name, s.Value)
 	}
 	return b.String()
 }

@@ -50,18 +50,18 @@ const invalidLimit = -2
 // templates that a user made are databases like others. A chosen one that does not exist is an error.
 func Databases(ctx context.Context, conn *pgx.Conn, s Selection) (names []string, omitted []catalog.Omission, err error) {
 	rows, err := conn.Query(ctx, `
-		SELECT datname, datallowconn, datconnlimit = $2, pg_catalog.has_database_privilege(oid, 'CONNECT'), pg_catalog.quote_ident(CURRENT_USER),
-		       datname NOT IN ('template0', 'template1')
-		       AND NOT pg_catalog.starts_with(coalesce(pg_catalog.shobj_description(oid, 'pg_database'), ''), $1)
+		SELECT datname, datallowconn, datconnlimit = $1, pg_catalog.has_database_privilege(oid, 'CONNECT'), pg_catalog.quote_ident(CURRENT_USER),
+		       `+UnfinishedComment+`
 		  FROM pg_catalog.pg_database
-		 ORDER BY datname`, Unfinished, invalidLimit)
+		 ORDER BY datname`, invalidLimit)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list the databases: %w", err)
 	}
 	var all []string
-	var name, role string
-	var open, invalid, may, usual bool
-	_, err = pgx.ForEachRow(rows, []any{&name, &open, &invalid, &may, &role, &usual}, func() error {
+	var name, role, comment string
+	var open, invalid, may bool
+	_, err = pgx.ForEachRow(rows, []any{&name, &open, &invalid, &may, &role, &comment}, func() error {
+		usual := name != "template0" && name != "template1" && !IsUnfinished(name, comment)
 		name = Text(name)
 		all = append(all, name)
 		o := catalog.Omission{Database: name}
@@ -83,6 +83,9 @@ func Databases(ctx context.Context, conn *pgx.Conn, s Selection) (names []string
 			names = append(names, name)
 			return nil
 		}
+		if len(s.Only) > 0 && (invalid || !open) && o.Kind != catalog.ExcludedDatabase {
+			o.Kind = catalog.FailedDatabase // somebody asked for it by its name
+		}
 		omitted = append(omitted, o)
 		return nil
 	})
@@ -93,6 +96,10 @@ func Databases(ctx context.Context, conn *pgx.Conn, s Selection) (names []string
 		if !slices.Contains(all, want) {
 			return nil, nil, failure.New(failure.Config, "database %q does not exist on the server", want).
 				WithHint("It has: %v.", all)
+		}
+		if s.Excludes(want) {
+			return nil, nil, failure.New(failure.Config, "database %q is asked for and excluded", want).
+				WithHint("Leave it out of --database, or out of --exclude-database.")
 		}
 	}
 	return names, omitted, nil

@@ -16,7 +16,8 @@ func TestExcludedDatabasesAreNamedByPatterns(t *testing.T) {
 		}
 	}
 	for want, s := range map[string]Selection{
-		"all": {}, "a,b": {Only: []string{"b", "a", "b"}}, "all but x*": {Except: []string{"x*", "x*"}}, "a but b": {Only: []string{"a"}, Except: []string{"b"}},
+		"all": {}, "a,b": {Only: []string{"b", "a", "b"}}, "all but x*": {Except: []string{"x*", "x*"}},
+		"a but b": {Only: []string{"a"}, Except: []string{"b"}},
 	} {
 		if s.String() != want {
 			t.Errorf("%+v is named %q", s, s.String())

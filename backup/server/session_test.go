@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
@@ -18,7 +19,8 @@ func hostile() []string {
 		`CREATE SCHEMA evil`,
 		`CREATE FUNCTION evil.ran() RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE EXCEPTION 'evil ran as %', current_user; END $$`,
 	}
-	for _, pair := range []string{"integer, integer", "name, name", "text, text", `"char", "char"`, "oid, oid", "bigint, bigint", "boolean, boolean", "name, text", "oid, regclass"} {
+	for _, pair := range []string{"integer, integer", "name, name", "text, text", `"char", "char"`, "oid, oid", "bigint, bigint",
+		"boolean, boolean", "name, text", "oid, regclass"} {
 		left, right, _ := strings.Cut(pair, ", ")
 		for i, op := range []string{"<>", "=", ">=", "<", "||", "/", "~~", "!~", "~"} {
 			f := fmt.Sprintf(`evil.op%d(%s)`, i, pair)
@@ -26,7 +28,8 @@ func hostile() []string {
 				fmt.Sprintf(`CREATE OPERATOR evil.%s (FUNCTION = evil.op%d, LEFTARG = %s, RIGHTARG = %s)`, op, i, left, right))
 		}
 	}
-	for _, f := range []string{"count(integer)", "current_database()", "pg_get_userbyid(oid)", "split_part(text, text, integer)", "lower(text)", "now()", "unnest(text[])", "format_type(oid, integer)"} {
+	for _, f := range []string{"count(integer)", "current_database()", "pg_get_userbyid(oid)", "split_part(text, text, integer)",
+		"lower(text)", "now()", "unnest(text[])", "format_type(oid, integer)"} {
 		sql = append(sql, `CREATE FUNCTION evil.`+f+` RETURNS boolean LANGUAGE sql AS 'SELECT evil.ran()'`)
 	}
 	return append(sql,
@@ -34,8 +37,10 @@ func hostile() []string {
 		`ALTER DATABASE app SET statement_timeout = '50ms'`, `ALTER DATABASE app SET lock_timeout = '1ms'`,
 		`ALTER DATABASE app SET idle_in_transaction_session_timeout = '50ms'`,
 		`ALTER DATABASE app SET default_transaction_read_only = on`, `ALTER DATABASE app SET default_transaction_isolation = 'serializable'`,
-		`ALTER DATABASE app SET DateStyle = 'German'`, `ALTER DATABASE app SET standard_conforming_strings = off`,
-		`ALTER DATABASE app SET row_security = on`, `ALTER DATABASE app SET client_encoding = 'LATIN1'`, `ALTER DATABASE app SET bytea_output = 'escape'`,
+		`ALTER DATABASE app SET DateStyle = 'German'`,
+		`ALTER DATABASE app SET row_security = on`, `ALTER DATABASE app SET client_encoding = 'LATIN1'`,
+		`ALTER DATABASE app SET bytea_output = 'escape'`, `ALTER DATABASE app SET exit_on_error = on`, `ALTER DATABASE app SET tcp_user_timeout = 1`,
+		`ALTER DATABASE app SET role = mallory`, `ALTER DATABASE app SET local_preload_libraries = 'no_such_library'`,
 	)
 }
 
@@ -47,10 +52,13 @@ func hostileCluster(t *testing.T, pg *pgtest.Cluster) {
 	}
 	own := append([]string{`SET ROLE mallory`, `CREATE TABLE t (i int)`, `INSERT INTO t SELECT generate_series(1, 10)`}, hostile()...)
 	if pg.Install.Major >= 14 {
-		own = append(own, `ALTER DATABASE app SET idle_session_timeout = '50ms'`)
+		own = append(own, `ALTER DATABASE app SET idle_session_timeout = 1`)
+	}
+	if pg.Install.Major < 19 { // that has no other strings any more
+		own = append(own, `ALTER DATABASE app SET standard_conforming_strings = off`)
 	}
 	if pg.Install.Major >= 17 {
-		own = append(own, `ALTER DATABASE app SET transaction_timeout = '50ms'`)
+		own = append(own, `ALTER DATABASE app SET transaction_timeout = '1ms'`)
 	}
 	if pg.Install.Major >= 15 {
 		own = append([]string{`GRANT CREATE ON SCHEMA public TO mallory`}, own...)
@@ -77,9 +85,12 @@ func TestNothingOfADatabasesOwnerReachesOurSessions(t *testing.T) {
 		}
 		defer conn.Close(ctx)
 		for name, want := range map[string]string{
+			"role": "none", "session_authorization": pgtest.Superuser, "local_preload_libraries": "",
+			"exit_on_error": "off", "tcp_user_timeout": "0",
 			"search_path": "pg_catalog", "client_encoding": "UTF8", "statement_timeout": "0", "lock_timeout": "0", "DateStyle": "ISO, MDY",
 			"idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0", "transaction_timeout": "0", "quote_all_identifiers": "off",
-			"default_transaction_read_only": "off", "default_transaction_isolation": "read committed", "standard_conforming_strings": "on", "row_security": "off", "bytea_output": "hex",
+			"default_transaction_read_only": "off", "default_transaction_isolation": "read committed", "standard_conforming_strings": "on",
+			"row_security": "off", "bytea_output": "hex",
 		} {
 			var got *string
 			if err := conn.QueryRow(ctx, "SELECT pg_catalog.current_setting($1, true)", name).Scan(&got); err != nil || got != nil && *got != want {
@@ -92,7 +103,7 @@ func TestNothingOfADatabasesOwnerReachesOurSessions(t *testing.T) {
 		if _, err := server.Facts(ctx, conn); err != nil {
 			t.Error(err)
 		}
-		if _, err := server.Properties(ctx, conn, "app"); err != nil {
+		if _, _, err := server.Properties(ctx, conn, "app", nil); err != nil {
 			t.Error(err)
 		}
 		if _, _, err := server.Databases(ctx, conn, server.Selection{}); err != nil {
@@ -108,6 +119,11 @@ func TestNothingOfADatabasesOwnerReachesOurSessions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// Who has it is said.
+		_, err = server.TakeLockIn(ctx, target, "app")
+		if failure.Of(err) != failure.Locked || !strings.Contains(fmt.Sprint(err), "role "+pgtest.Superuser+", process ") {
+			t.Errorf("the second lock: %v", err)
+		}
 		lock.Release()
 	})
 }
@@ -116,7 +132,8 @@ func TestASessionMayWriteOrNot(t *testing.T) {
 	pg := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
 	ctx := t.Context()
 	// As deploy/sql/backup_role.sql does; the driver asks for a session that may write.
-	if err := pg.Exec(ctx, `CREATE ROLE reader SUPERUSER LOGIN PASSWORD '`+pgtest.Password+`'`, `ALTER ROLE reader SET default_transaction_read_only = on`); err != nil {
+	if err := pg.Exec(ctx, `CREATE ROLE reader SUPERUSER LOGIN PASSWORD '`+pgtest.Password+`'`,
+		`ALTER ROLE reader SET default_transaction_read_only = on`); err != nil {
 		t.Fatal(err)
 	}
 	target, err := server.Parse(pg.DSN("reader", "postgres")+"&target_session_attrs=read-write", nil)

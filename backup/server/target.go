@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgservicefile"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/cage"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -24,10 +25,20 @@ type Target struct {
 	params dsn.Params
 	// readOnly sessions change nothing by mistake.
 	readOnly bool
-	// pooler is set once something before the server turned our settings down at a login; nil is never.
-	pooler *noted
+	// noted is what was found out at logins; nil is nothing.
+	noted *noted
+	// one is what the sessions before found of the server; nil asks nobody.
+	one *oneServer
 	// cage holds the client programs that work on a throwaway server; nil is none.
 	cage *cage.Cage
+	// dial connects sessions, not client programs; nil is the usual way.
+	dial pgconn.DialFunc
+}
+
+// Dialing is the same target for sessions that a function connects: as another user of this machine, say.
+func (t Target) Dialing(dial pgconn.DialFunc) Target {
+	t.dial = dial
+	return t
 }
 
 // Caged is the same target for client programs in a cage.
@@ -64,9 +75,13 @@ func Parse(text string, environ []string) (Target, error) {
 	if params["connect_timeout"] == "" {
 		params["connect_timeout"] = "15"
 	}
-	t := Target{params: params, pooler: &noted{}}
-	if _, err := t.Config(""); err != nil {
+	t := Target{params: params, noted: &noted{}}
+	cfg, err := t.Config("")
+	if err != nil {
 		return Target{}, err
+	}
+	if err := dsn.Check(cfg); err != nil {
+		return Target{}, failure.New(failure.Config, "connection string: %w", err)
 	}
 	return t, nil
 }
@@ -105,7 +120,7 @@ func Socket(directory, port, user, database string) Target {
 		"host": directory, "port": port, "user": user, "dbname": database, "application_name": ApplicationName,
 		"sslmode": "disable", "password": "", "passfile": "", "options": "", "target_session_attrs": "any",
 		"sslcert": "", "sslkey": "", "sslrootcert": "", "require_auth": "", "channel_binding": "disable",
-	}}
+	}, noted: &noted{}}
 }
 
 // Config is the target for pgx, for a database; "" is the connection string's own.
@@ -129,6 +144,9 @@ func (t Target) Config(database string) (*pgx.ConnConfig, error) {
 		return nil, failure.New(failure.Config, "connection string: %w", err)
 	}
 	cfg.Database, cfg.User = Bytes(cfg.Database), Bytes(cfg.User)
+	if t.dial != nil {
+		cfg.DialFunc = t.dial
+	}
 	return cfg, nil
 }
 
@@ -153,11 +171,23 @@ func (t Target) With(keyword, value string) Target {
 
 // Unlimited is the target without a limit of temporary files, be it the server's, a role's or a database's: to build an index
 // again can take more than people's queries may have. Only a superuser may lift it. A pooler would refuse to hear of it.
-func (t Target) Unlimited() Target {
-	if t.pooler.is() {
+func (t Target) Unlimited() Target { return t.option("temp_file_limit=-1") }
+
+// Untriggered is the target whose sessions fire no event trigger: one on login (PostgreSQL 17 and later) may write a row, into the very
+// table whose rows are compared, or refuse the login. Only a superuser may ask for it. A pooler would refuse to hear of it.
+func (t Target) Untriggered(major int) Target {
+	const since = 17 // that has the setting
+	if major < since {
 		return t
 	}
-	return t.With("options", strings.TrimSpace(t.params["options"]+" -c temp_file_limit=-1"))
+	return t.option("event_triggers=off")
+}
+
+func (t Target) option(set string) Target {
+	if t.noted.is() {
+		return t
+	}
+	return t.With("options", strings.TrimSpace(t.params["options"]+" -c "+set))
 }
 
 // Database is the database the connection string names, else the user's own name, as libpq has it.
@@ -170,6 +200,15 @@ func (t Target) Database() string {
 		return Text(cfg.User)
 	}
 	return Text(cfg.Database)
+}
+
+// user is the role that logs in; "" is unknown.
+func (t Target) user() string {
+	cfg, err := t.Config("")
+	if err != nil {
+		return ""
+	}
+	return cfg.User
 }
 
 // String names the target without a secret: user@host:port/database.

@@ -43,17 +43,25 @@ func TestParseReachesBothPgxAndThePrograms(t *testing.T) {
 		want string   // String()
 		has  []string // lines of environProgram
 	}{
-		"url":             {"postgres://u:p%40ss'w@h:5433/db?sslmode=disable", nil, "u@h:5433/db", []string{`PGPASSFILE: *:*:*:*:p@ss'w`, "PGPASSFILE mode 600", "PGSSLMODE=disable", "PGPORT=5433"}},
+		"url": {"postgres://u:p%40ss'w@h:5433/db?sslmode=disable", nil, "u@h:5433/db",
+			[]string{`PGPASSFILE: *:*:*:*:p@ss'w`, "PGPASSFILE mode 600", "PGSSLMODE=disable", "PGPORT=5433"}},
 		"socket in a url": {"postgres:///db?host=/run/postgresql&user=u", nil, "u@/run/postgresql:5432/db", []string{"PGHOST=/run/postgresql"}},
-		"keywords":        {`host=h user=u dbname='d b' password='it\'s \\ x:y'`, nil, "u@h:5432/d b", []string{`PGPASSFILE: *:*:*:*:it's \\ x\:y`}},
-		"variables":       {"", []string{"PGHOST=h", "PGUSER=u", "PGPASSWORD=p7", "PGDATABASE=d"}, "u@h:5432/d", []string{"PGPASSFILE: *:*:*:*:p7"}},
-		"string wins":     {"host=h2", []string{"PGHOST=h", "PGUSER=u", "PGDATABASE=d"}, "u@h2:5432/d", nil},
-		"libpq's own":     {"host=h user=u dbname=d keepalives_idle=7 gssencmode=disable", nil, "u@h:5432/d", []string{"PGGSSENCMODE=disable", "PGSERVICEFILE: keepalives_idle=7", "PGSERVICE=target"}},
-		"ipv6":            {"postgres://u@[::1]:5433/d", nil, "u@::1:5433/d", []string{"PGHOST=::1"}},
-		"a service":       {"service=db user=u dbname=d port=7", []string{"PGSERVICEFILE=" + services, "PGPORT=5"}, "u@hs:7/d", []string{"PGHOST=hs", "PGPORT=7", "PGSERVICEFILE: sslpassword=from the file"}},
-		"PostgreSQL 18's": {"host=h user=u dbname=d oauth_client_secret=s3cret oauth_client_id=i scram_client_key=s3cretkey sslpassword=s3cretphrase", nil, "u@h:5432/d", []string{"PGSERVICEFILE: oauth_client_secret=s3cret", "PGSERVICEFILE: scram_client_key=s3cretkey", "PGSERVICEFILE: sslpassword=s3cretphrase", "PGSERVICEFILE mode 600"}},
-		"own options":     {"host=h user=u dbname=d options='-c work_mem=5MB -c statement_timeout=7'", nil, "u@h:5432/d", []string{"PGOPTIONS=-c work_mem=5MB -c statement_timeout=7" + options(15, false)}},
-		"a line break":    {"host=h user=u dbname=d password='two\nlines'", nil, "u@h:5432/d", []string{"PGPASSWORD=two", "lines"}},
+		"keywords": {`host=h user=u dbname='d b' password='it\'s \\ x:y'`, nil, "u@h:5432/d b",
+			[]string{`PGPASSFILE: *:*:*:*:it's \\ x\:y`}},
+		"variables": {"", []string{"PGHOST=h", "PGUSER=u", "PGPASSWORD=p7", "PGDATABASE=d"}, "u@h:5432/d",
+			[]string{"PGPASSFILE: *:*:*:*:p7"}},
+		"string wins": {"host=h2", []string{"PGHOST=h", "PGUSER=u", "PGDATABASE=d"}, "u@h2:5432/d", nil},
+		"libpq's own": {"host=h user=u dbname=d keepalives_idle=7 gssencmode=disable", nil, "u@h:5432/d",
+			[]string{"PGGSSENCMODE=disable", "PGSERVICEFILE: keepalives_idle=7", "PGSERVICE=target"}},
+		"ipv6": {"postgres://u@[::1]:5433/d", nil, "u@::1:5433/d", []string{"PGHOST=::1"}},
+		"a service": {"service=db user=u dbname=d port=7", []string{"PGSERVICEFILE=" + services, "PGPORT=5"}, "u@hs:7/d",
+			[]string{"PGHOST=hs", "PGPORT=7", "PGSERVICEFILE: sslpassword=from the file"}},
+		"PostgreSQL 18's": {"host=h user=u dbname=d oauth_client_secret=s3cret oauth_client_id=i scram_client_key=s3cretkey " +
+			"sslpassword=s3cretphrase", nil, "u@h:5432/d", []string{"PGSERVICEFILE: oauth_client_secret=s3cret",
+			"PGSERVICEFILE: scram_client_key=s3cretkey", "PGSERVICEFILE: sslpassword=s3cretphrase", "PGSERVICEFILE mode 600"}},
+		"own options": {"host=h user=u dbname=d options='-c work_mem=5MB -c statement_timeout=7'", nil, "u@h:5432/d",
+			[]string{"PGOPTIONS=-c work_mem=5MB -c statement_timeout=7" + options(Child{Programs: clients.Programs{Major: 15}}, "u")}},
+		"a line break": {"host=h user=u dbname=d password='two\nlines'", nil, "u@h:5432/d", []string{"PGPASSWORD=two", "lines"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_SECRET_ACCESS_KEY", "the bucket's")
@@ -74,7 +82,8 @@ func TestParseReachesBothPgxAndThePrograms(t *testing.T) {
 			lines := map[string]bool{}
 			for _, line := range got() {
 				lines[line] = true
-				if strings.HasPrefix(line, "arg ") && (strings.Contains(line, "p@ss") || strings.Contains(line, "secret") || strings.Contains(line, "password=")) {
+				if strings.HasPrefix(line, "arg ") && (strings.Contains(line, "p@ss") || strings.Contains(line, "secret") ||
+					strings.Contains(line, "password=")) {
 					t.Errorf("a secret stands in the arguments: %s", line)
 				}
 			}
@@ -108,14 +117,21 @@ func TestWhatNoFileCanHoldIsRefused(t *testing.T) {
 
 func TestParseErrorsHoldNoSecret(t *testing.T) {
 	for _, dsn := range []string{
-		"postgres://u:s3cret@h:port/d", "postgres://u:s3cret@h%zz/d", "host=h password='s3cret", "password=s3cret host", "postgres://u:s3cret@h/d?sslmode=never",
-		"host=h password=s3cret sslmode=never", "host=h password=s3cret port=s3cret", "Postgres://u:s3cret@h/d", "host=h pasword=s3cret", "host=h service=x servicefile=/nonexistent password=s3cret",
+		"postgres://u:s3cret@h:port/d", "postgres://u:s3cret@h%zz/d", "host=h password='s3cret", "password=s3cret host",
+		"postgres://u:s3cret@h/d?sslmode=never",
+		"host=h password=s3cret sslmode=never", "host=h password=s3cret port=s3cret", "Postgres://u:s3cret@h/d", "host=h pasword=s3cret",
+		"host=h service=x servicefile=/nonexistent password=s3cret",
 	} {
 		_, err := Parse(dsn, nil)
 		if err == nil {
 			t.Errorf("%s is accepted", dsn)
 		} else if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("a secret is in %v", err)
+		}
+	}
+	for _, variable := range []string{"PGHOST=h;password=s3cret", "PGUSER=u:s3cret", "PGDATABASE=postgres://u:s3cret@h/d"} {
+		if _, err := Parse("", []string{variable}); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", variable, err)
 		}
 	}
 }

@@ -212,7 +212,7 @@ func (l *Lexer) quoted(s string, escapes bool) (text string, n int, err error) {
 		case c == '\\' && escapes:
 			took := escape(s[i:], &b)
 			if took == 0 {
-				return "", 0, l.errorf("a string has an escape that is none")
+				return "", 0, l.errorf("a string has an escape that PostgreSQL does not know")
 			}
 			i += took
 		case c == 0:

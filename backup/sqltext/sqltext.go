@@ -9,6 +9,7 @@ package sqltext
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,19 @@ func Ident(parts ...string) string {
 	}
 	return strings.Join(quoted, ".")
 }
+
+// Shown is a name, as Text writes it, as a person can copy it into a statement: quoted where it would not be understood otherwise.
+func Shown(parts ...string) string {
+	shown := make([]string, len(parts))
+	for i, p := range parts {
+		if shown[i] = p; !bare.MatchString(p) {
+			shown[i] = `"` + strings.ReplaceAll(p, `"`, `""`) + `"`
+		}
+	}
+	return strings.Join(shown, ".")
+}
+
+var bare = regexp.MustCompile(`^[a-z_][a-z0-9_$]*$`)
 
 // Literal quotes a string, as Text writes it, whatever standard_conforming_strings says: one with a backslash is written as
 // E'...', with a space before it, as PostgreSQL's own quote_literal does.

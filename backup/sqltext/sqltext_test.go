@@ -14,7 +14,8 @@ import (
 )
 
 var seeds = []string{
-	"", "plain", `a"; --`, `it's \ here`, `\`, `\'`, "'", `"`, "\n", "$$x$$", "/*", "E'", "ünï", "x'; DROP ROLE y; --", `\x41\101\u0041`, "\xff",
+	"", "plain", `a"; --`, `it's \ here`, `\`, `\'`, "'", `"`, "\n", "$$x$$", "/*", "E'", "ünï", "x'; DROP ROLE y; --", `\x41\101\u0041`,
+	"\xff",
 }
 
 // FuzzQuotingIsReadBack: what is quoted is one token, and says what it said, however backslashes are read.
@@ -26,7 +27,8 @@ func FuzzQuotingIsReadBack(f *testing.F) {
 		if strings.IndexByte(s, 0) >= 0 {
 			t.Skip("no text of a server holds a zero byte")
 		}
-		for kind, quoted := range map[sqltext.Kind]string{sqltext.String: sqltext.Literal(sqltext.Text(s)), sqltext.Quoted: sqltext.Ident(sqltext.Text(s))} {
+		for kind, quoted := range map[sqltext.Kind]string{sqltext.String: sqltext.Literal(sqltext.Text(s)),
+			sqltext.Quoted: sqltext.Ident(sqltext.Text(s))} {
 			if kind == sqltext.Quoted && s == "" {
 				continue // no name is empty
 			}
@@ -118,7 +120,8 @@ func TestStatementsOfPsqlAreNoSQL(t *testing.T) {
 	if tokens, err := l.Statement(); err == nil || !strings.Contains(err.Error(), "line 4") {
 		t.Errorf("%+v, %v, want an error of line 4", tokens, err)
 	}
-	for _, text := range []string{`\restrict`, `\restrict a;b`, `\restrict a b`, `SELECT \restrict a`, `"`, `'`, `E'\`, `$a$ $b$`, `/* /* */`, `$1$ $1$`, `""`} {
+	for _, text := range []string{`\restrict`, `\restrict a;b`, `\restrict a b`, `SELECT \restrict a`, `"`, `'`, `E'\`, `$a$ $b$`, `/* /* */`,
+		`$1$ $1$`, `""`} {
 		if tokens, err := sqltext.NewLexer(text).Statement(); err == nil {
 			t.Errorf("%q reads as %+v", text, tokens)
 		}

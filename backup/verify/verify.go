@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/cage"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
@@ -31,13 +33,18 @@ const (
 	Rehearsal = 3
 )
 
+// physicalSlack is what the rehearsal of a physical backup may take beside its databases, times Verifier.Limit.
+const physicalSlack = 2 << 30
+
 // Verifier checks backups of a repository.
 type Verifier struct {
 	Repo    *catalog.Repository
 	Engines []engine.Engine
 	Finder  clients.Finder
-	// Scratch says where throwaway servers are made; Programs and NeedBytes are filled in.
+	// Scratch says where throwaway servers are made; Programs, NeedBytes and MostBytes are filled in.
 	Scratch scratch.Options
+	// Limit is how many times the room that a rehearsal needs it may take before it is stopped; 0 is no limit.
+	Limit float64
 	// Jobs is how many tables a rehearsal loads at once; 0 means 2.
 	Jobs int
 	Log  log.Logger
@@ -50,9 +57,11 @@ type Verifier struct {
 
 // Verify checks one backup, keeps it from being pruned meanwhile, and enters the result in its
 // status. The error is nil when it passed; of reason failure.Verify when the backup is not what its
-// manifest says; of any other reason when that could not be found out, which changes nothing about it.
+// manifest says; a catalog.PartlyError when some of its databases are not; of any other reason when that could not be found out, which
+// changes nothing about it.
 func (v *Verifier) Verify(ctx context.Context, id string, depth int) (catalog.Verification, error) {
 	b, err := v.Repo.Get(id)
+	b = b.AsWritten() // what did not come back may do so now
 	if errors.Is(err, fs.ErrNotExist) {
 		return catalog.Verification{}, failure.New(failure.Nothing, "%w", err)
 	}
@@ -70,24 +79,31 @@ func (v *Verifier) Verify(ctx context.Context, id string, depth int) (catalog.Ve
 		if present := v.Repo.Present(); present != nil {
 			return result, present // a disk that went away condemns nothing
 		}
-		result.Message = err.Error()
+		result.Message = catalog.Cut(err.Error())
 		result.Result = catalog.Impossible
-		if failure.Of(err) == failure.Verify {
+		if proven(err) {
 			result.Result = catalog.Failed
 		}
-		if ctx.Err() != nil && failure.Of(err) != failure.Verify {
+		if ctx.Err() != nil && !proven(err) {
 			return result, err
 		}
 	}
-	werr := v.record(context.WithoutCancel(ctx), b, result, failure.Of(err))
+	werr := v.record(context.WithoutCancel(ctx), b, result, err)
 	if errors.Is(werr, fs.ErrPermission) || errors.Is(werr, syscall.EROFS) { // on a read-only mount a backup can be proved all the same
-		_ = level.Warn(v.Log).Log("msg", "the result can't be noted in the repository, and counts for nobody else", "backup", b.ID, "result", result.Result, "err", werr)
+		_ = level.Warn(v.Log).Log("msg", "the result can't be noted in the repository, and counts for nobody else", "backup", b.ID, "result",
+			result.Result, "err", werr)
 		werr = nil
 	}
 	if werr != nil {
 		return result, errors.Join(err, werr)
 	}
 	return result, err
+}
+
+// proven says whether a check showed that something of the backup does not come back.
+func proven(err error) bool {
+	var partly *catalog.PartlyError
+	return failure.Of(err) == failure.Verify || errors.As(err, &partly)
 }
 
 // check runs the levels one after the other.
@@ -125,13 +141,24 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 	}
 	data := b.Manifest.ServerBytes()
 	o.NeedBytes = data + data/5 + min(data, 1<<30) + 64<<20 // a fifth of slack, WAL, the empty cluster
+	if data > 0 {                                           // else it is not known
+		o.MostBytes = int64(v.Limit * float64(o.NeedBytes))
+		if b.Manifest.External != nil { // WAL of the time of the backup, in files of up to 1 GB
+			o.MostBytes += int64(v.Limit * float64(physicalSlack))
+		}
+	}
 	v.report("restore", 0, 0)
 	room, err := scratch.New(ctx, o)
 	if err != nil {
 		return err
 	}
+	ctx, unguard := room.Guard(ctx)
 	defer func() {
-		v.tellUncaged(room, result)
+		unguard()
+		if cause := context.Cause(ctx); err != nil && failure.Of(cause) == failure.Space {
+			err = fmt.Errorf("rehearse backup %s: %w", b.ID, cause)
+		}
+		v.tellUncaged(result)
 		if cerr := room.Close(); cerr != nil {
 			_ = level.Warn(v.Log).Log("msg", "a throwaway cluster could not be removed", "err", cerr)
 		}
@@ -140,10 +167,10 @@ func (v *Verifier) rehearse(ctx context.Context, e engine.Engine, b catalog.Back
 	if restoring.Databases != nil {
 		r := restore.Restorer{Jobs: v.Jobs, Log: v.Log, Now: v.Now, Progress: v.Progress}
 		rep, err := r.Rehearse(ctx, restoring.Databases, b, room)
+		result.RestoreSeconds, result.Rows = v.Now().Sub(began).Seconds(), rep.Rows
 		if err != nil {
 			return fmt.Errorf("rehearse backup %s: %w", b.ID, err)
 		}
-		result.RestoreSeconds, result.Rows = v.Now().Sub(began).Seconds(), rep.Rows
 		return nil
 	}
 	if err := restoring.Server.Rehearse(ctx, b, room); err != nil {
@@ -181,8 +208,14 @@ func (v *Verifier) compare(ctx context.Context, b catalog.Backup, room *scratch.
 }
 
 // tellUncaged notes what the rehearsal could do that it should not, and logs it once.
-func (v *Verifier) tellUncaged(room *scratch.Room, result *catalog.Verification) {
-	if result.Uncaged = room.Uncaged(); len(result.Uncaged) > 0 && !v.told {
+func (v *Verifier) tellUncaged(result *catalog.Verification) {
+	for _, lack := range cage.Missing() {
+		if !slices.Contains(result.Uncaged, lack.Why) {
+			result.Uncaged = append(result.Uncaged, lack.Why)
+		}
+		result.UncagedParts = append(result.UncagedParts, string(lack.Part))
+	}
+	if len(result.Uncaged) > 0 && !v.told {
 		v.told = true
 		_ = level.Warn(v.Log).Log("msg", "the rehearsal runs without a part of its cage", "what", strings.Join(result.Uncaged, "; "))
 	}
@@ -198,12 +231,16 @@ func read(ctx context.Context, room *scratch.Room, database string) (catalog.Con
 }
 
 // record enters a result in the backup's status and, for a rehearsal, in the repository's counters.
-func (v *Verifier) record(ctx context.Context, b catalog.Backup, r catalog.Verification, reason failure.Reason) error {
+func (v *Verifier) record(ctx context.Context, b catalog.Backup, r catalog.Verification, cause error) error {
+	var partly *catalog.PartlyError
 	err := v.Repo.UpdateStatus(ctx, b.ID, func(s *catalog.Status) {
 		s.Checked = &r
 		switch r.Result {
 		case catalog.Failed:
 			s.Damage = &catalog.Damage{At: r.At, Level: r.Level, Message: r.Message}
+			if errors.As(cause, &partly) {
+				s.Damage.Databases = partly.Databases
+			}
 		case catalog.Passed:
 			if s.Damage != nil && s.Damage.Level <= r.Level {
 				s.Damage = nil
@@ -222,6 +259,10 @@ func (v *Verifier) record(ctx context.Context, b catalog.Backup, r catalog.Verif
 	result := catalog.Success
 	if r.Result != catalog.Passed {
 		result = catalog.Failing
+	}
+	reason := failure.Of(cause)
+	if proven(cause) {
+		reason = failure.Verify
 	}
 	return v.Repo.UpdateState(ctx, func(s *catalog.State) { *s = s.WithVerification(result, reason) })
 }

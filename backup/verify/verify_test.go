@@ -48,7 +48,8 @@ func TestAReadOnlyRepositoryIsVerified(t *testing.T) {
 	logger := log.NewLogfmtLogger(log.NewSyncWriter(&out))
 	e := &pgdump.Engine{}
 	j := &job.Job{
-		Repo: repo, Engine: e, Policy: retention.Policy{Keep: 7}, Trigger: "run", Tool: "test", Log: logger, Now: time.Now,
+		Pruner: job.Pruner{Repo: repo, Policy: retention.Policy{Keep: 7}, Log: logger},
+		Engine: e, Trigger: "run", Tool: "test", Now: time.Now,
 		Request: engine.Request{Target: target, Log: logger},
 	}
 	res, err := j.Run(t.Context())

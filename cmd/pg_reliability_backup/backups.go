@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,15 +18,16 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/retention"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/schedule"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/verify"
 )
 
 // run makes one backup.
 func (p *program) run(ctx context.Context) (err error) {
 	var collector *metrics.Collector
 	if p.flags.backup.textfile != "" {
-		dir, err := p.directory()
-		if err != nil {
-			return err
+		dir, derr := p.directory()
+		if derr != nil {
+			return derr
 		}
 		collector = metrics.New(dir, time.Now)
 		defer func() {
@@ -57,7 +59,7 @@ func (p *program) run(ctx context.Context) (err error) {
 			err = werr
 		}
 	} else if res.Backup != nil {
-		fmt.Fprintln(p.out, res.Backup.ID)
+		say(p.out, "%s\n", res.Backup.ID)
 	}
 	return err
 }
@@ -84,6 +86,10 @@ func (p *program) list(context.Context) error {
 		}
 		return p.printJSON(all)
 	}
+	if len(all) == 0 {
+		say(p.out, "There are no backups yet. `%s run --verify` makes one and proves it.\n", appName)
+		return p.printState(repo)
+	}
 	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tSTATE\tAGE\tSIZE\tROWS\tTOOK\tENGINE\tDATABASES\tNOTE")
 	for _, b := range all {
@@ -103,7 +109,7 @@ func (p *program) list(context.Context) error {
 		if lacks := lackNote(m); lacks != "" {
 			note = strings.TrimPrefix(note+"; "+lacks, "; ")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), rows,
+		say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), rows,
 			roundSeconds(m.Duration().Seconds()), m.Engine, strings.Join(names, ","), note)
 	}
 	if err := w.Flush(); err != nil {
@@ -120,6 +126,8 @@ func lackNote(m catalog.Manifest) string {
 		switch {
 		case o.Kind.Incomplete():
 			missing = append(missing, catalog.Printable(o.Database))
+		case o.Kind.Lacking():
+			missing = append(missing, catalog.Printable("large objects of "+o.Database))
 		case o.Kind != catalog.ExcludedDatabase:
 			others++
 		}
@@ -133,7 +141,7 @@ func lackNote(m catalog.Manifest) string {
 	return ""
 }
 
-// printState prints what the list does not show: a run in progress, the last failure.
+// printState prints what the list does not show: a run in progress, a failure since the last success.
 func (p *program) printState(repo *catalog.Repository) error {
 	s, err := repo.State()
 	if errors.Is(err, catalog.ErrDamagedJournal) {
@@ -146,10 +154,10 @@ func (p *program) printState(repo *catalog.Repository) error {
 		s = repo.Settled(s)
 	}
 	if s.Running != nil {
-		fmt.Fprintf(p.out, "running: %s, since %s (pid %d on %s)\n", s.Running.ID, s.Running.Since.Format(time.RFC3339), s.Running.PID, s.Running.Host)
+		say(p.out, "running: %s, since %s (pid %d on %s)\n", s.Running.ID, s.Running.Since.Format(time.RFC3339), s.Running.PID, s.Running.Host)
 	}
-	if f := s.LastFailure; f != nil {
-		fmt.Fprintf(p.out, "last failure: %s, %s: %s\n", f.At.Format(time.RFC3339), f.Reason, f.Message)
+	if f := s.LastFailure; f != nil && !s.LastSuccess.After(f.At) { // else it is no news
+		say(p.out, "last failure: %s, %s: %s\n", f.At.Format(time.RFC3339), f.Reason, f.Message)
 	}
 	return nil
 }
@@ -169,39 +177,45 @@ func (p *program) show(context.Context) error {
 	}
 	m := b.Manifest
 	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "id\t%s\nstate\t%s %s\n", b.ID, b.Health, b.Problem)
-	fmt.Fprintf(w, "engine\t%s (%s %s)\nserver\tPostgreSQL %s, system identifier %s\n", m.Engine, m.Client.Program, m.Client.Version, m.Server.Version, m.Server.SystemIdentifier)
-	fmt.Fprintf(w, "recovery point\t%s\ntook\t%s\nsize\t%s\n", m.RecoveryPoint.Format(time.RFC3339), roundSeconds(m.Duration().Seconds()), bytesText(m.Bytes))
+	say(w, "id\t%s\nstate\t%s %s\n", b.ID, b.Health, b.Problem)
+	say(w, "engine\t%s (%s %s)\nserver\tPostgreSQL %s, system identifier %s\n", m.Engine, m.Client.Program, m.Client.Version, m.Server.Version,
+		m.Server.SystemIdentifier)
+	say(w, "recovery point\t%s\ntook\t%s\nsize\t%s\n", m.RecoveryPoint.Format(time.RFC3339), roundSeconds(m.Duration().Seconds()),
+		bytesText(m.Bytes))
 	if v := b.Status.Checked; v != nil {
-		fmt.Fprintf(w, "last check\tlevel %d, %s, %s %s\n", v.Level, v.Result, v.At.Format(time.RFC3339), v.Message)
+		say(w, "last check\tlevel %d, %s, %s %s\n", v.Level, v.Result, v.At.Format(time.RFC3339), v.Message)
 	}
 	if v := b.Status.Verified; v != nil {
-		fmt.Fprintf(w, "verified\t%s: %d rows compared, restored in %s\n", v.At.Format(time.RFC3339), v.Rows, roundSeconds(v.RestoreSeconds))
+		say(w, "verified\t%s: %d rows compared, restored in %s\n", v.At.Format(time.RFC3339), v.Rows, roundSeconds(v.RestoreSeconds))
 	}
 	if o := b.Status.Offsite; o != nil {
-		fmt.Fprintf(w, "off-site\t%s, complete: %t %s\n", o.Target, o.Completed != nil, o.Error)
+		say(w, "off-site\t%s, complete: %t %s\n", o.Target, o.Completed != nil, o.Error)
 	}
 	if g := m.Globals; g != nil {
-		fmt.Fprintf(w, "globals\t%d roles (passwords: %t), %d tablespaces\n", g.Roles, g.Passwords, g.Tablespaces)
+		say(w, "globals\t%d roles (passwords: %t), %d tablespaces\n", g.Roles, g.Passwords, g.Tablespaces)
 	}
 	for _, o := range m.Omitted {
-		fmt.Fprintf(w, "not in it\t%s\n", o)
+		say(w, "not in it\t%s\n", o)
 		if o.Remedy != "" {
-			fmt.Fprintf(w, "\t%s\n", o.Remedy)
+			say(w, "\t%s\n", o.Remedy)
 		}
 	}
 	if x := m.External; x != nil {
-		fmt.Fprintf(w, "pgBackRest\t%s, stanza %s, repository %s\nWAL needed\t%s to %s\n", x.Label, x.Stanza, x.Repository, x.WALStart, x.WALStop)
+		say(w, "pgBackRest\t%s, stanza %s, repository %s\nWAL needed\t%s to %s\n", x.Label, x.Stanza, x.Repository, x.WALStart, x.WALStop)
 		return w.Flush()
 	}
 	for _, d := range m.Databases {
-		fmt.Fprintf(w, "\ndatabase %s\towner %s, %s, %d rows in %d tables\n", d.Name, d.Owner, bytesText(d.Bytes), d.Contents.Rows(), len(d.Contents.Tables))
+		say(w, "\ndatabase %s\towner %s, %s, %d rows in %s\n", d.Name, d.Owner, bytesText(d.Bytes), d.Contents.Rows(),
+			counted(len(d.Contents.Tables), "table"))
 		for _, t := range d.Contents.Tables {
 			rows := fmt.Sprint(t.Rows)
 			if t.Uncounted {
 				rows = "not counted"
 			}
-			fmt.Fprintf(w, "  %s.%s\t%s\n", t.Schema, t.Name, rows)
+			say(w, "  %s.%s\t%s\n", t.Schema, t.Name, rows)
+		}
+		for _, e := range d.Contents.Extensions {
+			say(w, "  extension %s\t%s\n", e.Name, e.Version)
 		}
 	}
 	return w.Flush()
@@ -210,7 +224,8 @@ func (p *program) show(context.Context) error {
 // verify checks one backup, or all.
 func (p *program) verify(ctx context.Context) error {
 	if l := p.flags.verify.level; l < 1 || l > 3 {
-		return failure.New(failure.Config, "--level=%d: 1, 2 or 3", l)
+		return failure.New(failure.Config, "--level=%d: it is 1, 2 or 3", l).
+			WithHint("1 compares checksums, 2 reads everything, 3 restores into a throwaway server and compares")
 	}
 	repo, err := p.open()
 	if err != nil {
@@ -244,7 +259,11 @@ func (p *program) verify(ctx context.Context) error {
 			failed = err
 		}
 		if !p.flags.json {
-			fmt.Fprintf(p.out, "%s  level %d  %s  %d rows  %s  %s\n", b.ID, v.Level, v.Result, v.Rows, roundSeconds(v.Seconds), v.Message)
+			rows := "rows not counted"
+			if v.Level == verify.Rehearsal && v.Result == catalog.Passed {
+				rows = fmt.Sprintf("%d rows", v.Rows)
+			}
+			say(p.out, "%s  level %d  %s  %s  %s  %s\n", b.ID, v.Level, v.Result, rows, roundSeconds(v.Seconds), v.Message)
 		}
 		if ctx.Err() != nil {
 			break
@@ -285,22 +304,16 @@ func (p *program) prune(ctx context.Context) error {
 			return err
 		}
 	}
-	all, err := repo.Brief()
+	pruner := &job.Pruner{Repo: repo, Engines: p.engines(repo), Policy: policy, Log: p.log}
+	decisions, err := pruner.Decide()
 	if err != nil {
 		return err
 	}
-	servers, err := repo.Servers(all)
-	if err != nil {
-		return err
-	}
-	decisions := retention.Plan(all, policy, servers)
 	if !p.flags.dryRun {
-		copier, err := p.copier(repo, nil)
-		if err != nil {
+		if pruner.Copier, err = p.copier(repo, nil); err != nil {
 			return err
 		}
-		j := &job.Job{Copier: copier, Repo: repo, Engines: p.engines(repo), Policy: policy, Log: p.log, Now: time.Now}
-		if _, err := j.Prune(ctx); err != nil {
+		if _, err := pruner.Prune(ctx, decisions); err != nil {
 			return err
 		}
 	}
@@ -316,9 +329,21 @@ func (p *program) prune(ctx context.Context) error {
 		if !d.Keep {
 			verb = "delete"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", verb, d.ID, strings.Join(d.Reasons, "; "))
+		say(w, "%s\t%s\t%s\t%s\n", verb, d.ID, of(d.Backup.Manifest), strings.Join(d.Reasons, "; "))
 	}
 	return w.Flush()
+}
+
+// of names what backups are counted among: their engine, their choice of databases, their server.
+func of(m catalog.Manifest) string {
+	if m.Engine == "" {
+		return "unknown"
+	}
+	set := "databases " + m.Set
+	if m.Set == "all" {
+		set = "all databases"
+	}
+	return fmt.Sprintf("%s of %s, server %s", m.Engine, set, cmp.Or(m.Server.SystemIdentifier, "unknown"))
 }
 
 // healthcheck judges the catalogue from outside the daemon.
@@ -329,7 +354,7 @@ func (p *program) healthcheck(context.Context) error {
 	}
 	text, err := p.health(metrics.New(dir, time.Now).Read(healthPatience), time.Now())
 	if err == nil {
-		fmt.Fprintln(p.out, text)
+		say(p.out, "%s\n", text)
 	}
 	return err
 }
@@ -360,7 +385,8 @@ func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
 	case old < -time.Minute:
 		return "", failure.New(failure.Stale, "backup %s is of the future: the clock was set back, its age is unknown", good.ID)
 	case old > limit:
-		return "", failure.New(failure.Stale, "the newest good backup, %s, is %s old; at most %s is healthy", good.ID, old.Round(time.Second), limit.Round(time.Second))
+		return "", failure.New(failure.Stale, "the newest good backup, %s, is %s old; at most %s is healthy", good.ID, old.Round(time.Second),
+			limit.Round(time.Second))
 	}
 	if most := p.flags.health.maxVerifiedAge; most > 0 {
 		v, err := catalog.Choose(all, catalog.Wanted{Name: catalog.LatestVerified})
@@ -368,7 +394,8 @@ func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
 			return "", failure.New(failure.Stale, "no backup was verified within %s", most)
 		}
 	}
-	return fmt.Sprintf("ok: backup %s is %s old, at most %s", good.ID, old.Round(time.Second), limit.Round(time.Second)), nil
+	return fmt.Sprintf("ok: backup %s is %s old, and may be up to %s old at this moment", good.ID, old.Round(time.Second),
+		limit.Round(time.Second)), nil
 }
 
 func (p *program) printJSON(v any) error {

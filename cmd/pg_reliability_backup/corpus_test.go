@@ -51,10 +51,18 @@ func quoteValue(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
+// client is the path of one of the client tools.
+func (b *bench) client(program string) string {
+	if b.bin != "" {
+		return filepath.Join(b.bin, program)
+	}
+	return b.pg.Install.Bin(program)
+}
+
 // text is a client program's output without what may differ.
 func (b *bench) text(program string, args ...string) string {
 	b.t.Helper()
-	cmd := exec.Command(b.pg.Install.Bin(program), args...)
+	cmd := exec.Command(b.client(program), args...)
 	cmd.Env = append(os.Environ(), "PGHOST="+b.pg.Dir, fmt.Sprint("PGPORT=", b.pg.Port), "PGUSER="+pgtest.Superuser, "LC_ALL=C",
 		"PGCLIENTENCODING=", "PGOPTIONS=-c statement_timeout=0")
 	var stderr bytes.Buffer
@@ -70,6 +78,9 @@ lines:
 			if d.MatchString(line) {
 				continue lines
 			}
+		}
+		if b.pg.Install.Major < 15 && strings.Contains(line, " ON SCHEMA public ") { // its owner is not dumped before 15
+			continue
 		}
 		kept = append(kept, line)
 	}
@@ -112,6 +123,11 @@ func (b *bench) connect(database string) *pgx.Conn {
 		b.t.Fatalf("connect to %s: %v", database, err)
 	}
 	b.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	// Since 17.
+	if _, err := conn.Exec(context.Background(),
+		`SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'`); err != nil {
+		b.t.Fatal(err)
+	}
 	return conn
 }
 
@@ -163,7 +179,9 @@ func (b *bench) rows(database string) map[string]string {
 		hashes[r.Name] = hash
 	}
 	var large string
-	if err := conn.QueryRow(ctx, `SELECT coalesce(string_agg(oid || ' ' || md5(lo_get(oid)), ', ' ORDER BY oid), 'none') FROM pg_largeobject_metadata`).Scan(&large); err != nil {
+	if err := conn.QueryRow(ctx,
+		`SELECT coalesce(string_agg(oid || ' ' || md5(lo_get(oid)), ', ' ORDER BY oid), 'none') FROM pg_largeobject_metadata`).
+		Scan(&large); err != nil {
 		b.t.Fatalf("%s: large objects: %v", database, err)
 	}
 	hashes["large objects"] = large
@@ -199,9 +217,11 @@ func firstDifference(want, got string) string {
 	return "before: " + strings.Join(w[i:min(i+4, len(w))], " | ") + "\nafter:  " + strings.Join(g[i:min(i+4, len(g))], " | ")
 }
 
-// makeCorpus makes the difficult databases of testdata/corpus on the bench's server.
+// makeCorpus makes the difficult databases of testdata/corpus on the bench's server. They are written for PostgreSQL 15: what an older
+// server does not know of a file, and what comes after that, is left out and logged. Newer servers get testdata/corpus_newer, too.
 func (b *bench) makeCorpus() {
 	b.t.Helper()
+	major := b.pg.Install.Major
 	tablespace := filepath.Join(b.pg.Dir, "tablespace")
 	if out, err := pgtest.Command("mkdir", "-m", "700", tablespace).CombinedOutput(); err != nil {
 		b.t.Fatalf("mkdir: %v %s", err, out)
@@ -210,18 +230,27 @@ func (b *bench) makeCorpus() {
 	if err != nil || len(files) < 40 {
 		b.t.Fatalf("the corpus has %d files: %v", len(files), err)
 	}
+	for since := 16; since <= major; since++ {
+		files = append(files, fmt.Sprintf("testdata/corpus_newer/%d.sql", since))
+	}
 	for _, file := range files {
-		cmd := exec.Command(b.pg.Install.Bin("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "tablespace="+tablespace, "-f", file, "postgres")
+		cmd := exec.Command(b.client("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "tablespace="+tablespace, "-f", file, "postgres")
 		cmd.Env = append(os.Environ(), "PGHOST="+b.pg.Dir, fmt.Sprint("PGPORT=", b.pg.Port), "PGUSER="+pgtest.Superuser, "PGCLIENTENCODING=UTF8")
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		switch {
+		case err != nil && major < 15:
+			b.t.Logf("PostgreSQL %d knows a part of %s: %s", major, file, out)
+		case err != nil:
 			b.t.Fatalf("%s: %v\n%s", file, err, out)
 		}
 	}
 }
 
-func TestTheCorpusComesBackAsItWas(t *testing.T) {
-	b := newBench(t)
-	b.makeCorpus()
+// comesBack backs up, verifies, destroys the server, bootstraps a new one and restores by swap what the corpus made on the
+// bench's server, and expects what is there to be equal by its own text each time.
+func (b *bench) comesBack() {
+	t := b.t
+	t.Helper()
 	before := b.takeFingerprint()
 	if out, code := b.super().prog("run", "--verify"); code != 0 {
 		t.Fatalf("run --verify: exit code %d\n%s", code, out)
@@ -234,13 +263,19 @@ func TestTheCorpusComesBackAsItWas(t *testing.T) {
 	restored := b.takeFingerprint()
 	before.same(t, "after the bootstrap", restored)
 
-	names := b.column("postgres", `SELECT datname FROM pg_database WHERE datname ~ '^c[0-9]' ORDER BY 1`)
+	names := b.column("postgres", `SELECT datname FROM pg_database WHERE datname ~ '^c[0-9_]' ORDER BY 1`)
 	for _, name := range names {
 		if out, code := b.super().prog("restore", "--database="+name); code != 0 {
 			t.Errorf("restore %s: exit code %d\n%s", name, code, out)
 		}
 	}
 	restored.same(t, "after the restores by swap", b.takeFingerprint())
+}
+
+func TestTheCorpusComesBackAsItWas(t *testing.T) {
+	b := newBench(t)
+	b.makeCorpus()
+	b.comesBack()
 	if got := b.column("postgres", `SELECT rolname FROM pg_roles WHERE rolname ~ 'pwned' OR rolsuper AND rolname ~ 'mallory'`); len(got) > 0 {
 		t.Errorf("roles that a stranger made, or made superuser: %q", got)
 	}

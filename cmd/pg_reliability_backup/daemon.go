@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -66,7 +67,8 @@ func (p *program) schedule(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_ = level.Info(p.log).Log("msg", "starting", "server", j.Request.Target, "repository", repo.Dir(), "cron", plan.Expression, "time_zone", zone)
+	_ = level.Info(p.log).Log("msg", "starting", "server", j.Request.Target, "repository", repo.Dir(), "cron", plan.Expression, "time_zone",
+		zone)
 	s := &daemon{program: p, repo: repo, job: j, collector: collector, progress: bar, rehearsals: rehearsals}
 	if rehearsals != nil {
 		s.nextRehearsal = rehearsals.Next(time.Now())
@@ -79,8 +81,9 @@ func (p *program) schedule(ctx context.Context) error {
 		asked, bar.also = s.onDemand.asked, s.onDemand.progress
 	}
 	d := &schedule.Daemon{
-		Plan: plan, Repo: repo, Run: s.run, Asked: asked, Tick: s.tick, Retries: p.flags.schedule.retries, RetryDelay: p.flags.schedule.retryDelay,
-		Log: p.log, Now: time.Now,
+		Plan: plan, Repo: repo, Run: s.run, Asked: asked, Tick: s.tick, Retries: p.flags.schedule.retries,
+		RetryDelay: p.flags.schedule.retryDelay,
+		Log:        p.log, Now: time.Now,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Serve(ctx) })
@@ -129,7 +132,7 @@ func (d *daemon) run(ctx context.Context, asked bool) error {
 		d.onDemand.end(res, err)
 	}
 	if err != nil {
-		_ = level.Error(d.log).Log("msg", "run failed", "reason", failure.Of(err), "err", err)
+		_ = d.wrong(ctx).Log("msg", "run failed", "reason", failure.Of(err), "err", err)
 	}
 	if res.Unrecorded != nil {
 		d.collector.Unrecorded(*res.Unrecorded)
@@ -140,6 +143,14 @@ func (d *daemon) run(ctx context.Context, asked bool) error {
 		return nil // what failed afterwards is no reason to back up again
 	}
 	return err
+}
+
+// wrong logs an error; what ends because the daemon was told to end is none.
+func (d *daemon) wrong(ctx context.Context) log.Logger {
+	if ctx.Err() != nil {
+		return level.Info(d.log)
+	}
+	return level.Error(d.log)
 }
 
 func (d *daemon) textfile() {
@@ -171,11 +182,9 @@ func (d *daemon) flush(ctx context.Context) {
 // tick does the daemon's other work: the recovery point, and verification on a schedule of its own.
 func (d *daemon) tick(ctx context.Context) {
 	d.look(ctx)
-	now := time.Now()
-	if d.rehearsals == nil || now.Before(d.nextRehearsal) {
+	if d.rehearsals == nil || !d.rehearsalIsDue(time.Now()) {
 		return
 	}
-	d.nextRehearsal = d.rehearsals.Next(now)
 	all, err := d.repo.Brief()
 	if err != nil {
 		_ = level.Error(d.log).Log("msg", "verification did not begin", "err", err)
@@ -191,7 +200,7 @@ func (d *daemon) tick(ctx context.Context) {
 		v, err := d.job.Verifier.Verify(ctx, b.ID, verify.Rehearsal)
 		d.progress.done()
 		if err != nil {
-			_ = level.Error(d.log).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
+			_ = d.wrong(ctx).Log("msg", "verification did not pass", "id", b.ID, "result", v.Result, "err", err)
 		} else {
 			_ = level.Info(d.log).Log("msg", "backup verified", "id", b.ID, "rows", v.Rows, "restore_seconds", v.RestoreSeconds)
 		}
@@ -200,10 +209,21 @@ func (d *daemon) tick(ctx context.Context) {
 	}
 }
 
+// rehearsalIsDue says so once for each time of the plan. Where the clock was set back, the next time is the plan's by the new clock.
+func (d *daemon) rehearsalIsDue(now time.Time) bool {
+	next := d.rehearsals.Next(now)
+	due := !now.Before(d.nextRehearsal)
+	if due || next.Before(d.nextRehearsal) {
+		d.nextRehearsal = next
+	}
+	return due
+}
+
 // serve serves /metrics, the health endpoints and /-/backup.
 func (d *daemon) serve(ctx context.Context) error {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(d.collector, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	registry.MustRegister(d.collector.Metrics(), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		versioncollector.NewCollector(appName))
 	landing, err := toolkit.NewLandingPage(toolkit.LandingConfig{
 		Name: appName, Description: "Backups of a PostgreSQL server, proven by restoring them", Version: d.job.Tool,

@@ -131,6 +131,57 @@ func TestDiskFullMidDump(t *testing.T) {
 	b.gather().expect(t, "runs_total{reason=,result=success}", 2)
 }
 
+// TestDiskFullAtTheEndOfARun: what is written last are the digests, the manifest and the journal. Nothing half-written is believed, the
+// error names the place and the remedy, and the next run recovers.
+func TestDiskFullAtTheEndOfARun(t *testing.T) {
+	b := newBench(t)
+	first := b.run()
+	if err := mountTmpfs(t, b, 8<<20); err != nil {
+		t.Skipf("no tmpfs: %v", err)
+	}
+	b.run() // the reserve is there now
+	free := func() int64 {
+		n, err := catalog.FreeBytes(b.repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := free()
+	b.run()
+	takes := before - free() // of a whole run
+	good := len(b.checkGood())
+	filler := filepath.Join(filepath.Dir(b.repo), "filler")
+	failed := 0
+	for _, short := range []int64{4, 8, 12, 20, 32} { // KiB
+		write(t, filler, make([]byte, free()-takes+short<<10))
+		out, code := b.prog("run", "--no-space-check", "--keep=100")
+		switch code {
+		case exitOK:
+			good++
+		case exitSpace:
+			failed++
+			says(t, out, "repository "+b.repo, "space left on device", "HINT: Free space")
+		default:
+			t.Errorf("%d KiB short: exit code %d\n%s", short, code, out)
+		}
+		remove(t, filler)
+		if left := drafts(b); len(left) > 0 {
+			t.Errorf("%d KiB short: drafts are left: %v", short, left)
+		}
+		if got := b.checkGood(); len(got) != good || !slices.Contains(got, first) {
+			t.Errorf("%d KiB short: good backups %v, want %d", short, got, good)
+		}
+	}
+	if failed == 0 {
+		t.Error("no run met the full disk")
+	}
+	b.run("--keep=100")
+	if got := b.checkGood(); len(got) != good+1 {
+		t.Errorf("after the disk has room again the good backups are %v", got)
+	}
+}
+
 // mountTmpfs moves the repository onto a small file system of its own.
 func mountTmpfs(t *testing.T, b *bench, size int) error {
 	dir := t.TempDir()
@@ -420,4 +471,16 @@ func TestTerminatedRunEndsInOrder(t *testing.T) {
 	}
 	b.gather().expect(t, "runs_total{reason=interrupted,result=failure}", 1)
 	b.run()
+}
+
+func TestTerminatedDaemonEndsInOrder(t *testing.T) {
+	b := newBench(t)
+	b.fill(15)
+	d := b.daemon("--cron=@every 24h")
+	b.waitForDraft(0)
+	d.stop()
+	if left := drafts(b); len(left) > 0 {
+		t.Errorf("drafts are left: %v", left)
+	}
+	b.gather().expect(t, "runs_total{reason=interrupted,result=failure}", 1)
 }

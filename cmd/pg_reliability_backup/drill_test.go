@@ -39,13 +39,13 @@ func (b *bench) destroy() {
 	if err := os.RemoveAll(b.pg.DataDir()); err != nil {
 		b.t.Fatal(err)
 	}
-	b.pg = pgtest.New(b.t, pgtest.Options{NoMonitorRole: true})
+	b.pg = pgtest.New(b.t, pgtest.Options{NoMonitorRole: true, Install: b.install})
 }
 
 // bootstrapJSON runs bootstrap and reads what it did.
 func (b *bench) bootstrapJSON(args ...string) (restore.Outcome, string) {
 	b.t.Helper()
-	var logs lockedBuffer
+	var logs pgtest.Buffer
 	cmd := b.super().cmd(append([]string{"bootstrap", "--json"}, args...)...)
 	cmd.Stderr = &logs
 	out, err := cmd.Output()
@@ -88,7 +88,8 @@ func TestDisasterDrill(t *testing.T) {
 	began = time.Now()
 	o, _ := b.bootstrapJSON("--jobs", "2")
 	took := time.Since(began)
-	t.Logf("drill: database of %s, backup and verification %.1f s, bootstrap of an empty cluster %.1f s", size, backupTook.Seconds(), took.Seconds())
+	t.Logf("drill: database of %s, backup and verification %.1f s, bootstrap of an empty cluster %.1f s", size, backupTook.Seconds(),
+		took.Seconds())
 	if o.Result != restore.Restored || o.Backup != second || took > 5*time.Minute {
 		t.Errorf("outcome = %+v in %s, want %s", o, took, second)
 	}
@@ -126,7 +127,8 @@ func TestBootstrapKilledHalfwayIsRedoneAndNeverServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	pgtest.Eventually(t, 20*time.Second, func() error {
-		n, err := b.pg.Query(t.Context(), "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'pg_reliability_restore_%' AND query LIKE 'COPY%'")
+		n, err := b.pg.Query(t.Context(), "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname LIKE 'pg_reliability_restore_%' "+
+			"AND query LIKE 'COPY%'")
 		if err == nil && n == "0" {
 			err = fmt.Errorf("nothing is being loaded")
 		}
@@ -142,7 +144,8 @@ func TestBootstrapKilledHalfwayIsRedoneAndNeverServed(t *testing.T) {
 		t.Errorf("outcome = %+v, want %s", o, id)
 	}
 	b.compare(b.list()[0].Manifest)
-	if n, err := b.pg.Query(t.Context(), "postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%restore%' OR datname LIKE '%before%'"); err != nil || n != "0" {
+	if n, err := b.pg.Query(t.Context(), "postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE '%restore%' OR datname LIKE "+
+		"'%before%'"); err != nil || n != "0" {
 		t.Errorf("%s leftover databases (%v)", n, err)
 	}
 }

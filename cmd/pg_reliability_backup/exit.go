@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -43,30 +44,36 @@ func exits() []struct {
 		{exitOther, "another error, or healthcheck found the backups too old", []failure.Reason{failure.Other, failure.Stale, failure.Killed}},
 		{exitConfig, "config: a flag, variable or file is wrong; nothing was tried", []failure.Reason{failure.Config}},
 		{exitConnection, "connection: the server can't be reached, refuses the login, or went away", []failure.Reason{failure.Connection}},
-		{exitDump, "dump: the backup could not be made (also: a privilege is missing, a table stayed locked)", []failure.Reason{failure.Dump, failure.Permission, failure.LockTimeout}},
+		{exitDump, "dump: the backup could not be made (also: a privilege is missing, a table stayed locked)",
+			[]failure.Reason{failure.Dump, failure.Permission, failure.LockTimeout}},
 		{exitVerify, "verify: a backup is not what its manifest says", []failure.Reason{failure.Verify}},
 		{exitSpace, "space: the disk is full, or would be", []failure.Reason{failure.Space}},
 		{exitLocked, "locked: another job works on the same repository or server", []failure.Reason{failure.Locked}},
-		{exitVersion, "version mismatch: no client programs of the server's major version, or too old a server", []failure.Reason{failure.Version}},
+		{exitVersion, "version mismatch: no client programs of the server's major version, or too old a server",
+			[]failure.Reason{failure.Version}},
 		{exitRefused, "refused target: it holds something that is not replaced", []failure.Reason{failure.Refused}},
-		{exitNothing, "nothing to restore: no backup answers", []failure.Reason{failure.Nothing}},
+		{exitNothing, "nothing to restore: no matching backup", []failure.Reason{failure.Nothing}},
 		{exitInterrupt, "interrupted by a signal", []failure.Reason{failure.Interrupted}},
 		{exitRepository, "repository: missing, unmounted or unreadable", []failure.Reason{failure.Repository}},
 		{exitTimeout, "timeout: the deadline passed", []failure.Reason{failure.Timeout}},
 		{exitOffsite, "off-site: the copy failed; the local backup is good", []failure.Reason{failure.Offsite}},
-		{exitRestore, "restore: it failed midway; the original is untouched", []failure.Reason{failure.Restore}},
+		{exitRestore, "restore: it failed midway, or the login lacks a privilege for it; the original is untouched",
+			[]failure.Reason{failure.Restore}},
 		{exitIncomplete, "incomplete: the backup was published, and lacks a database that was asked for", []failure.Reason{failure.Incomplete}},
 	}
 }
 
-func exitCode(err error) int {
+// exitCode is that of a command's error. What the dump's code says of a backup, the restore's says where none is made.
+func exitCode(command string, err error) int {
 	reason := failure.Of(err)
 	for _, e := range exits() {
-		for _, r := range e.reasons {
-			if r == reason {
-				return e.code
-			}
+		if !slices.Contains(e.reasons, reason) {
+			continue
 		}
+		if e.code == exitDump && (command == "restore" || command == "bootstrap") {
+			return exitRestore
+		}
+		return e.code
 	}
 	return exitOther
 }

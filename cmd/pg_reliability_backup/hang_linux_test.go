@@ -74,12 +74,14 @@ func TestHungRepositoryHoldsNobodyUp(t *testing.T) {
 	}
 	pgtest.Eventually(t, 2*time.Minute, func() error {
 		_, page, err := d.get("/metrics")
-		if err == nil && (!strings.Contains(page, "pg_reliability_backup_catalog_up 0") || !strings.Contains(page, `catalog_error_info{reason="timeout"} 1`)) {
+		if err == nil && (!strings.Contains(page, "pg_reliability_backup_catalog_up 0") ||
+			!strings.Contains(page, `catalog_error_info{reason="timeout"} 1`)) {
 			err = fmt.Errorf("it still counts as readable")
 		}
 		return err
 	})
-	if status, text, err := d.get("/-/healthy"); err != nil || status != http.StatusServiceUnavailable || !strings.Contains(text, "does not answer") {
+	if status, text, err := d.get("/-/healthy"); err != nil || status != http.StatusServiceUnavailable ||
+		!strings.Contains(text, "does not answer") {
 		t.Errorf("healthy: %d %s, %v", status, text, err)
 	}
 	end()

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,7 +28,8 @@ func TestWhatABackupLacksIsSaidEverywhere(t *testing.T) {
 	if out := b.must("list"); !strings.Contains(out, "INCOMPLETE: lacks rdsadmin") || !strings.Contains(out, "verified") {
 		t.Errorf("list:\n%s", out)
 	}
-	if out := b.must("show"); !strings.Contains(out, "database_closed, database frozen") || !strings.Contains(out, `ALTER DATABASE "frozen" ALLOW_CONNECTIONS true`) {
+	if out := b.must("show"); !strings.Contains(out, "database_closed, database frozen") ||
+		!strings.Contains(out, `ALTER DATABASE "frozen" ALLOW_CONNECTIONS true`) {
 		t.Errorf("show:\n%s", out)
 	}
 	m := b.gather()
@@ -46,7 +48,8 @@ func TestWhatABackupLacksIsSaidEverywhere(t *testing.T) {
 	}
 	cmd := c.cmd("bootstrap", "--json")
 	text, err := cmd.Output()
-	if err != nil || json.Unmarshal(text, &outcome) != nil || outcome.Rows != 2000 || !strings.Contains(strings.Join(outcome.Lacks, "\n"), "rdsadmin") {
+	if err != nil || json.Unmarshal(text, &outcome) != nil || outcome.Rows != 2000 || !strings.Contains(strings.Join(outcome.Lacks, "\n"),
+		"rdsadmin") {
 		t.Errorf("bootstrap: %v %s", err, text)
 	}
 
@@ -65,4 +68,32 @@ func TestWhatABackupLacksIsSaidEverywhere(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	b.must("run", "--exclude-database=frozen")
+}
+
+// TestWhatNobodyMissesIsSilent: what an extension keeps is told until somebody says that nobody misses it, by its name.
+func TestWhatNobodyMissesIsSilent(t *testing.T) {
+	b := newBench(t)
+	b.exec("shop", `CREATE EXTENSION hstore`, `CREATE TABLE mine AS SELECT 1 AS id`, `CREATE TABLE theirs AS SELECT 1 AS id`,
+		`ALTER EXTENSION hstore ADD TABLE mine`, `ALTER EXTENSION hstore ADD TABLE theirs`)
+	b.run()
+	b.gather().expect(t, "omitted{kind=extension_data}", 2)
+	says(t, b.must("show"), "accept --database='shop' --extension-data='public.theirs'", "  extension hstore ")
+	says(t, b.want(exitNothing, "accept", "--database=shop", "--extension-data=public.none"),
+		"HINT: They lack these of it: public.mine, public.theirs")
+	b.want(exitConfig, "accept", "--extension-data=public.theirs")
+	for range 2 { // once is enough
+		b.must("accept", "--database=shop", "--extension-data=public.theirs")
+	}
+	if n := strings.Count(string(read(t, filepath.Join(b.repo, "servers.json"))), "public.theirs"); n != 1 {
+		t.Errorf("it is noted %d times", n)
+	}
+	out := b.must("run")
+	says(t, out, "public.mine")
+	if strings.Contains(out, "level=warn msg=\"not in the backup: excluded") ||
+		strings.Contains(out, "extension_data, database shop, table public.theirs") {
+		t.Errorf("it warns of what nobody misses:\n%s", out)
+	}
+	b.gather().expect(t, "omitted{kind=extension_data}", 1)
+	b.gather().expect(t, "omitted{kind=excluded}", 1)
+	says(t, b.must("show"), "excluded, database shop, table public.theirs: somebody said that nobody misses it")
 }

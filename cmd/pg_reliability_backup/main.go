@@ -59,13 +59,18 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 		fmt.Fprintf(stderr, "%s: %v\n", appName, manual.Mistake(app, joinAt(args), env, err))
 		return exitConfig
 	}
-	p := &program{command: command, flags: f, env: env, out: stdout, err: stderr, log: logging.New(stderr, f.logLevel, f.logFormat)}
-	err = p.commands()[command](ctx)
+	p := &program{command: command, flags: f, env: env, out: stdout, err: stderr, log: logging.New(quiet{stderr}, f.logLevel, f.logFormat)}
+	for _, mistake := range manual.Mistyped(app, os.Environ()) {
+		_ = level.Warn(p.log).Log("msg", mistake)
+	}
+	if err = f.check(); err == nil {
+		err = p.commands()[command](ctx)
+	}
 	if err == nil {
 		return exitOK
 	}
 	_ = level.Error(p.log).Log("msg", command+" failed", "reason", failure.Of(err), "err", err)
-	return exitCode(err)
+	return exitCode(command, err)
 }
 
 // joinAt makes "--cron @daily" into "--cron=@daily": by itself, kingpin takes @daily for a file of arguments.

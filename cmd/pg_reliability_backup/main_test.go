@@ -48,6 +48,9 @@ type bench struct {
 	pg   *pgtest.Cluster
 	repo string
 	env  []string // for the program, besides the connection
+
+	install pgtest.Install // of the server; the zero value is what the other tests have
+	bin     string         // where its client tools are; "" is beside its server's programs
 }
 
 // newBench makes a bench, beside those of other tests.
@@ -63,11 +66,12 @@ func newBench(t *testing.T) *bench {
 func newLoneBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, pg: pgtest.New(t, pgtest.Options{NoMonitorRole: true}), repo: filepath.Join(t.TempDir(), "repo")}
-	b.exec("postgres", `CREATE ROLE `+role+` LOGIN PASSWORD '`+pgtest.Password+`' IN ROLE pg_read_all_data, pg_monitor`, `CREATE DATABASE shop`)
+	b.exec("postgres", `CREATE ROLE `+role+` LOGIN PASSWORD '`+pgtest.Password+`' IN ROLE pg_read_all_data, pg_monitor`,
+		`CREATE DATABASE shop`)
 	b.exec("shop",
 		`CREATE TABLE item (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text)`,
 		`INSERT INTO item (v) SELECT md5(i::text) FROM generate_series(1, 2000) i`)
-	if out, code := b.prog("init"); code != 0 {
+	if out, code := b.prog("init"); code != 0 || strings.Contains(out, "already") {
 		t.Fatalf("init: %d %s", code, out)
 	}
 	return b
@@ -83,7 +87,8 @@ func (b *bench) exec(database string, sql ...string) {
 // fill adds incompressible rows: about n megabytes of dump.
 func (b *bench) fill(megabytes int) {
 	b.t.Helper()
-	b.exec("shop", fmt.Sprintf(`CREATE TABLE noise AS SELECT i, (SELECT string_agg(md5(random()::text || i || g), '') FROM generate_series(1, 60) AS g) AS v
+	b.exec("shop", fmt.Sprintf(
+		`CREATE TABLE noise AS SELECT i, (SELECT string_agg(md5(random()::text || i || g), '') FROM generate_series(1, 60) AS g) AS v
 		FROM generate_series(1, %d) i`, megabytes*1000))
 }
 
@@ -94,7 +99,10 @@ func (b *bench) cmd(args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
-	cmd.Env = append(cmd.Env, asProgram+"=1", "PG_RELIABILITY_BACKUP_REPOSITORY="+b.repo, "DATA_SOURCE_NAME="+b.pg.DSN(role, "postgres"))
+	cmd.Env = append(cmd.Env, asProgram+"=1", "PG_RELIABILITY_BACKUP_REPOSITORY="+b.repo)
+	if b.pg != nil {
+		cmd.Env = append(cmd.Env, "DATA_SOURCE_NAME="+b.pg.DSN(role, "postgres"))
+	}
 	cmd.Env = append(cmd.Env, b.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
@@ -173,7 +181,7 @@ func (b *bench) run(args ...string) string {
 func (b *bench) gather() samples {
 	b.t.Helper()
 	r := prometheus.NewPedanticRegistry()
-	r.MustRegister(metrics.New(b.repo, time.Now))
+	r.MustRegister(metrics.New(b.repo, time.Now).Metrics())
 	families, err := r.Gather()
 	if err != nil {
 		b.t.Fatal(err)

@@ -82,11 +82,13 @@ func newOnDemand(tokenFile string, logger log.Logger) (*onDemand, error) {
 func (o *onDemand) token() (string, error) {
 	b, err := os.ReadFile(o.tokenFile)
 	if err != nil {
-		return "", failure.New(failure.Config, "--web.backup-token-file: %w", err)
+		return "", failure.New(failure.Config, "--web.backup-token-file: %w", err).
+			WithHint("Make one, readable for this user, with: (umask 077; openssl rand -hex 32 >FILE)")
 	}
 	token := strings.TrimSpace(string(b))
 	if len(token) < minToken {
-		return "", failure.New(failure.Config, "--web.backup-token-file: %s holds %d characters, at least %d are needed", o.tokenFile, len(token), minToken).
+		return "", failure.New(failure.Config, "--web.backup-token-file: %s holds %d characters, at least %d are needed", o.tokenFile, len(token),
+			minToken).
 			WithHint("Make one with: openssl rand -hex 32")
 	}
 	return token, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -142,6 +143,12 @@ func TestBackupNowOverHTTP(t *testing.T) {
 	if code, _, body := d.ask(http.MethodGet, http.Header{tokenHeader: {"short"}}); code != http.StatusInternalServerError {
 		t.Errorf("a short token: %d %s", code, body)
 	}
+	pgtest.Eventually(t, 10*time.Second, func() error { // so that it is no error of the stop
+		if !strings.Contains(d.logs.String(), "nobody can be authenticated") {
+			return errors.New("the log does not say yet that nobody can be authenticated")
+		}
+		return nil
+	})
 	d.stop()
 	if strings.Contains(d.logs.String(), testToken) {
 		t.Errorf("the log shows the token:\n%s", d.logs)

@@ -28,6 +28,7 @@ func refuseRoot(dir string, euid int) error {
 	if u, err := user.LookupId(owner); err == nil {
 		owner, name = u.Username, u.Username
 	}
-	return failure.New(failure.Config, "repository %s belongs to user %s, and this is root: that user's service could not read the files that root leaves there",
+	return failure.New(failure.Config, "repository %s belongs to user %s, and this is root: that user's service could not read the files "+
+		"that root leaves there",
 		dir, owner).WithHint("Run the command as that user: sudo -u %s pg_reliability_backup ... (in a container: --user).", name)
 }

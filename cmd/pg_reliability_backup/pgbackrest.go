@@ -41,8 +41,10 @@ func (f *flags) addPgBackRest(c *kingpin.CmdClause) {
 	c.Flag("pgbackrest-config", "pgBackRest's configuration file (default: its own).").StringVar(&b.config)
 	c.Flag("pgbackrest-repo", "Number of pgBackRest's repository.").Default("1").IntVar(&b.repo)
 	c.Flag("pgbackrest-program", "pgBackRest, where it is not in PATH.").Default("pgbackrest").StringVar(&b.program)
-	c.Flag("pgbackrest-user", "System user that pgBackRest runs as when this program is root (default: postgres, else nobody).").StringVar(&b.user)
-	c.Flag("pgbackrest-option", "Further option of pgBackRest's backup and restore, such as --process-max=4. Repeatable.").StringsVar(&b.options)
+	c.Flag("pgbackrest-user", "System user that pgBackRest runs as when this program is root (default: postgres, else nobody).").
+		StringVar(&b.user)
+	c.Flag("pgbackrest-option", "Further option of pgBackRest's backup and restore, such as --process-max=4. Repeatable.").
+		StringsVar(&b.options)
 }
 
 // addPgBackRestBackup declares what a backup by pgBackRest needs besides.
@@ -51,16 +53,20 @@ func (f *flags) addPgBackRestBackup(c *kingpin.CmdClause) {
 	f.addPgBackRest(c)
 	c.Flag("pgbackrest-type", "full, diff (against the last full one) or incr (against the last one).").Default(pgbackrest.Differential).
 		EnumVar(&b.kind, pgbackrest.Full, pgbackrest.Differential, pgbackrest.Incremental)
-	c.Flag("pgbackrest-full-every", "Make a full backup once the last one is so old; 0: only where there is none.").Default("168h").DurationVar(&b.fullEvery)
+	c.Flag("pgbackrest-full-every", "Make a full backup once the last one is so old; 0: only where there is none.").Default("168h").
+		DurationVar(&b.fullEvery)
 }
 
 func (f *flags) addCluster(c *kingpin.CmdClause) {
 	r := &f.cluster
-	c.Flag("data-dir", "Restore the whole server from pgBackRest into this empty directory, to the moment --at (default: the end of the archived WAL).").StringVar(&r.dataDir)
-	c.Flag("tablespace-dir", "With --data-dir: put the tablespaces below this directory instead of where they were.").StringVar(&r.tablespaceDir)
+	c.Flag("data-dir", "Restore the whole server from pgBackRest into this empty directory, to the moment --at (default: the end of the "+
+		"archived WAL).").StringVar(&r.dataDir)
+	c.Flag("tablespace-dir", "With --data-dir: put the tablespaces below this directory instead of where they were.").
+		StringVar(&r.tablespaceDir)
 	c.Flag("immediate", "With --data-dir: recover no further than the backup's own end.").BoolVar(&r.immediate)
 	c.Flag("pause", "With --data-dir: stop at the moment for a look, read-only, until pg_wal_replay_resume().").BoolVar(&r.paused)
-	c.Flag("keep-archiving", "With --data-dir: the restored server archives WAL as the original did. Only when it replaces the original.").BoolVar(&r.keepArchiving)
+	c.Flag("keep-archiving", "With --data-dir: the restored server archives WAL as the original did. Only when it replaces the original.").
+		BoolVar(&r.keepArchiving)
 }
 
 func (p *program) pgbackrest(repo *catalog.Repository) *pgbackrest.Engine {
@@ -107,7 +113,7 @@ func (p *program) refresh(ctx context.Context) error {
 		fmt.Fprintln(p.out, "how far archived WAL reaches is not known yet")
 		return nil
 	}
-	fmt.Fprintf(p.out, "archived WAL reaches %s\n", s.WAL.ArchivedTo.Format(time.RFC3339))
+	say(p.out, "archived WAL reaches %s\n", s.WAL.ArchivedTo.Format(time.RFC3339))
 	return nil
 }
 
@@ -132,21 +138,28 @@ func (p *program) restoreServer(ctx context.Context, repo *catalog.Repository, r
 		o.At = at
 	}
 	if s, err := repo.State(); err == nil && s.WAL != nil && !o.At.IsZero() && o.At.After(s.WAL.ArchivedTo) {
-		_ = level.Warn(p.log).Log("msg", "archived WAL may not reach that moment: the server's start would say so", "at", o.At.Format(time.RFC3339),
+		_ = level.Warn(p.log).Log("msg", "archived WAL may not reach that moment: the server's start would say so", "at",
+			o.At.Format(time.RFC3339),
 			"archived_to", s.WAL.ArchivedTo.Format(time.RFC3339), "seen", s.WAL.At.Format(time.RFC3339))
 	}
 	if p.flags.dryRun {
-		fmt.Fprintf(p.out, "would restore the whole server from %s (%s) into %s\n", b.ID, b.Manifest.External.Label, f.dataDir)
+		say(p.out, "would restore the whole server from %s (%s) into %s\n", b.ID, b.Manifest.External.Label, f.dataDir)
 		return nil
 	}
 	rep, err := restorer.RestoreServer(ctx, o)
 	if err != nil {
 		return err
 	}
+	if rep.NewerTimeline != "" {
+		_ = level.Warn(p.log).Log("msg", "the archive has a newer timeline than the backup's, which the server will follow: what the older one "+
+			"has after the newer one left it is not reached", "newer", rep.NewerTimeline, "hint",
+			"for a moment of the older one: empty the directory, and restore with --pgbackrest-option=--target-timeline=current")
+	}
 	if p.flags.json {
 		return p.printJSON(rep)
 	}
-	fmt.Fprintf(p.out, "restored %s (%s) into %s in %s. Start a server on it: it recovers to %s.\n", rep.Backup, rep.Label, rep.DataDir, roundSeconds(rep.Seconds), rep.Target)
+	say(p.out, "restored %s (%s) into %s in %s. Start a server on it: it recovers to %s.\n", rep.Backup, rep.Label, rep.DataDir,
+		roundSeconds(rep.Seconds), rep.Target)
 	if !rep.Archiving {
 		fmt.Fprintln(p.out, "It archives no WAL (archive_mode = off in postgresql.auto.conf), so that it can run beside the original.")
 	}

@@ -55,7 +55,8 @@ func TestPgBackRestFromTheCommandLine(t *testing.T) {
 	}
 	b.exec("shop", "INSERT INTO item (v) VALUES ('after')", "SELECT pg_switch_wal()")
 	pgtest.Eventually(t, 15*time.Second, func() error {
-		got, err := b.pg.Query(t.Context(), "postgres", "SELECT pg_walfile_name(pg_current_wal_lsn() - 1) <= last_archived_wal FROM pg_stat_archiver")
+		got, err := b.pg.Query(t.Context(), "postgres", "SELECT pg_walfile_name(pg_current_wal_lsn() - 1) <= last_archived_wal FROM "+
+			"pg_stat_archiver")
 		if err == nil && got != "true" {
 			err = fmt.Errorf("not archived yet")
 		}

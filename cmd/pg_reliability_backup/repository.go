@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +10,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // init makes a repository, and lets another server use it where that is said.
@@ -18,11 +19,16 @@ func (p *program) init(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	_, missing := catalog.Open(dir)
 	repo, err := catalog.Init(dir, time.Now())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.out, "repository %s, id %s\n", repo.Dir(), repo.ID())
+	note := ""
+	if missing == nil {
+		note = " (it was there already and stays as it is)"
+	}
+	say(p.out, "repository %s, id %s%s\n", repo.Dir(), repo.ID(), note)
 	if !p.flags.addServer && p.flags.takeOver == "" {
 		return nil
 	}
@@ -45,6 +51,9 @@ func (p *program) init(ctx context.Context) error {
 		if p.flags.takeOver == "" || slices.Contains(all, p.flags.takeOver) {
 			s.Add(catalog.Member{ID: id, Since: time.Now().UTC(), Succeeds: p.flags.takeOver, By: catalog.ByInit})
 		}
+		if slices.Contains(all, p.flags.takeOver) {
+			s.TakePlace(id)
+		}
 	})
 	if err != nil {
 		return err
@@ -53,7 +62,7 @@ func (p *program) init(ctx context.Context) error {
 		return failure.New(failure.Config, "--take-over=%s: the repository has no backups of that server, nothing was changed", p.flags.takeOver).
 			WithHint("It knows these: %s.", strings.Join(all, ", "))
 	}
-	fmt.Fprintf(p.out, "server %s may keep its backups here\n", id)
+	say(p.out, "server %s may keep its backups here\n", id)
 	return nil
 }
 
@@ -70,6 +79,9 @@ func (p *program) accept(ctx context.Context) error {
 	servers, err := repo.Servers(all)
 	if err != nil {
 		return err
+	}
+	if len(p.flags.unmissed) > 0 {
+		return p.unmiss(ctx, repo, all, servers)
 	}
 	if len(p.flags.backup.databases) > 0 {
 		return p.letGo(ctx, repo, all, servers)
@@ -88,7 +100,8 @@ func (p *program) accept(ctx context.Context) error {
 	kind := servers.KindOf(b.Manifest)
 	for _, older := range slices.Backward(all) {
 		s := older.Manifest.Suspect
-		if older.Sequence > b.Sequence || s == nil || older.Status.Accepted != nil || servers.KindOf(older.Manifest) != kind || s.Against != b.Manifest.Suspect.Against {
+		if older.Sequence > b.Sequence || s == nil || older.Status.Accepted != nil || servers.KindOf(older.Manifest) != kind ||
+			s.Against != b.Manifest.Suspect.Against {
 			continue
 		}
 		if err := p.acceptOne(ctx, repo, older, kind); err != nil {
@@ -110,7 +123,7 @@ func (p *program) acceptOne(ctx context.Context, repo *catalog.Repository, b cat
 	if err := repo.UpdateStatus(ctx, b.ID, func(s *catalog.Status) { s.Accepted = &now }); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.out, "%s is accepted: %s\n", b.ID, b.Manifest.Suspect.Message)
+	say(p.out, "%s is accepted: %s\n", b.ID, b.Manifest.Suspect.Message)
 	return nil
 }
 
@@ -137,7 +150,52 @@ func (p *program) letGo(ctx context.Context, repo *catalog.Repository, all []cat
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(p.out, "no backup of until now is kept for the sake of database %s\n", name)
+		say(p.out, "database %s is gone for good: the backups of until now that hold it are deleted in their turn, like all others\n",
+			sqltext.Shown(name))
+		for _, b := range all { // the newest; accepting it accepts those before it
+			if s := b.Manifest.Suspect; s != nil && b.Status.Accepted == nil && slices.Contains(s.Databases, name) {
+				say(p.out, "backup %s is suspect still (%s), and pauses pruning: pg_reliability_backup accept %s\n", b.ID, s.Message, b.ID)
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// unmiss says that nobody misses what extensions keep in tables or sequences of a database.
+func (p *program) unmiss(ctx context.Context, repo *catalog.Repository, all []catalog.Backup, servers catalog.Servers) error {
+	if len(p.flags.backup.databases) != 1 {
+		return failure.New(failure.Config, "--extension-data needs one --database")
+	}
+	database := p.flags.backup.databases[0]
+	for _, name := range p.flags.unmissed {
+		var lines, named []string
+		for _, b := range all {
+			for _, o := range b.Manifest.Omitted {
+				if o.Kind != catalog.ExtensionData || o.Database != database {
+					continue
+				}
+				if line := servers.KindOf(b.Manifest).Server; o.Of() == name && !slices.Contains(lines, line) {
+					lines = append(lines, line)
+				}
+				if !slices.Contains(named, o.Of()) {
+					named = append(named, o.Of())
+				}
+			}
+		}
+		if len(lines) == 0 {
+			return failure.New(failure.Nothing, "no backup lacks %q of an extension in database %q", name, database).
+				WithHint("They lack these of it: %s.", cmp.Or(strings.Join(named, ", "), "none"))
+		}
+		err := repo.UpdateServers(ctx, func(s *catalog.Servers) {
+			for _, line := range lines {
+				s.Unmiss(catalog.Unmissed{Server: line, Database: database, Name: name, At: time.Now().UTC()})
+			}
+		})
+		if err != nil {
+			return err
+		}
+		say(p.out, "from the next backup on, nobody misses %s of database %s\n", name, sqltext.Shown(database))
 	}
 	return nil
 }

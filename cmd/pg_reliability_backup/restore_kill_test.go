@@ -22,7 +22,8 @@ func moments() int {
 
 // atRandom starts a command, does something to it or its server at a random moment of the time it usually takes, and
 // waits for its end.
-func (b *bench) atRandom(random *rand.Rand, usual time.Duration, fault func(kill func()), args ...string) (moment time.Duration, out string) {
+func (b *bench) atRandom(random *rand.Rand, usual time.Duration, fault func(kill func()), args ...string) (moment time.Duration,
+	out string) {
 	b.t.Helper()
 	cmd := b.cmd(args...)
 	var buf bytes.Buffer
@@ -56,7 +57,8 @@ func (b *bench) serves() string {
 // leftovers are the half-made databases on the server.
 func (b *bench) leftovers() string {
 	b.t.Helper()
-	got, err := b.pg.Query(b.t.Context(), "postgres", `SELECT coalesce(string_agg(datname, ' '), '') FROM pg_database WHERE datname LIKE 'pg\_reliability\_restore\_%'`)
+	got, err := b.pg.Query(b.t.Context(), "postgres",
+		`SELECT coalesce(string_agg(datname, ' '), '') FROM pg_database WHERE datname LIKE 'pg\_reliability\_restore\_%'`)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/restore"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // restorer puts a restore together.
@@ -66,6 +67,9 @@ func (p *program) restore(ctx context.Context) error {
 	if p.flags.dryRun {
 		return p.plan(ctx, b, database, r)
 	}
+	if err := p.agreed(ctx, r, b, database); err != nil {
+		return err
+	}
 	rep, err := p.execute(ctx, r, b, database)
 	bar.done()
 	if rep.Backup == "" {
@@ -79,11 +83,12 @@ func (p *program) restore(ctx context.Context) error {
 	}
 	switch {
 	case rep.Table != "":
-		fmt.Fprintf(p.out, "restored %d rows of %s into %s of database %s\n", rep.Rows, p.flags.restore.table, rep.Table, rep.Database)
+		say(p.out, "restored %d rows of %s into %s of database %s\n", rep.Rows, p.flags.restore.table, rep.Table, sqltext.Shown(rep.Database))
 	case rep.KeptAs != "":
-		fmt.Fprintf(p.out, "restored %s from %s: %d rows in %s; the old database is kept as %s\n", rep.Database, rep.Backup, rep.Rows, roundSeconds(rep.Seconds), rep.KeptAs)
+		say(p.out, "restored %s from %s: %d rows in %s; the old database is kept as %s\n", sqltext.Shown(rep.Database), rep.Backup, rep.Rows,
+			roundSeconds(rep.Seconds), sqltext.Shown(rep.KeptAs))
 	default:
-		fmt.Fprintf(p.out, "restored %s from %s: %d rows in %s\n", rep.Database, rep.Backup, rep.Rows, roundSeconds(rep.Seconds))
+		say(p.out, "restored %s from %s: %d rows in %s\n", sqltext.Shown(rep.Database), rep.Backup, rep.Rows, roundSeconds(rep.Seconds))
 	}
 	p.warnings(rep.Warnings)
 	return err
@@ -93,7 +98,8 @@ func (p *program) restore(ctx context.Context) error {
 func (p *program) examine(b catalog.Backup) error {
 	switch b.Health {
 	case catalog.Damaged:
-		return failure.New(failure.Verify, "backup %s is damaged (%s), nothing was changed", b.ID, b.Problem).WithHint("Choose another one: `%s list`.", appName)
+		return failure.New(failure.Verify, "backup %s is damaged (%s), nothing was changed", b.ID, b.Problem).
+			WithHint("Choose another one: `%s list`.", appName)
 	case catalog.Unreadable:
 		return failure.New(failure.Repository, "backup %s can't be read (%s), nothing was changed", b.ID, b.Problem).
 			WithHint("Are the repository's disk and its permissions as they should be? `%s list` says what can be read.", appName)
@@ -122,15 +128,37 @@ func (p *program) database(b catalog.Backup) (string, error) {
 }
 
 func (p *program) execute(ctx context.Context, r *restore.Restorer, b catalog.Backup, database string) (restore.Report, error) {
-	f := p.flags.restore
-	if f.table == "" {
-		return r.Restore(ctx, restore.Options{Backup: b, Database: database, As: f.as, KeepAs: f.keepAs, DropOld: f.dropOld})
+	if p.flags.restore.table == "" {
+		return r.Restore(ctx, p.whole(b, database))
 	}
-	schema, table, err := parseTable(f.table)
+	o, err := p.oneTable(b, database)
 	if err != nil {
 		return restore.Report{}, err
 	}
-	return r.RestoreTable(ctx, restore.TableOptions{Backup: b, Database: database, Schema: schema, Table: table, Into: f.as})
+	return r.RestoreTable(ctx, o)
+}
+
+// ahead is what execute would meet.
+func (p *program) ahead(ctx context.Context, r *restore.Restorer, b catalog.Backup, database string) (restore.Plan, error) {
+	if p.flags.restore.table == "" {
+		return r.Plan(ctx, p.whole(b, database))
+	}
+	o, err := p.oneTable(b, database)
+	if err != nil {
+		return restore.Plan{}, err
+	}
+	return r.PlanTable(ctx, o)
+}
+
+func (p *program) whole(b catalog.Backup, database string) restore.Options {
+	f := p.flags.restore
+	return restore.Options{Backup: b, Database: database, As: f.as, KeepAs: f.keepAs, DropOld: f.dropOld}
+}
+
+func (p *program) oneTable(b catalog.Backup, database string) (restore.TableOptions, error) {
+	f := p.flags.restore
+	schema, table, err := parseTable(f.table)
+	return restore.TableOptions{Backup: b, Database: database, Schema: schema, Table: table, Into: f.as}, err
 }
 
 func (p *program) plan(ctx context.Context, b catalog.Backup, database string, r *restore.Restorer) error {
@@ -146,29 +174,31 @@ func (p *program) plan(ctx context.Context, b catalog.Backup, database string, r
 		"backup": b.ID, "state": b.Health, "recovery_point": b.Manifest.RecoveryPoint, "database": database, "as": as,
 		"server": r.Target.String(), "rows": db.Contents.Rows(), "tables": len(db.Contents.Tables), "table": p.flags.restore.table,
 	}
-	f := p.flags.restore
-	ahead, err := r.Plan(ctx, restore.Options{Backup: b, Database: database, As: f.as, KeepAs: f.keepAs, DropOld: f.dropOld})
-	if f.table != "" { // nothing is swapped
-		ahead.Standing, ahead.Refusal = nil, ""
-	}
+	ahead, err := p.ahead(ctx, r, b, database)
 	if err != nil {
 		return err
 	}
 	if p.flags.json {
 		plan["ahead"] = ahead
-		return p.printJSON(plan)
+		if err := p.printJSON(plan); err != nil {
+			return err
+		}
+		return ahead.Refused()
 	}
-	what := fmt.Sprintf("database %s (%d rows in %d tables)", database, db.Contents.Rows(), len(db.Contents.Tables))
+	what := fmt.Sprintf("database %s (%d rows in %s)", database, db.Contents.Rows(), counted(len(db.Contents.Tables), "table"))
 	if p.flags.restore.table != "" {
 		what = "table " + p.flags.restore.table + " of database " + database
 	}
-	fmt.Fprintf(p.out, "would restore %s from %s (%s, state of %s) as %s into %s\n", what, b.ID, b.Health,
+	say(p.out, "would restore %s from %s (%s, state of %s) as %s into %s\n", what, b.ID, b.Health,
 		b.Manifest.RecoveryPoint.Format(time.RFC3339), as, r.Target)
+	if old := ahead.Standing; old != nil && p.flags.restore.table == "" {
+		say(p.out, "%s\n", p.replaces(*old, r, b))
+	}
 	p.warnings(ahead.Warnings)
 	if ahead.Refusal != "" {
-		fmt.Fprintf(p.out, "it would be refused: %s\n", ahead.Refusal)
+		say(p.out, "it would be refused: %s\n", ahead.Refusal)
 	}
-	return nil
+	return ahead.Refused() // so that a script learns it
 }
 
 func (p *program) listContents(ctx context.Context, loader engine.Loader, b catalog.Backup, database string) error {
@@ -183,7 +213,7 @@ func (p *program) listContents(ctx context.Context, loader engine.Loader, b cata
 	if err != nil {
 		return err
 	}
-	return loader.List(ctx, b, db, programs, p.out)
+	return loader.List(ctx, b, db, programs, quiet{p.out})
 }
 
 // bootstrap fills an empty server.
@@ -217,34 +247,43 @@ func (p *program) bootstrap(ctx context.Context) error {
 	if p.flags.json {
 		return p.printJSON(out)
 	}
-	would := ""
+	would, took := "", " in "+roundSeconds(out.Seconds)
 	if p.flags.dryRun {
-		would = "would be: "
+		would, took = "would be: ", ""
 	}
 	switch out.Result {
 	case restore.Restored:
-		fmt.Fprintf(p.out, "%srestored from %s: databases %s, %d rows in %s\n", would, out.Backup, strings.Join(out.Databases, ", "), out.Rows, roundSeconds(out.Seconds))
+		say(p.out, "%srestored from %s: databases %s, %d rows%s\n", would, out.Backup, strings.Join(out.Databases, ", "), out.Rows, took)
 		for _, why := range out.Rejected {
-			fmt.Fprintf(p.out, "unusable: %s\n", why)
+			say(p.out, "unusable: %s\n", why)
 		}
 		if len(out.Kept) > 0 {
-			fmt.Fprintf(p.out, "the empty databases of before are kept as %s\n", strings.Join(out.Kept, ", "))
+			say(p.out, "the empty databases of before are kept as %s\n", strings.Join(shownEach(out.Kept), ", "))
 		}
 		p.warnings(out.Warnings)
 	case restore.Schema:
-		fmt.Fprintf(p.out, "%sinitial schema in database %s\n", would, strings.Join(out.Databases, ", "))
+		say(p.out, "%sinitial schema in database %s\n", would, strings.Join(out.Databases, ", "))
 	case restore.Fresh:
-		fmt.Fprintf(p.out, "%snothing to restore: the repository is new\n", would)
+		say(p.out, "%snothing to restore: the repository is new\n", would)
 	default:
-		fmt.Fprintf(p.out, "the server has data (%s): nothing to do\n", out.Found)
+		say(p.out, "the server has data (%s): nothing to do\n", out.Found)
 	}
 	return nil
+}
+
+// shownEach are names as SQL takes them.
+func shownEach(names []string) []string {
+	shown := make([]string, len(names))
+	for i, n := range names {
+		shown[i] = sqltext.Shown(n)
+	}
+	return shown
 }
 
 // warnings prints what did not come back, or would not.
 func (p *program) warnings(all []string) {
 	for _, w := range all {
-		fmt.Fprintf(p.out, "warning: %s\n", w)
+		say(p.out, "warning: %s\n", w)
 	}
 }
 
@@ -263,15 +302,16 @@ func parseTable(s string) (schema, table string, err error) {
 		case c == '.' && !quoted:
 			parts, wasQuoted = append(parts, b.String()), false
 			b.Reset()
-		case quoted || wasQuoted:
-			b.WriteByte(c)
+		case !quoted && !wasQuoted && 'A' <= c && c <= 'Z': // as PostgreSQL folds a name: no byte of another letter is touched
+			b.WriteByte(c + 'a' - 'A')
 		default:
-			b.WriteString(strings.ToLower(string(c)))
+			b.WriteByte(c)
 		}
 	}
 	parts = append(parts, b.String())
 	if quoted || len(parts) > 2 || slices.Contains(parts, "") {
-		return "", "", failure.New(failure.Config, "--table=%s is no table's name", s).WithHint(`Write schema.table, or "Schema"."Table" as in SQL.`)
+		return "", "", failure.New(failure.Config, "--table=%s is no table's name", s).
+			WithHint(`Write schema.table, or "Schema"."Table" as in SQL.`)
 	}
 	if len(parts) == 1 {
 		return "public", parts[0], nil

@@ -59,14 +59,17 @@ func TestSecondServerIsRefused(t *testing.T) {
 	a.must("run")
 	other := newLoneBench(t)
 	other.repo = a.repo
-	if out := other.want(exitConfig, "run", "--keep=1"); !strings.Contains(out, "--repository of its own") || !strings.Contains(out, "init --add-server") {
+	if out := other.want(exitConfig, "run", "--keep=1"); !strings.Contains(out, "--repository of its own") ||
+		!strings.Contains(out, "init --add-server") {
 		t.Errorf("no remedy in\n%s", out)
 	}
 	if got := a.list(); len(got) != 1 {
 		t.Fatalf("%d backups", len(got))
 	}
 	a.must("run", "--keep=2") // the first server is as welcome as before
-	other.must("init", "--add-server")
+	if out := other.must("init", "--add-server"); !strings.Contains(out, "already") {
+		t.Errorf("init of a repository that exists: %s", out)
+	}
 	other.must("run", "--keep=1")
 	other.must("run", "--keep=1")
 	if got := a.list(); len(got) != 3 {
@@ -75,7 +78,7 @@ func TestSecondServerIsRefused(t *testing.T) {
 	// Each restores its own, though the other's is newer, and a new server must be told whose.
 	ownest := map[*bench]string{a: a.list()[1].ID, other: a.list()[0].ID}
 	for _, b := range []*bench{a, other} {
-		if out := b.must("restore", "--database=postgres", "--as=again", "--dry-run"); !strings.Contains(out, " from "+ownest[b]+" ") {
+		if out := b.super().must("restore", "--database=postgres", "--as=again", "--dry-run"); !strings.Contains(out, " from "+ownest[b]+" ") {
 			t.Errorf("want %s:\n%s", ownest[b], out)
 		}
 	}
@@ -103,6 +106,19 @@ func TestSecondServerIsRefused(t *testing.T) {
 			t.Errorf("%s of the server that was replaced is left", b.ID)
 		}
 	}
+	// The old machine comes back, and its timer with it.
+	took := a.list()[0]
+	if out := a.want(exitConfig, "run", "--keep=1"); !strings.Contains(out, "init --take-over="+took.Manifest.Server.SystemIdentifier) {
+		t.Errorf("no remedy in\n%s", out)
+	}
+	if got := a.list()[0]; got.ID != took.ID {
+		t.Fatalf("the newest backup is %s, want %s of the server that took the place", got.ID, took.ID)
+	}
+	third.must("run", "--keep=1", "--suspect-below=0")
+	// Unless somebody says so.
+	a.must("init", "--take-over="+took.Manifest.Server.SystemIdentifier)
+	a.must("run", "--keep=1", "--suspect-below=0")
+	third.want(exitConfig, "run", "--keep=1")
 }
 
 func TestVanishedDatabaseIsASuspicionAndItsLastBackupStays(t *testing.T) {
@@ -133,6 +149,28 @@ func TestVanishedDatabaseIsASuspicionAndItsLastBackupStays(t *testing.T) {
 	b.must("prune", "--keep=1")
 	if ids := kept(); len(ids) != 1 {
 		t.Errorf("after it was accepted %v are left, want the newest alone", ids)
+	}
+	// By its name, before or after the run that would miss it: no run does, and it may come and vanish again.
+	for _, runs := range []int{0, 1} {
+		b.exec("postgres", `CREATE DATABASE archive`)
+		b.must("run", "--keep=1")
+		b.exec("postgres", `DROP DATABASE archive`)
+		for range runs {
+			b.must("run", "--keep=1")
+		}
+		out := b.must("accept", "--database=archive")
+		if suspect := b.list()[0]; runs > 0 {
+			if !strings.Contains(out, "pg_reliability_backup accept "+suspect.ID) {
+				t.Errorf("accept --database does not name %s, which pauses pruning still:\n%s", suspect.ID, out)
+			}
+			b.must("accept", suspect.ID)
+		}
+		b.must("run", "--keep=1")
+		for _, left := range b.list() {
+			if _, held := left.Manifest.Database("archive"); held || !left.Health.Good() {
+				t.Fatalf("after accept --database, with %d runs before it, %s is left: %s %s", runs, left.ID, left.Health, left.Problem)
+			}
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,24 +25,7 @@ type daemonProcess struct {
 	b    *bench
 	cmd  *exec.Cmd
 	url  string
-	logs *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	logs *pgtest.Buffer
 }
 
 func (b *bench) daemon(args ...string) *daemonProcess {
@@ -54,7 +35,7 @@ func (b *bench) daemon(args ...string) *daemonProcess {
 		b.t.Fatal(err)
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	d := &daemonProcess{b: b, url: "http://" + address, logs: &lockedBuffer{}}
+	d := &daemonProcess{b: b, url: "http://" + address, logs: &pgtest.Buffer{}}
 	d.cmd = b.cmd(append([]string{"schedule", "--web.listen-address", address}, args...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.logs, d.logs
 	if err := d.cmd.Start(); err != nil {
@@ -77,9 +58,13 @@ func (d *daemonProcess) get(path string) (int, string, error) {
 // stop asks the daemon to end and expects that it does so in order.
 func (d *daemonProcess) stop() {
 	d.b.t.Helper()
+	before := len(d.logs.String())
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	if err := d.cmd.Wait(); err != nil {
 		d.b.t.Errorf("the daemon: %v\n%s", err, d.logs)
+	}
+	if last := d.logs.String()[before:]; strings.Contains(last, "level=error") {
+		d.b.t.Errorf("an orderly stop logs errors:\n%s", last)
 	}
 }
 
@@ -271,7 +256,8 @@ func TestDaemonWithoutBackupsIsUnhealthyAndKeepsTrying(t *testing.T) {
 	}
 	pgtest.Eventually(t, 20*time.Second, func() error {
 		_, page, err = d.get("/metrics")
-		if err == nil && (!strings.Contains(page, "pg_reliability_backup_catalog_up 0") || !strings.Contains(page, `last_failure_info{reason="repository"} 1`)) {
+		if err == nil && (!strings.Contains(page, "pg_reliability_backup_catalog_up 0") ||
+			!strings.Contains(page, `last_failure_info{reason="repository"} 1`)) {
 			err = errors.New("the missing disk is not in the metrics")
 		}
 		return err
@@ -306,6 +292,11 @@ func TestVerificationOnAScheduleOfItsOwn(t *testing.T) {
 		}
 		return err
 	})
-	b.gather().expect(t, "verifications_total{reason=,result=success}", 1)
+	pgtest.Eventually(t, 10*time.Second, func() error { // it is counted after the backup's status says so
+		if n := b.gather()["verifications_total{reason=,result=success}"]; n != 1 {
+			return fmt.Errorf("%v verifications are counted", n)
+		}
+		return nil
+	})
 	d.stop()
 }

@@ -40,7 +40,8 @@ func (e environment) target() (server.Target, error) {
 	}
 	if text == "" && len(pg) == 0 {
 		return server.Target{}, failure.New(failure.Config, "no server is named").
-			WithHint("Set DATA_SOURCE_NAME=postgres://reliability_backup@host:5432/postgres, or DATA_SOURCE_NAME_FILE to a file that holds it, or PGHOST and its like.")
+			WithHint("Set DATA_SOURCE_NAME=postgres://reliability_backup@host:5432/postgres, or DATA_SOURCE_NAME_FILE to a file that holds it, " +
+				"or PGHOST and its like.")
 	}
 	return server.Parse(text, pg)
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -36,7 +38,7 @@ type program struct {
 // commands maps each command to what it does.
 func (p *program) commands() map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"init": p.init, "run": p.run, "schedule": p.schedule, "list": p.list, "show": p.show, "verify": p.verify,
+		"setup": p.setup, "init": p.init, "run": p.run, "schedule": p.schedule, "list": p.list, "show": p.show, "verify": p.verify,
 		"accept": p.accept, "restore": p.restore, "bootstrap": p.bootstrap, "prune": p.prune, "healthcheck": p.healthcheck,
 		"refresh": p.refresh, "offsite list": p.offsiteList, "offsite copy": p.offsiteCopy, "offsite fetch": p.offsiteFetch,
 		"offsite prune": p.offsitePrune,
@@ -117,6 +119,9 @@ func (p *program) job(repo *catalog.Repository, trigger string, progress *progre
 	if b.compress < 0 || b.compress > 9 {
 		return nil, failure.New(failure.Config, "--compress=%d: 0 to 9", b.compress)
 	}
+	if b.lockWait < time.Millisecond { // without an end, everybody who wants the table queues behind us
+		return nil, failure.New(failure.Config, "--lock-wait-timeout=%s is no time to wait", b.lockWait).WithHint("Choose 1s or more.")
+	}
 	if b.jobs < 1 {
 		return nil, failure.New(failure.Config, "--jobs=%d: at least 1", b.jobs)
 	}
@@ -125,14 +130,18 @@ func (p *program) job(repo *catalog.Repository, trigger string, progress *progre
 		return nil, err
 	}
 	return &job.Job{
-		Copier: copier,
-		Repo:   repo, Engine: e, Engines: p.engines(repo), Policy: policy,
-		Request: engine.Request{
-			Target: target.ReadOnly(), Databases: server.Selection{Only: b.databases, Except: b.except}, LockWait: b.lockWait, Progress: progress.report, Log: p.log,
+		Pruner: job.Pruner{Repo: repo, Engines: p.engines(repo), Policy: policy, Copier: copier, Log: p.log},
+		Limits: job.Limits{
+			Timeout: b.timeout, VerifyTimeout: p.flags.verify.timeout, SuspectBelow: b.suspectBelow, MinFree: int64(b.minFree),
+			NoSpaceCheck: !b.spaceCheck,
 		},
-		Verifier: p.verifier(repo, progress), Verify: p.flags.verify.after, VerifyTimeout: p.flags.verify.timeout,
-		Timeout: b.timeout, SuspectBelow: b.suspectBelow, MinFree: int64(b.minFree),
-		NoSpaceCheck: !b.spaceCheck, NoPrune: !b.prune, Trigger: trigger, Tool: version.Version, Log: p.log, Now: time.Now,
+		Engine: e,
+		Request: engine.Request{
+			Target: target.ReadOnly(), Databases: server.Selection{Only: b.databases, Except: b.except}, LockWait: b.lockWait,
+			Progress: progress.report, Log: p.log,
+		},
+		Verifier: p.verifier(repo, progress), Verify: p.flags.verify.after, NoPrune: !b.prune, Trigger: trigger, Tool: version.Version,
+		Now: time.Now,
 	}, nil
 }
 
@@ -150,7 +159,7 @@ func (p *program) verifier(repo *catalog.Repository, progress *progress) *verify
 	v := p.flags.verify
 	return &verify.Verifier{
 		Repo: repo, Engines: p.engines(repo), Finder: p.finder(), Jobs: p.flags.backup.jobs, Log: p.log, Now: time.Now,
-		Progress: progress.report, Scratch: scratch.Options{Base: v.scratch, User: v.user, Settings: v.settings},
+		Limit: v.limit, Progress: progress.report, Scratch: scratch.Options{Base: v.scratch, User: v.user, Settings: v.settings},
 	}
 }
 
@@ -162,8 +171,16 @@ func (p *program) destination() (server.Target, error) {
 	return server.Parse(p.flags.restore.to, nil)
 }
 
-// choose finds the backup that the command line names.
+// choose finds the backup that the command line names. By its id, one is read and no other.
 func (p *program) choose(repo *catalog.Repository) (catalog.Backup, error) {
+	if catalog.IsID(p.flags.which) && p.flags.restore.at == "" {
+		if err := repo.Present(); err != nil {
+			return catalog.Backup{}, err
+		}
+		if b, err := repo.Get(p.flags.which); !errors.Is(err, fs.ErrNotExist) {
+			return b, err
+		}
+	}
 	all, err := repo.Brief()
 	if err != nil {
 		return catalog.Backup{}, err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,24 +29,7 @@ type running struct {
 	url    string
 	reload chan os.Signal
 	stop   func() int // returns the exit code
-	logs   *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+	logs   *pgtest.Buffer
 }
 
 // launch runs the exporter until the test ends. Without --state.dir it keeps no state.
@@ -67,14 +49,14 @@ func launchWith(t *testing.T, variables map[string]string, args ...string) *runn
 	if !strings.Contains(strings.Join(args, " "), "--state.dir") {
 		args = append(args, "--state.dir=none")
 	}
-	r := &running{url: "http://" + address, reload: make(chan os.Signal, 1), logs: &syncBuffer{}}
+	r := &running{url: "http://" + address, reload: make(chan os.Signal, 1), logs: &pgtest.Buffer{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	code := make(chan int, 1)
 	env := func(name string) (string, bool) {
 		value := variables[name]
 		return value, value != ""
 	}
-	go func() { code <- run(ctx, append(args, "--web.listen-address="+address), env, r.reload, r.logs) }()
+	go func() { code <- run(ctx, append(args, "--web.listen-address="+address), env, r.reload, r.logs, nil) }()
 	var once sync.Once
 	exit := 0
 	r.stop = func() int {
@@ -241,6 +223,7 @@ func (r *running) quickScrapes(t *testing.T) []page {
 }
 
 func TestAFrozenServer(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	r := launch(t, c.MonitorDSN(), "--volume=data="+c.DataDir())
 	pgtest.Eventually(t, detect, func() error {
@@ -292,6 +275,7 @@ func TestAFrozenServer(t *testing.T) {
 }
 
 func TestReasonsAndReadiness(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	proxy := pgtest.NewProxy(t, c)
 	r := launch(t, proxy.DSN(c.MonitorDSN()))
@@ -339,6 +323,7 @@ func TestReasonsAndReadiness(t *testing.T) {
 }
 
 func TestStartedBeforeItsServer(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	if err := c.Stop(); err != nil {
 		t.Fatal(err)
@@ -349,7 +334,8 @@ func TestStartedBeforeItsServer(t *testing.T) {
 	if took := time.Since(start); took > noWait {
 		t.Errorf("the first scrape took %s", took)
 	}
-	for _, name := range []string{`pg_reliability_up_reason{reason="unknown"}`, `pg_reliability_collector_success{collector="settings"}`, `pg_reliability_collector_data_age_seconds{collector="settings"}`} {
+	for _, name := range []string{`pg_reliability_up_reason{reason="unknown"}`, `pg_reliability_collector_success{collector="settings"}`,
+		`pg_reliability_collector_data_age_seconds{collector="settings"}`} {
 		if _, ok := p[name]; !ok {
 			t.Errorf("%s is absent", name)
 		}
@@ -369,6 +355,7 @@ func TestStartedBeforeItsServer(t *testing.T) {
 }
 
 func TestUsersLocksCostNothing(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	c := pgtest.New(t, pgtest.Options{})
 	if err := c.Exec(ctx, "CREATE TABLE busy (id int)", "CREATE DATABASE other"); err != nil {
@@ -449,6 +436,7 @@ func TestScrapesAtOnce(t *testing.T) {
 }
 
 func TestAServerWithoutFreeConnections(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"max_connections": "15", "superuser_reserved_connections": "2"}})
 	r := launch(t, c.MonitorDSN(), "--probe.login-interval=2s")
@@ -512,6 +500,7 @@ func TestAScrapeOverASlowNetworkIsOneRoundTrip(t *testing.T) {
 }
 
 func TestCountsOutliveTheExporter(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	c := pgtest.New(t, pgtest.Options{})
 	dir := filepath.Join(t.TempDir(), "state")
@@ -528,7 +517,7 @@ func TestCountsOutliveTheExporter(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := launch(t, c.MonitorDSN(), "--state.dir="+dir)
-	for _, logs := range []*syncBuffer{r.logs, again.logs} {
+	for _, logs := range []*pgtest.Buffer{r.logs, again.logs} {
 		if strings.Contains(logs.String(), "keeps its state") {
 			t.Errorf("an exporter by itself found another one:\n%s", logs)
 		}
@@ -540,6 +529,7 @@ func TestCountsOutliveTheExporter(t *testing.T) {
 }
 
 func TestThePageIsCleanInEveryFormat(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	r := launch(t, c.MonitorDSN(), "--volume=data="+c.DataDir())
 	pgtest.Eventually(t, 10*time.Second, func() error { return r.scrape(t).is(`pg_reliability_collector_success{collector="settings"}`, 1) })
@@ -570,6 +560,7 @@ func TestThePageIsCleanInEveryFormat(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "shop.yml")
@@ -621,19 +612,21 @@ func TestBadInputNamesThePlaceAndTheRemedy(t *testing.T) {
 		{"malformed DSN", map[string]string{"DATA_SOURCE_NAME": "postgres://u:hunter2@h:port/d"}, nil, "no number from 1 to 65535"},
 		{"no file", map[string]string{"DATA_SOURCE_NAME_FILE": "/nowhere"}, nil, "DATA_SOURCE_NAME_FILE: open /nowhere"},
 		{"both", map[string]string{"DATA_SOURCE_NAME": "host=h", "DATA_SOURCE_NAME_FILE": "/x"}, nil, "both set. HINT"},
-		{"pool", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--pool.max-conns=1"}, "--pool.max-conns: the pool's upper bound is 1"},
+		{"pool", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--pool.max-conns=1"},
+			"--pool.max-conns: the pool's upper bound is 1"},
 		{"volume", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--volume=/data"}, "--volume"},
-		{"container", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--container.name=db", "--container.host=db:2375"}, "--container.host"},
+		{"container", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--container.name=db", "--container.host=db:2375"},
+			"--container.host"},
 		{"probe", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--probe.interval=1ms"}, "interval is 1ms. HINT"},
 		{"collectors", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--collector.config-dir=/nowhere"}, "--collector.config-dir: "},
 		{"web config", map[string]string{"DATA_SOURCE_NAME": "host=h"}, []string{"--web.config.file=/nowhere.yml"}, "/nowhere.yml"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var out syncBuffer
+			var out pgtest.Buffer
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			env := func(name string) (string, bool) { v, ok := tc.env[name]; return v, ok }
-			code := run(ctx, append(tc.args, "--state.dir=none"), env, nil, &out)
+			code := run(ctx, append(tc.args, "--state.dir=none"), env, nil, &out, nil)
 			if code != exitUsage {
 				t.Errorf("exit code %d, want %d", code, exitUsage)
 			}

@@ -40,6 +40,7 @@ func deployed(t *testing.T, name, exporter string) string {
 // Real Prometheus servers with the shipped configurations find three servers behind one exporter, and the alerts' rules see
 // each with its instance and cluster.
 func TestPrometheusFindsTheFleet(t *testing.T) {
+	t.Parallel()
 	first, second, third := pgtest.New(t, pgtest.Options{}), pgtest.New(t, pgtest.Options{}), pgtest.New(t, pgtest.Options{})
 	f := newFleetFile(t)
 	f.targets = []string{
@@ -62,7 +63,8 @@ func TestPrometheusFindsTheFleet(t *testing.T) {
 
 	type series struct{ instance, cluster string }
 	for _, s := range []series{{"shop-1", "shop"}, {"shop-2", "shop"}, {"billing-1", "billing"}} {
-		for _, query := range []string{"up{job=%q, instance=%q, cluster=%q}", "pg_up{job=%q, instance=%q, cluster=%q}", `pg_reliability_role{role="primary", job=%q, instance=%q, cluster=%q}`} {
+		for _, query := range []string{"up{job=%q, instance=%q, cluster=%q}", "pg_up{job=%q, instance=%q, cluster=%q}",
+			`pg_reliability_role{role="primary", job=%q, instance=%q, cluster=%q}`} {
 			wait(t, byFile, fmt.Sprintf(query, "postgresql", s.instance, s.cluster), 1)
 		}
 	}
@@ -82,7 +84,8 @@ func TestPrometheusFindsTheFleet(t *testing.T) {
 	}
 
 	// The list is Prometheus' list: a server that is added is scraped without touching Prometheus.
-	f.targets = append(f.targets, fmt.Sprintf("  - {name: shop-3, address: '127.0.0.1:%d', auth_module: monitoring, labels: {cluster: shop}}\n", third.Port))
+	f.targets = append(f.targets, fmt.Sprintf("  - {name: shop-3, address: '127.0.0.1:%d', auth_module: monitoring, labels: {cluster: "+
+		"shop}}\n", third.Port))
 	f.write(t)
 	if status, text := r.post(t, "/-/reload"); status != 200 {
 		t.Fatal(text)

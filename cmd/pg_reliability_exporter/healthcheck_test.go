@@ -14,8 +14,8 @@ func TestHealthcheckSpeaksOfTheExporterAlone(t *testing.T) {
 	none := func(string) (string, bool) { return "", false }
 	check := func(t *testing.T, want int) {
 		t.Helper()
-		var out syncBuffer
-		if got := run(t.Context(), []string{"--healthcheck", "--web.listen-address=" + address}, none, nil, &out); got != want {
+		var out pgtest.Buffer
+		if got := run(t.Context(), []string{"--healthcheck", "--web.listen-address=" + address}, none, nil, &out, nil); got != want {
 			t.Errorf("exit code %d, want %d: %s", got, want, &out)
 		}
 	}

@@ -15,8 +15,10 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/host"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/logging"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
 )
 
 const (
@@ -34,22 +36,37 @@ func main() {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(gcPercent)
 	}
+	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
+		boundHeap(host.OwnMemory("", ""))
+	}
 	kingpin.ManPageTemplate = manual.Template // kingpin has no other way to choose it
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
-	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, reload, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, reload, os.Stderr, processors()))
+}
+
+// processors are one while little is to do. $GOMAXPROCS wins.
+func processors() *quiet.Processors {
+	if _, set := os.LookupEnv("GOMAXPROCS"); set {
+		return nil
+	}
+	return quiet.NewProcessors()
 }
 
 // run is the whole program; it returns the exit code.
-func run(ctx context.Context, args []string, env environment, reload <-chan os.Signal, stderr io.Writer) int {
+func run(ctx context.Context, args []string, env environment, reload <-chan os.Signal, stderr io.Writer, p *quiet.Processors) int {
 	embedded, err := collector.Embedded()
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: the embedded collectors: %v\n", appName, err)
 		return exitFailed
 	}
 	app, f := newApp(embedded)
+	if args, err = welcome(args, env); err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", appName, err)
+		return exitUsage
+	}
 	if _, err := app.Parse(args); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", appName, manual.Mistake(app, args, env, err))
 		return exitUsage
@@ -62,7 +79,10 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 		return exitOK
 	}
 	logger := logging.New(stderr, f.logLevel, f.logFormat)
-	e, err := assemble(f, embedded, env, logger)
+	for _, mistake := range manual.Mistyped(app, os.Environ()) {
+		_ = level.Warn(logger).Log("msg", mistake)
+	}
+	e, err := assemble(f, embedded, env, logger, p)
 	if err != nil {
 		_ = level.Error(logger).Log("msg", "can't start", "err", err)
 		return exitUsage

@@ -156,7 +156,8 @@ func startPatroni(t *testing.T) *patroniCluster {
 	}
 	c.nodes[0].start(t)
 	pgtest.Eventually(t, patroniPatience, func() error { return c.nodes[0].exec("SELECT pg_is_in_recovery()", "f") })
-	if err := c.nodes[0].exec(fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s' IN ROLE pg_monitor", pgtest.Monitor, pgtest.Password), ""); err != nil {
+	if err := c.nodes[0].exec(fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s' IN ROLE pg_monitor", pgtest.Monitor, pgtest.Password),
+		""); err != nil {
 		t.Fatal(err)
 	}
 	c.nodes[1].start(t)
@@ -310,7 +311,8 @@ func (c *patroniCluster) restarts(t *testing.T, n *node, kind string, want float
 func (c *patroniCluster) switchover(t *testing.T, from, to *node) {
 	t.Helper()
 	pgtest.Eventually(t, patroniPatience, func() error {
-		out, err := pgtest.Command("patronictl", "-c", to.config, "switchover", "--master", from.name, "--candidate", to.name, "--force", "shop").CombinedOutput()
+		out, err := pgtest.Command("patronictl", "-c", to.config, "switchover", "--master", from.name, "--candidate", to.name, "--force", "shop").
+			CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("patronictl switchover: %w: %s", err, out)
 		}
@@ -327,7 +329,8 @@ func (c *patroniCluster) prometheus(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nrule_files: [%q]\nscrape_configs:\n  - job_name: postgresql\n    static_configs:\n"+
+	return fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nrule_files: [%q]\nscrape_configs:\n  - job_name: postgresql\n   "+
+		" static_configs:\n"+
 		"      - {targets: [%q, %q], labels: {cluster: shop}}\n", rules,
 		strings.TrimPrefix(c.nodes[0].exporter.url, "http://"), strings.TrimPrefix(c.nodes[1].exporter.url, "http://"))
 }

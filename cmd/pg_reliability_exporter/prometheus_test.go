@@ -18,6 +18,7 @@ import (
 
 // A real Prometheus scrapes the exporter; what a user would ask it is asked through its HTTP API.
 func TestPrometheusScrapesTheExporter(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	r := launch(t, c.MonitorDSN(), "--volume=data="+c.DataDir())
 	prometheus := startPrometheus(t, strings.TrimPrefix(r.url, "http://"))
@@ -26,10 +27,13 @@ func TestPrometheusScrapesTheExporter(t *testing.T) {
 		`up{job="postgres"}`: func(v float64) bool { return v == 1 },
 		`pg_up`:              func(v float64) bool { return v == 1 },
 		`histogram_quantile(0.99, sum by (le) (rate(pg_reliability_probe_duration_seconds_bucket{probe="read",phase="query"}[30s])))`: func(v float64) bool { return v > 0 && v < 2 },
-		`sum(rate(pg_stat_database_xact_commit[30s]))`:                                            func(v float64) bool { return v > 0 },
-		`max(pg_settings_max_connections) - sum(pg_stat_activity_count)`:                          func(v float64) bool { return v > 0 },
-		`pg_reliability_volume_available_bytes{volume="data"} / pg_reliability_volume_size_bytes`: func(v float64) bool { return v > 0 && v <= 1 },
-		`count(pg_reliability_collector_success == 0) or vector(0)`:                               func(v float64) bool { return v == 0 },
+		`sum(rate(pg_stat_database_xact_commit[30s]))`:                   func(v float64) bool { return v > 0 },
+		`max(pg_settings_max_connections) - sum(pg_stat_activity_count)`: func(v float64) bool { return v > 0 },
+		`pg_reliability_volume_available_bytes{volume="data"} / pg_reliability_volume_size_bytes`: func(v float64) bool {
+			return v > 0 &&
+				v <= 1
+		},
+		`count(pg_reliability_collector_success == 0) or vector(0)`: func(v float64) bool { return v == 0 },
 	} {
 		pgtest.Eventually(t, 30*time.Second, func() error {
 			v, err := prometheus.query(query)
@@ -92,7 +96,7 @@ func startPrometheusWith(t *testing.T, config string, files map[string]string) p
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var logs syncBuffer
+	var logs pgtest.Buffer
 	cmd := exec.Command(tool(t, "prometheus"), "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
 	cmd.Stdout, cmd.Stderr = &logs, &logs

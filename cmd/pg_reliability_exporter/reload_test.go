@@ -27,6 +27,7 @@ func (p parts) write(t *testing.T, dir string) {
 
 // Each part is bad once while all others have changed: nothing of the others is taken, and the metric says so.
 func TestABadReloadChangesNothing(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "collectors"), 0o700); err != nil {
@@ -46,8 +47,10 @@ func TestABadReloadChangesNothing(t *testing.T) {
 		collectors: collector("shop_sales"), fleet: fleetOf("b", "options: {}"), web: "http_server_config: {}\n",
 	}
 	before.write(t, dir)
-	r := launchWith(t, map[string]string{"DATA_SOURCE_NAME_FILE": filepath.Join(dir, "dsn")}, "--collector.config-dir="+filepath.Join(dir, "collectors"),
-		"--config.file="+filepath.Join(dir, "fleet.yml"), "--web.config.file="+filepath.Join(dir, "web.yml"), "--probe.interval=200ms", "--probe.login-interval=200ms")
+	r := launchWith(t, map[string]string{"DATA_SOURCE_NAME_FILE": filepath.Join(dir, "dsn")}, "--collector.config-dir="+
+		filepath.Join(dir, "collectors"),
+		"--config.file="+filepath.Join(dir, "fleet.yml"), "--web.config.file="+filepath.Join(dir, "web.yml"), "--probe.interval=200ms",
+		"--probe.login-interval=200ms")
 	logins := func(p page) (n float64) {
 		for name, value := range p {
 			if strings.HasPrefix(name, `pg_reliability_probe_total{probe="login"`) {
@@ -58,7 +61,8 @@ func TestABadReloadChangesNothing(t *testing.T) {
 	}
 	asBefore := func() error {
 		own, target := r.scrape(t), r.probe(t, "target=a")
-		err := errors.Join(own.state(1, "ok"), own.is("shop_orders", 5), own.lacks("shop_sales"), target.state(1, "ok"), target.is("shop_orders", 5))
+		err := errors.Join(own.state(1, "ok"), own.is("shop_orders", 5), own.lacks("shop_sales"), target.state(1, "ok"),
+			target.is("shop_orders", 5))
 		if status, _, _ := r.get(t, "/probe?target=b"); status != http.StatusBadRequest {
 			err = errors.Join(err, fmt.Errorf("target b has status %d", status))
 		}
@@ -117,7 +121,8 @@ func TestABadReloadChangesNothing(t *testing.T) {
 	}
 	pgtest.Eventually(t, patience, func() error {
 		own, target := r.scrape(t), r.probe(t, "target=b")
-		return errors.Join(own.state(0, "auth"), own.is("shop_sales", 5), own.lacks("shop_orders"), target.state(1, "ok"), target.is("shop_sales", 5),
+		return errors.Join(own.state(0, "auth"), own.is("shop_sales", 5), own.lacks("shop_orders"), target.state(1, "ok"),
+			target.is("shop_sales", 5),
 			own.is("pg_reliability_config_last_reload_successful", 1))
 	})
 }

@@ -12,6 +12,7 @@ import (
 // The usual connection string of a cluster names all of its servers and says which of them is meant. The prober, the pool and the page
 // are about that one.
 func TestTargetSessionAttrsOfAPrimaryAndItsStandby(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.New(t, pgtest.Options{})
 	standby, err := primary.Standby(t.Context())
 	if err != nil {
@@ -34,6 +35,7 @@ func TestTargetSessionAttrsOfAPrimaryAndItsStandby(t *testing.T) {
 
 // A server that ends sessions which idle, as all of ours do between two scrapes, takes nothing from a page.
 func TestIdleSessionTimeoutOfTheServer(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"idle_session_timeout": "500ms"}})
 	r := launch(t, c.MonitorDSN())
 	pgtest.Eventually(t, patience, func() error { return r.reason(t, "ok") })

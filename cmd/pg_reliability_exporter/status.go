@@ -8,31 +8,18 @@ import (
 	"github.com/prometheus/common/version"
 
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
-	"github.com/pg-reliability/pg_reliability_exporter/collector"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status/gather"
 	statuspage "github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/web"
 )
 
-// shown is what the status shows and the metrics don't have.
-type shown struct {
-	volumes map[string]string // directories by name
-	trends  *gather.Trends
-	backups func() *metrics.Listing
-}
-
-func (s *shown) watchVolumes(v *collector.Volumes) {
-	s.volumes, s.trends = v.Paths(), gather.NewTrends(time.Now)
-	v.OnMeasured(s.trends.Observe)
-}
-
-// showStatus switches the status page on.
-func showStatus(f *flags, e *exporter, o *web.Options) error {
+// newStatus makes what the status page shows of the exporter's own server.
+func newStatus(f *flags, e *exporter) (web.Status, statuspage.View, error) {
+	own, sources := e.own, e.sources
 	t, err := thresholds()
 	if err != nil {
-		return err
+		return nil, statuspage.View{}, err
 	}
 	links := status.Links{
 		Grafana: f.status.grafana, Alertmanager: f.status.alertmanager, Runbooks: f.status.runbook,
@@ -41,13 +28,22 @@ func showStatus(f *flags, e *exporter, o *web.Options) error {
 	if links.Runbooks != "" {
 		links.Runbooks = strings.TrimSuffix(links.Runbooks, "/") + "/"
 	}
-	o.Status = gather.New(gather.Options{
-		Engine: e.own.Engine, Prober: e.own.Prober, Target: e.own.Connector.Target,
-		Volumes: e.shown.volumes, Trends: e.shown.trends, Backups: e.shown.backups,
+	o := gather.Options{
+		Engine: own.Engine, Prober: own.Prober, Target: own.Connector.Target, Trends: sources.trends, Sessions: e.sessions,
+		Objectives: gather.Objectives{Loss: f.objective.loss, Return: f.objective.back},
 		Thresholds: t, Links: links, Version: version.Version, Started: time.Now(),
-	})
-	o.StatusView = statuspage.View{DiskWarning: t.DiskUsedWarning, DiskCritical: t.DiskUsedCritical, ConnectionsHigh: t.ConnectionsHigh}
-	return nil
+	}
+	if e.watchdog != nil {
+		o.Watchdog = e.watchdog.View
+	}
+	if sources.volumes != nil {
+		o.Volumes = sources.volumes.Paths()
+	}
+	if sources.backups != nil {
+		o.Backups = sources.backups.Listing
+	}
+	view := statuspage.View{DiskWarning: t.DiskUsedWarning, DiskCritical: t.DiskUsedCritical, ConnectionsHigh: t.ConnectionsHigh}
+	return gather.New(o), view, nil
 }
 
 // thresholds are the alerts'.

@@ -8,44 +8,58 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
-	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
+	"github.com/pg-reliability/pg_reliability_exporter/collector/source"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/declared"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/host"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/incident"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/serverlog"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/sessions"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/watchdog"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/web"
 )
 
-const (
-	volumeInterval    = 10 * time.Second
-	containerInterval = 5 * time.Second
-	backupInterval    = 15 * time.Second
-
-	// ownPrefix begins the names of metrics that are ours alone.
-	ownPrefix = "pg_reliability_"
-)
+// ownPrefix begins the names of metrics that are ours alone.
+const ownPrefix = "pg_reliability_"
 
 // exporter is the program's parts, put together and not yet running.
 type exporter struct {
-	logger   log.Logger
-	own      *fleet.Target // the exporter's own server; nil where it watches a fleet alone
-	fleet    *fleet.Fleet  // nil without --config.file
-	shown    shown
-	reloader *web.Reloader
-	server   *web.Server
+	logger log.Logger
+	own    *fleet.Target // the exporter's own server; nil where it watches a fleet or a PgBouncer alone
+	// pgbouncer is that of --pgbouncer.dsn where there is no server of its own; else it is among that one's sources.
+	pgbouncer *fleet.Target
+	fleet     *fleet.Fleet // nil without --config.file
+	// log is that server's; nil without --log.file and --log.container.
+	log       *serverlog.Log
+	incidents *incident.Recorder // of that server
+	host      *host.Watcher      // of that server's machine
+	sessions  *sessions.Watcher  // of that server
+	watchdog  *watchdog.Watchdog // of that server; nil without --watchdog
+	sources   sources            // of that server
+	reloader  *web.Reloader
+	server    *web.Server
 }
 
-func assemble(f *flags, embedded []collector.Definition, env environment, logger log.Logger) (*exporter, error) {
+// assemble takes processors that are for one server: a fleet is to have all there are.
+func assemble(f *flags, embedded []definition.Definition, env environment, logger log.Logger, p *quiet.Processors) (*exporter, error) {
 	e := &exporter{logger: logger}
+	if f.configFile != "" {
+		p.Close()
+		p = nil
+	}
 	if err := f.check(); err != nil {
 		return nil, err
 	}
@@ -57,43 +71,30 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 	if err != nil {
 		return nil, err
 	}
-	source := dataSource{env: env}
+	options.Processors = p
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(versioncollector.NewCollector(appName), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	var sources []collector.ScheduledSource
-	switch options.Connector, err = source.connector(f.session); {
-	case errors.Is(err, errNoServer) && f.configFile != "":
-		if err := f.checkFleetOnly(); err != nil {
+	from := dataSource{env: env}
+	switch connector, err := from.connector(f.session, f.password); {
+	case errors.Is(err, errNoServer) && (f.configFile != "" || f.pgbouncer != ""):
+		if err := f.checkWithoutServer(); err != nil {
+			return nil, err
+		}
+		if e.pgbouncer, err = newPgBouncer(f, options); err != nil {
 			return nil, err
 		}
 	case err != nil:
 		return nil, err
 	default:
-		options.Probe.StateDir = stateDir
-		options.Sources = func(p *probe.Prober) ([]collector.ScheduledSource, error) { return newSources(f, p, &e.shown) }
-		if e.own, err = fleet.NewTarget(options); err != nil {
+		own := options
+		own.Connector, own.Probe.StateDir = connector, stateDir
+		if err := e.watch(f, own, registry); err != nil {
 			return nil, err
 		}
-		sources = e.own.Sources
-		registry.MustRegister(e.own.Prober)
 	}
-	reserved, err := reservedNames(registry, sources, options)
-	if err != nil {
-		return nil, err
-	}
-	load := func() ([]collector.Definition, *fleet.Config, error) {
-		definitions, err := loadCollectors(f, embedded, maps.Clone(reserved))
-		if err != nil || f.configFile == "" {
-			return definitions, nil, err
-		}
-		config, err := fleet.Load(f.configFile)
-		if err != nil {
-			return nil, nil, fmt.Errorf("--config.file: %w", err)
-		}
-		return definitions, config, nil
-	}
-	definitions, config, err := load()
+	read := loader{flags: f, embedded: embedded, logger: logger, reserved: reservedNames(registry)}
+	definitions, config, err := read.load()
 	if err != nil {
 		return nil, err
 	}
@@ -103,46 +104,92 @@ func assemble(f *flags, embedded []collector.Definition, env environment, logger
 	if config != nil {
 		e.fleet, err = fleet.New(fleet.Options{
 			Config: config, Settings: f.session.settings(), PoolMin: f.poolMin, PoolMax: f.poolMax, Probe: options.Probe,
-			StateDir: stateDir, Definitions: definitions, MaxSamples: f.maxSamples, Logger: logger,
+			StateDir: stateDir, Definitions: definitions, MaxSamples: f.maxSamples, Budget: options.Budget,
+			Databases: f.databases, Environ: os.Environ(), Logger: logger,
+			Stories: incident.Options{Stall: f.stall, Show: f.showStatements}, More: f.storiesOf,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("--config.file: %w", err)
 		}
-		registry.MustRegister(e.fleet)
+		registry.MustRegister(e.fleet.Metrics())
 	}
-	// Everything is read and checked before anything is swapped.
-	e.reloader = web.NewReloader(logger, func(context.Context) error {
-		definitions, config, err := load()
+	e.reloader = web.NewReloader(logger, func(context.Context) error { return e.reload(read, from) })
+	registry.MustRegister(e.reloader.Metrics())
+	e.server, err = newServer(f, e, config, registry, p)
+	return e, err
+}
+
+// watch adds the exporter's own server.
+func (e *exporter) watch(f *flags, o fleet.TargetOptions, registry *prometheus.Registry) (err error) {
+	if e.sources, err = newSources(f, e.logger); err != nil {
+		return err
+	}
+	o.Sources = e.sources.scheduled()
+	if e.own, err = fleet.NewTarget(o); err != nil {
+		return err
+	}
+	registry.MustRegister(e.own.Prober.Metrics())
+	if err := e.recordIncidents(f, o.Probe.StateDir, registry); err != nil {
+		return err
+	}
+	registry.MustRegister(source.Objectives(f.objective.loss, f.objective.back))
+	if err := e.guard(f, o.Probe.StateDir, registry); err != nil {
+		return err
+	}
+	e.sources.tell(e.own.Prober, e.learned)
+	return nil
+}
+
+// loader reads the files that a reload reads again.
+type loader struct {
+	logger   log.Logger
+	flags    *flags
+	embedded []definition.Definition
+	reserved map[string]string
+}
+
+// load returns no configuration without --config.file.
+func (l loader) load() ([]definition.Definition, *fleet.Config, error) {
+	definitions, err := loadCollectors(l.flags, l.embedded, maps.Clone(l.reserved), l.logger)
+	if err != nil || l.flags.configFile == "" {
+		return definitions, nil, err
+	}
+	config, err := fleet.Load(l.flags.configFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--config.file: %w", err)
+	}
+	return definitions, config, nil
+}
+
+// reload reads and checks everything before anything is swapped.
+func (e *exporter) reload(read loader, from dataSource) error {
+	definitions, config, err := read.load()
+	if err != nil {
+		return err
+	}
+	if err := httpserver.CheckConfigFile(*read.flags.web.WebConfigFile); err != nil { // read at each request, too
+		return err
+	}
+	login := func() {}
+	if e.own != nil {
+		dsn, err := from.connectionString()
 		if err != nil {
 			return err
 		}
-		if err := httpserver.CheckConfigFile(*f.web.WebConfigFile); err != nil { // read at each request, too
+		if login, err = e.own.Connector.Prepare(dsn); err != nil {
 			return err
 		}
-		login := func() {}
-		if e.own != nil {
-			dsn, err := source.connectionString()
-			if err != nil {
-				return err
-			}
-			if login, err = e.own.Connector.Prepare(dsn); err != nil {
-				return err
-			}
+	}
+	if e.fleet != nil {
+		if err := e.fleet.Apply(config, definitions); err != nil {
+			return fmt.Errorf("--config.file: %w", err)
 		}
-		if e.fleet != nil {
-			if err := e.fleet.Apply(config, definitions); err != nil {
-				return fmt.Errorf("--config.file: %w", err)
-			}
-		}
-		login()
-		if e.own != nil {
-			e.own.Engine.SetDefinitions(definitions)
-		}
-		return nil
-	})
-	registry.MustRegister(e.reloader)
-	e.server, err = newServer(f, e, config, registry)
-	return e, err
+	}
+	login()
+	if e.own != nil {
+		e.own.Engine.SetDefinitions(definitions)
+	}
+	return nil
 }
 
 // targetOptions are what the flags say of each server.
@@ -154,60 +201,55 @@ func targetOptions(f *flags, logger log.Logger) (fleet.TargetOptions, error) {
 			return fleet.TargetOptions{}, fmt.Errorf("find the host's name: %w. HINT: Set --probe.instance", err)
 		}
 	}
-	return fleet.TargetOptions{PoolMin: f.poolMin, PoolMax: f.poolMax, MaxSamples: f.maxSamples, Logger: logger, Probe: probe.Options{
-		ReadInterval: f.probe.interval, ReadTimeout: f.probe.timeout, StallThreshold: f.probe.stallThreshold,
-		LoginInterval: f.probe.loginInterval, LoginTimeout: f.probe.loginTimeout,
-		Write: f.probe.write, WriteInterval: f.probe.writeInterval, WriteTimeout: f.probe.writeTimeout, Instance: instance,
-	}}, nil
+	return fleet.TargetOptions{PoolMin: f.poolMin, PoolMax: f.poolMax, MaxSamples: f.maxSamples,
+		Budget: f.memory(), Databases: f.databases, Logger: logger,
+		Probe: probe.Options{
+			ReadInterval: f.probe.interval, PulseInterval: f.probe.pulseInterval, ReadTimeout: f.probe.timeout,
+			StallThreshold: f.probe.stallThreshold,
+			LoginInterval:  f.probe.loginInterval, CalmLoginInterval: f.probe.calmLoginInterval, LoginTimeout: f.probe.loginTimeout,
+			Write: f.probe.write, WriteInterval: f.probe.writeInterval, WriteTimeout: f.probe.writeTimeout, Instance: instance,
+		}}, nil
 }
 
-func newSources(f *flags, prober *probe.Prober, shown *shown) ([]collector.ScheduledSource, error) {
-	var sources []collector.ScheduledSource
-	if len(f.volumes) > 0 {
-		volumes, err := collector.NewVolumes(f.volumes)
-		if err != nil {
-			return nil, fmt.Errorf("--volume: %w", err)
-		}
-		shown.watchVolumes(volumes)
-		sources = append(sources, collector.ScheduledSource{Source: volumes, Interval: volumeInterval})
-	}
-	if f.container.name != "" {
-		container, err := collector.NewContainer(collector.ContainerOptions{
-			Name: f.container.name, Host: f.container.host, OnState: prober.ObserveContainer,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("--container.name, --container.host: %w", err)
-		}
-		sources = append(sources, collector.ScheduledSource{Source: container, Interval: containerInterval})
-	}
-	if f.backupCatalog != "" {
-		catalogue := metrics.New(f.backupCatalog, time.Now)
-		shown.backups = catalogue.Listing
-		backups, err := collector.NewBackups(catalogue)
-		if err != nil {
-			return nil, fmt.Errorf("--backup.catalog: %w", err)
-		}
-		sources = append(sources, collector.ScheduledSource{Source: backups, Interval: backupInterval})
-	}
-	return sources, nil
-}
-
-func newServer(f *flags, e *exporter, config *fleet.Config, registry *prometheus.Registry) (*web.Server, error) {
+func newServer(f *flags, e *exporter, config *fleet.Config, registry *prometheus.Registry, p *quiet.Processors,
+) (*web.Server, error) {
 	o := web.Options{
-		Logger: e.logger, Addresses: *f.web.WebListenAddresses, SystemdSocket: *f.web.WebSystemdSocket, ConfigFile: *f.web.WebConfigFile,
-		Fleet: e.fleet, Gatherer: registry, Registerer: registry,
-		Reload: e.reloader.Reload, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset, PProf: f.pprof,
-		MaxRequests: f.maxRequests, MaxProbes: f.maxProbes(config), AllowedHosts: f.allowedHosts, Version: version.Version,
+		Logger: e.logger,
+		Listen: web.Listen{
+			Addresses: *f.web.WebListenAddresses, SystemdSocket: *f.web.WebSystemdSocket, ConfigFile: *f.web.WebConfigFile,
+			MaxRequests: f.maxRequests, MaxProbes: f.maxProbes(config), AllowedHosts: f.allowedHosts,
+		},
+		Metrics: web.Metrics{
+			Gatherer: registry, Registerer: registry, MetricsPath: f.telemetryPath, TimeoutOffset: f.timeoutOffset,
+			Processors: p,
+		},
+		People: web.People{Version: version.Version},
+		Fleet:  e.fleet, Reload: e.reloader.Reload, PProf: f.pprof,
 	}
-	if e.own != nil {
+	switch {
+	case e.own != nil:
 		o.Engine, o.Prober = e.own.Engine, e.own.Prober
+	case e.pgbouncer != nil:
+		o.Engine = e.pgbouncer
 	}
+	o.FleetStories = f.status.page
 	if e.own != nil && f.status.page {
-		if err := showStatus(f, e, &o); err != nil {
+		var err error
+		if o.Status, o.StatusView, err = newStatus(f, e); err != nil {
 			return nil, err
 		}
+		o.Incidents, o.Sessions = e.incidents, e.sessions
+		registry.MustRegister(web.PageInfo(f.status.externalURL()))
 	}
 	return web.New(o)
+}
+
+// storiesOf tells alerts where the stories of a target are, where it is known under which address people reach this exporter.
+func (f *flags) storiesOf(target string) []prometheus.Collector {
+	if f.status.external == "" || !f.status.page {
+		return nil
+	}
+	return []prometheus.Collector{web.PageInfo(f.status.externalURL() + "targets/" + target + "/")}
 }
 
 // watches names what is watched, for the log.
@@ -215,6 +257,9 @@ func (e *exporter) watches() []any {
 	var out []any
 	if e.own != nil {
 		out = append(out, "target", e.own.Connector.Target(), "user", e.own.Connector.User())
+	}
+	if e.pgbouncer != nil {
+		out = append(out, "pgbouncer", e.pgbouncer.Connector.Target())
 	}
 	if e.fleet != nil {
 		out = append(out, "listed_targets", len(e.fleet.Listed()))
@@ -227,6 +272,16 @@ func (e *exporter) run(ctx context.Context, reload <-chan os.Signal) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if e.own != nil {
 		group.Go(func() error { e.own.Run(ctx); return nil })
+		group.Go(func() error { e.host.Run(ctx); return nil })
+	}
+	if e.pgbouncer != nil {
+		group.Go(func() error { e.pgbouncer.Run(ctx); return nil })
+	}
+	if e.watchdog != nil {
+		group.Go(func() error { e.watchdog.Run(ctx); return nil })
+	}
+	if e.log != nil {
+		group.Go(func() error { e.log.Run(ctx); return nil })
 	}
 	if e.fleet != nil {
 		group.Go(func() error { e.fleet.Run(ctx); return nil })
@@ -243,6 +298,10 @@ func (e *exporter) run(ctx context.Context, reload <-chan os.Signal) error {
 		}
 	})
 	err := group.Wait()
+	e.sources.close()
+	if e.pgbouncer != nil {
+		e.pgbouncer.Close()
+	}
 	if e.own != nil {
 		e.own.Close()
 	}
@@ -250,24 +309,58 @@ func (e *exporter) run(ctx context.Context, reload <-chan os.Signal) error {
 }
 
 // loadCollectors is the embedded ones that are switched on, and the user's own.
-func loadCollectors(f *flags, embedded []collector.Definition, reserved map[string]string) ([]collector.Definition, error) {
-	var own []collector.Definition
+func loadCollectors(f *flags, embedded []definition.Definition, reserved map[string]string, logger log.Logger) ([]definition.Definition,
+	error) {
+	var own []definition.Definition
 	if f.collectorDir != "" {
 		var err error
-		if own, err = collector.Load(f.collectorDir); err != nil {
+		if own, err = definition.Load(f.collectorDir); err != nil {
 			return nil, fmt.Errorf("--collector.config-dir: %w", err)
 		}
+		if len(own) == 0 { // a mount that is not there yet, or a mistyped name, must not keep the exporter from its work
+			_ = level.Warn(logger).Log("msg", "--collector.config-dir has no collector. HINT: Files there must end in .yml or .yaml",
+				"dir", f.collectorDir)
+		}
+	}
+	if f.queriesFile != "" {
+		taken := append(append([]definition.Definition(nil), embedded...), own...)
+		queries, refused, err := definition.LoadQueries(f.queriesFile, func(name string) string { return whose(name, reserved, taken) })
+		if err != nil {
+			return nil, fmt.Errorf("--extend.query-path: %w", err)
+		}
+		for _, err := range refused {
+			_ = level.Warn(logger).Log("msg", "a part of --extend.query-path is left out", "err", err)
+		}
+		own = append(own, queries...)
 	}
 	reserveOwnPrefix(reserved, embedded, own)
-	all := append(append([]collector.Definition(nil), embedded...), own...)
-	if err := collector.Validate(all, reserved); err != nil {
+	all := append(append([]definition.Definition(nil), embedded...), own...)
+	if err := definition.Validate(all, reserved); err != nil {
 		return nil, fmt.Errorf("--collector.config-dir: %w", err)
 	}
 	return f.enabled(embedded, own), nil
 }
 
+// whose metric a name is; empty where it is nobody's yet.
+func whose(name string, reserved map[string]string, taken []definition.Definition) string {
+	if by := reserved[name]; by != "" {
+		return by
+	}
+	if strings.HasPrefix(name, ownPrefix) {
+		return "the exporter, as all that begin with " + ownPrefix
+	}
+	for _, d := range taken {
+		for _, m := range d.Metrics {
+			if m.Name == name || m.NamePrefix != "" && strings.HasPrefix(name, m.NamePrefix) {
+				return "collector " + d.Name
+			}
+		}
+	}
+	return ""
+}
+
 // reserveOwnPrefix keeps a user's collectors off the names that are ours, those of later versions among them.
-func reserveOwnPrefix(reserved map[string]string, embedded, own []collector.Definition) {
+func reserveOwnPrefix(reserved map[string]string, embedded, own []definition.Definition) {
 	ours := map[string]bool{}
 	for _, d := range embedded {
 		for _, m := range d.Metrics {
@@ -284,30 +377,18 @@ func reserveOwnPrefix(reserved map[string]string, embedded, own []collector.Defi
 }
 
 // reservedNames are metrics that no collector of a user's may have, and whose they are.
-func reservedNames(registry *prometheus.Registry, sources []collector.ScheduledSource, o fleet.TargetOptions) (map[string]string, error) {
+func reservedNames(registry *prometheus.Registry) map[string]string {
 	names := map[string]string{}
-	for _, d := range collector.EngineDescs() {
-		names[d.Name] = "the exporter"
-	}
-	for _, s := range sources {
-		for _, d := range s.Descs() {
-			names[d.Name] = "the source " + s.Name()
-		}
-	}
-	// A prober that never runs, for the names on the pages of a fleet.
-	o.Probe.Target, o.Probe.Logger, o.Probe.Write, o.Probe.StateDir = "none", o.Logger, false, ""
-	prober, err := probe.New(o.Probe)
-	if err != nil {
-		return nil, err
-	}
-	targets := prometheus.NewRegistry()
-	targets.MustRegister(prober)
-	families, _ := prometheus.Gatherers{registry, targets}.Gather() // what can't be gathered now has no name to protect
-	for _, family := range families {
+	libraries, _ := registry.Gather() // what can't be gathered now has no name to protect
+	for _, family := range libraries {
 		names[family.GetName()] = "the exporter"
 	}
-	names["pg_up"] = "the exporter" // absent before the first probe; what else is then begins with ownPrefix
-	return names, nil
+	for _, room := range declared.Rooms() {
+		for _, d := range room.Metrics {
+			names[d.Name] = "the exporter"
+		}
+	}
+	return names
 }
 
 // stateDir is where counts outlive the exporter: the flag, systemd's StateDirectory=, or the user's own place.
@@ -327,7 +408,8 @@ func stateDir(flag string, env environment) (string, error) {
 	}
 	home, _ := env("HOME")
 	if home == "" {
-		return "", errors.New("--state.dir is not set and there is no home directory. HINT: Choose a directory that outlives the exporter, or 'none'")
+		return "", errors.New("--state.dir is not set and there is no home directory. HINT: Choose a directory that outlives the exporter, " +
+			"or 'none'")
 	}
 	return filepath.Join(home, ".local", "state", appName), nil
 }

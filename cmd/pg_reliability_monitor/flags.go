@@ -26,30 +26,50 @@ type flags struct {
 
 // newApp declares the flags. Each is also an environment variable. Unless told otherwise, the screen is ASCII or not.
 func newApp(ascii bool) (*kingpin.Application, *flags) {
-	app := kingpin.New(appName, "A terminal screen of one PostgreSQL server: what pg_reliability_exporter knows, live, with keys to back up, read logs and restart.\n\n"+
-		"Each flag is also an environment variable: --exporter.url is PG_RELIABILITY_MONITOR_EXPORTER_URL.\n\n"+
-		"--once and --json exit with 0 when the database is up, 1 degraded, 2 down, 3 unknown; a wrong flag is 64.")
-	app.UsageFuncs(manual.Funcs(manual.Page{
+	app := kingpin.New(appName, "A terminal screen of one PostgreSQL server: it shows what pg_reliability_exporter knows, live, and has keys "+
+		"to make a backup, read logs and restart the database.\n\n"+
+		"Every flag is also an environment variable: --exporter.url is PG_RELIABILITY_MONITOR_EXPORTER_URL. A value behind = is the "+
+		"default; a word in capitals says what to write.\n\n"+
+		"--once and --json exit with 0 when the database is up, 1 when it is degraded, 2 when it is down, and 3 when that is unknown. A wrong "+
+		"flag is 2, too, and is explained on standard error.")
+	manual.Apply(app, manual.Page{
 		Short:   "a terminal screen of a PostgreSQL server's health, with keys to back up, read logs and restart",
 		SeeAlso: []string{"pg_reliability_exporter(1)", "pg_reliability_backup(1)"},
-	}))
-	app.Version(version.Print(appName)).DefaultEnvars().HelpFlag.Short('h')
+		Groups: []manual.Group{
+			{Title: "What to ask", Flags: []string{"exporter", "backup", "username", "password-file", "ca-file", "timeout"}},
+			{Title: "How to restart the database, and where its log is",
+				Flags: []string{"container", "systemd", "restart", "log"}},
+			{Title: "What to print", Flags: []string{"once", "json", "ascii"}},
+		},
+	})
+	app.Version(version.Print(appName)).DefaultEnvars().HelpFlag.Short('h').NoEnvar()
+	app.VersionFlag.NoEnvar()
 	f := &flags{}
 	app.Flag("exporter.url", "Address of the exporter.").Default("http://localhost:9187").StringVar(&f.exporter)
-	app.Flag("backup.url", "Address of the backup job, for backups now.").Default("http://localhost:9188").StringVar(&f.backup)
-	app.Flag("backup.token-file", "The backup job's --web.backup-token-file; without, no backup from here.").StringVar(&f.tokenFile)
-	app.Flag("username", "User for basic authentication at both.").StringVar(&f.username)
-	app.Flag("password-file", "File with the user's password.").StringVar(&f.passwordFile)
-	app.Flag("ca-file", "Certificates to trust besides the system's (PEM).").StringVar(&f.ca)
-	app.Flag("container.name", "Container of the database: its log, and restarts.").StringVar(&f.containerName)
-	app.Flag("container.host", "Address of its engine: unix:///path, tcp://host:port, on Windows npipe:////./pipe/name (default: Docker's).").StringVar(&f.containerHost)
-	app.Flag("systemd.unit", "Unit of the database, such as postgresql@17-main: its log, and restarts.").StringVar(&f.unit)
-	app.Flag("restart.command", "Command of the shell, on Windows of cmd, that restarts the database, where it is neither a container nor a unit.").StringVar(&f.restartCommand)
-	app.Flag("log.file", "The server's log, where it is in files; a pattern means the newest.").StringVar(&f.logFile)
-	app.Flag("ascii", "Draw with ASCII only (default: where the locale is not UTF-8; on Windows in the old console and in pipes).").Default(strconv.FormatBool(ascii)).BoolVar(&f.ascii)
-	app.Flag("once", "Print the state once and exit.").BoolVar(&f.once)
-	app.Flag("json", "Print the exporter's answer to GET /api/status and exit.").BoolVar(&f.json)
-	app.Flag("timeout", "How long --once and --json wait.").Default("10s").DurationVar(&f.timeout)
+	app.Flag("backup.url", "Address of the backup job, which the key B asks for a backup.").Default("http://localhost:9188").
+		StringVar(&f.backup)
+	app.Flag("backup.token-file", "The file that the backup job has as --web.backup-token-file. Without it, no backup can be made from here.").
+		PlaceHolder("FILE").StringVar(&f.tokenFile)
+	app.Flag("username", "User name for basic authentication at the exporter and the backup job.").PlaceHolder("NAME").StringVar(&f.username)
+	app.Flag("password-file", "File that holds this user's password.").PlaceHolder("FILE").StringVar(&f.passwordFile)
+	app.Flag("ca-file", "File with certificates (PEM) that are trusted besides the system's.").PlaceHolder("FILE").StringVar(&f.ca)
+	app.Flag("container.name", "The database runs in the container of this name: its log is shown, and it can be restarted.").
+		PlaceHolder("NAME").StringVar(&f.containerName)
+	app.Flag("container.host", "Address of the container engine: unix:///path, tcp://host:port, or npipe:////./pipe/name on Windows. The "+
+		"default is Docker's.").
+		PlaceHolder("ADDRESS").StringVar(&f.containerHost)
+	app.Flag("systemd.unit", "The database is this unit of systemd, such as postgresql@17-main: its log is shown, and it can be restarted.").
+		PlaceHolder("UNIT").StringVar(&f.unit)
+	app.Flag("restart.command", "A command of the shell (of cmd on Windows) that restarts the database, where it is neither a container nor "+
+		"a unit.").PlaceHolder("COMMAND").StringVar(&f.restartCommand)
+	app.Flag("log.file", "File with the server's log. Of several files that match a pattern, the newest is shown.").
+		PlaceHolder("PATTERN").StringVar(&f.logFile)
+	app.Flag("ascii", "Draw with ASCII characters only. The default is on where the locale is not UTF-8, and on Windows in the old console "+
+		"and in pipes.").
+		Default(strconv.FormatBool(ascii)).BoolVar(&f.ascii)
+	app.Flag("once", "Print the state once, and exit.").BoolVar(&f.once)
+	app.Flag("json", "Print the exporter's answer to GET /api/status, and exit.").BoolVar(&f.json)
+	app.Flag("timeout", "--once and --json wait at most this long for the exporter, such as 10s.").Default("10s").DurationVar(&f.timeout)
 	return app, f
 }
 

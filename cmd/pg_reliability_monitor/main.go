@@ -22,8 +22,8 @@ import (
 
 const (
 	exitOK = 0
-	// exitUsage is that of sysexits.h: 0 to 3 are the database's states.
-	exitUsage = 64
+	// exitUsage is that of the exporter and of the backup job. It is also that of a database that is down: standard error tells which.
+	exitUsage = 2
 	// exitFailed: the screen itself failed.
 	exitFailed = 70
 )
@@ -45,6 +45,9 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	app, f := newApp(onlyASCII(runtime.GOOS, env, onTerminal))
 	if _, err := app.Parse(args); err != nil {
 		return fail(exitUsage, manual.Mistake(app, args, env, err))
+	}
+	for _, mistake := range manual.Mistyped(app, os.Environ()) {
+		fmt.Fprintf(stderr, "%s: %s\n", appName, mistake)
 	}
 	sources, err := newSources(f)
 	if err != nil {

@@ -26,7 +26,7 @@ func newSources(f *flags) (monitor.Sources, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Status = exporter
+	s.Status, s.Incidents = exporter, exporter
 	if f.tokenFile != "" {
 		backup, err := monitor.NewBackupClient(f.backupOptions())
 		if err != nil {

@@ -122,7 +122,8 @@ func (s *stack) targets() error {
 
 // firing returns an error unless Alertmanager holds the alert.
 func (s *stack) firing(alert string) error {
-	text, err := s.try("exec", s.container("alertmanager"), "wget", "-q", "-O", "-", "http://127.0.0.1:9093/api/v2/alerts?filter=alertname%3D"+alert)
+	text, err := s.try("exec", s.container("alertmanager"), "wget", "-q", "-O", "-", "http://127.0.0.1:9093/api/v2/alerts?filter=alertname%3D"+
+		alert)
 	if err != nil {
 		return err
 	}

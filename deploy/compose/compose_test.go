@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// composeSwitch turns the tests on: they need root, a Docker engine, ten minutes and two processors.
+// composeSwitch turns the tests on: they need root, a Docker engine, a quarter of an hour and two processors.
 const composeSwitch = "PG_RELIABILITY_COMPOSE"
 
 var services = []string{"postgres", "exporter", "backup", "docker-socket-proxy", "prometheus", "alertmanager", "grafana"}
@@ -22,16 +22,19 @@ func TestCompose(t *testing.T) {
 	s.makeImages()
 	s.mustCompose("build")
 	imagesAreSmallAndLabelled(t, s)
-	whole := true
+	whole, silence := true, &silence{}
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T, *stack)
 	}{
 		{"power cut in the first start", firstStartCut},
 		{"up from nothing", upFromNothing},
+		{"backup job stopped", silence.begin},
 		{"kill -9 five times", killed},
 		{"docker compose restart postgres", manual},
 		{"network cut", networkCut},
+		{"backup job missed", silence.heard},
+		{"frozen", frozen},
 		{"isolation", isolated},
 		{"dashboards have data", dashboardsHaveData},
 		{"demo load", demoLoad},

@@ -102,7 +102,7 @@ func (e *engine) stop() {
 	_ = e.process.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-e.dead:
-	case <-time.After(2 * time.Minute):
+	case <-time.After(pgtest.Patience(3 * time.Minute)):
 		e.t.Errorf("dockerd did not end")
 		_ = e.process.Process.Kill()
 		<-e.dead

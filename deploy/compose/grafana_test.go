@@ -130,7 +130,8 @@ func (s *stack) grafanaQuery(expr string) (bool, error) {
 	err := s.grafana(s.secret("grafana_password"), "/api/ds/query", map[string]any{
 		"from": "now-15m", "to": "now",
 		"queries": []any{map[string]any{
-			"refId": "A", "datasource": map[string]string{"uid": "pgr-prometheus"}, "expr": expr, "instant": true, "intervalMs": 15000, "maxDataPoints": 500,
+			"refId": "A", "datasource": map[string]string{"uid": "pgr-prometheus"}, "expr": expr, "instant": true, "intervalMs": 15000,
+			"maxDataPoints": 500,
 		}},
 	}, &answer)
 	if err != nil {

@@ -97,7 +97,9 @@ func starts(page []doctest.Block) int {
 func (s *stack) clone() {
 	s.t.Helper()
 	to := filepath.Join(s.dir, "repository")
-	if out, err := output(exec.Command("bash", "-euo", "pipefail", "-c", `mkdir "$1" && cd "$0" && git ls-files -z | tar --create --null --files-from=- | tar --extract --directory="$1"`, s.root, to)); err != nil {
+	if out, err := output(exec.Command("bash", "-euo", "pipefail", "-c",
+		`mkdir "$1" && cd "$0" && git ls-files -z | tar --create --null --files-from=- | tar --extract --directory="$1"`, s.root,
+		to)); err != nil {
 		s.t.Fatalf("copy the repository: %v: %s", err, out)
 	}
 	s.root, s.project, s.secrets = to, documented, filepath.Join(to, "secrets")
@@ -122,7 +124,8 @@ exec %s "$@"
 	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(script), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := os.Rename(processes.New(s.t, s.root).Program(s.t, "pg_reliability_monitor"), filepath.Join(dir, "pg_reliability_monitor")); err != nil {
+	if err := os.Rename(processes.New(s.t, s.root).Program(s.t, "pg_reliability_monitor"),
+		filepath.Join(dir, "pg_reliability_monitor")); err != nil {
 		s.t.Fatal(err)
 	}
 	return dir

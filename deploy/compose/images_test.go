@@ -72,10 +72,11 @@ func (s *stack) makeImages() {
 		s.t.Fatalf("%v. HINT: Run internal/pgtest/install.sh compose", err)
 	}
 	s.run("import", "--change", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", rootfs, standinBase+":raw")
+	// Its packages are there already.
 	s.build(standinBase, s.buildContext(`FROM `+standinBase+`:raw
 RUN for applet in $(busybox --list); do ln -sf /bin/busybox "/usr/local/bin/$applet"; done && \
     ln -sf /bin/busybox /bin/sh && rm /bin/bash /bin/dash && \
-    printf '#!/bin/sh\nfor package; do :; done\ncommand -v "$package"\n' >/sbin/apk && chmod 755 /sbin/apk`, nil)) // its packages are there already
+    printf '#!/bin/sh\nfor package; do :; done\ncommand -v "$package"\n' >/sbin/apk && chmod 755 /sbin/apk`, nil))
 	grafana := filepath.Join(s.dir, "grafana")
 	build := exec.Command("go", "build", "-o", grafana, "./standin/grafana")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

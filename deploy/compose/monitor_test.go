@@ -97,11 +97,14 @@ func (m *people) published(t *testing.T) {
 	}
 	// Who shares a network with Grafana and the user's applications gets no further than before.
 	for service, port := range map[string]string{"exporter": "9187", "backup": "9188"} {
-		address := m.run("inspect", "--format", "{{(index .NetworkSettings.Networks \""+m.project+"_published\").IPAddress}}", m.container(service))
-		if out, err := m.try("run", "--rm", "--network", m.project+"_frontend", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2", address, port); err == nil {
+		address := m.run("inspect", "--format", "{{(index .NetworkSettings.Networks \""+m.project+"_published\").IPAddress}}",
+			m.container(service))
+		if out, err := m.try("run", "--rm", "--network", m.project+"_frontend", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2",
+			address, port); err == nil {
 			t.Errorf("%s can be reached from the network of the applications: %s", service, out)
 		}
-		if out, err := m.try("run", "--rm", "--network", m.project+"_published", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2", address, port); err != nil {
+		if out, err := m.try("run", "--rm", "--network", m.project+"_published", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2",
+			address, port); err != nil {
 			t.Errorf("%s can't be reached from its own network, and the check above proves nothing: %v: %s", service, err, out)
 		}
 	}
@@ -202,7 +205,8 @@ func (m *people) screen(t *testing.T) {
 	x.Shows(t, "[UP]", fmt.Sprintf("restart count %d", before.RestartCount+1), "container restarted")
 	pgtest.Eventually(t, patience, m.agree)
 	st, err := m.status()
-	if err != nil || len(st.Outages.Recent) == 0 || !slices.Contains(st.Outages.Recent[0].Restarts, "container") || !slices.Contains(st.Outages.Recent[0].Restarts, "restart") {
+	if err != nil || len(st.Outages.Recent) == 0 || !slices.Contains(st.Outages.Recent[0].Restarts, "container") ||
+		!slices.Contains(st.Outages.Recent[0].Restarts, "restart") {
 		t.Errorf("the outage of a kill -9: %+v, %v", st.Outages.Recent, err)
 	}
 
@@ -220,7 +224,8 @@ func (m *people) screen(t *testing.T) {
 	}
 	pgtest.Eventually(t, patience, func() error { // the repository is looked at every 15 s
 		st, err := m.status()
-		if err == nil && (st.Backups == nil || st.Backups.Newest == nil || st.Backups.Newest.ID != made[1] || st.Backups.Newest.State != "verified") {
+		if err == nil && (st.Backups == nil || st.Backups.Newest == nil || st.Backups.Newest.ID != made[1] ||
+			st.Backups.Newest.State != "verified") {
 			err = fmt.Errorf("backups = %+v, want %s", st.Backups, made[1])
 		}
 		return err
@@ -333,7 +338,8 @@ func (m *people) page(t *testing.T) {
 		is := m.engineSays()
 		for _, want := range []string{
 			"<h2 id=\"container\">Container</h2>", "<dd>" + m.container("postgres") + "</dd>", "<dd>running, healthy</dd>",
-			fmt.Sprintf("<dt>Restart count</dt><dd>%d<span", is.RestartCount), "<dt>Memory limit</dt><dd>" + status.Size(is.HostConfig.Memory) + "</dd>",
+			fmt.Sprintf("<dt>Restart count</dt><dd>%d<span", is.RestartCount), "<dt>Memory limit</dt><dd>" + status.Size(is.HostConfig.Memory) +
+				"</dd>",
 			"<span class=\"note\">container restarted</span>", "<span class=\"note\">container started again</span>",
 		} {
 			if !strings.Contains(body, want) {

@@ -114,7 +114,8 @@ func standby(t *testing.T, s *stack) {
 	confined(t, s, "replica", "exporter-replica")
 
 	// The standby's own logins: to the primary, and its exporter's to it.
-	s.passwords("reliability_replication", "reliability_exporter").change(`docker compose --profile replica up -d --force-recreate bootstrap exporter replica exporter-replica`)
+	s.passwords("reliability_replication", "reliability_exporter").
+		change(`docker compose --profile replica up -d --force-recreate bootstrap exporter replica exporter-replica`)
 	s.mustSQL("CREATE TABLE public.streamed_again ()")
 	pgtest.Eventually(t, patience, func() error {
 		_, err := s.try("exec", s.container("replica"), "psql", "-U", "postgres", "-d", "app", "-Atc", "SELECT * FROM public.streamed_again")

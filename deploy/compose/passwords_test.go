@@ -108,7 +108,8 @@ func passwordsChanged(t *testing.T, s *stack) {
 	s.passwords("reliability_exporter", "reliability_backup", "shop_app").
 		change("docker compose up -d --force-recreate bootstrap exporter backup")
 	pgtest.Eventually(t, patience, func() error {
-		return s.shows(map[string]float64{up: 1, `pg_reliability_probe_success{probe="login"}`: 1, "pg_reliability_outage_in_progress_seconds": 0})
+		return s.shows(map[string]float64{up: 1, `pg_reliability_probe_success{probe="login"}`: 1,
+			"pg_reliability_outage_in_progress_seconds": 0})
 	})
 	s.record("Passwords of the exporter, the backup job and the application changed: until the exporter is in again", 0, began)
 	pgtest.Eventually(t, patience, s.unhealthy)

@@ -27,7 +27,13 @@ type measurement struct {
 // record notes what took from began until now, and fails the test where that is longer than was promised.
 func (s *stack) record(what string, objective time.Duration, began time.Time) {
 	s.t.Helper()
-	m := measurement{what: what, objective: objective, took: time.Since(began)}
+	s.recordTook(what, objective, time.Since(began))
+}
+
+// recordTook is record for what ended before now.
+func (s *stack) recordTook(what string, objective, took time.Duration) {
+	s.t.Helper()
+	m := measurement{what: what, objective: objective, took: took}
 	s.measured = append(s.measured, m)
 	s.t.Logf("%.1f s: %s", m.took.Seconds(), what)
 	if objective > 0 && m.took > objective {

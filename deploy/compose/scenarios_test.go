@@ -25,6 +25,8 @@ import (
 const (
 	recoveryObjective = 30 * time.Second
 	restoreObjective  = 5 * time.Minute
+	// watchdogObjective is --watchdog.after, which the exporter has to be sure for, and 25 s for the rest.
+	watchdogObjective = 45 * time.Second
 	// clockTolerance is what the prober's outages may differ from the clock: a probe's interval and timeout, and the
 	// two commands that this test starts to look.
 	clockTolerance = 2.0
@@ -90,28 +92,50 @@ func upFromNothing(t *testing.T, s *stack) {
 
 // nothingToShow are panels that are empty on a healthy server without a standby, by board and title.
 var nothingToShow = map[string]string{
-	"pgr-replication:":                          "there is no standby",
-	"pgr-backups: Newest off-site copy":         "no off-site copies",
-	"pgr-backups: Off-site copies":              "no off-site copies",
-	"pgr-backups: Last failure":                 "no backup failed",
-	"pgr-backups: Failed runs":                  "no backup failed",
-	"pgr-capacity: Sequences":                   "no sequence was used",
-	"pgr-overview: Sequences used":              "no sequence was used",
-	"pgr-overview: Certificate ends in":         "no TLS within the machine",
-	"pgr-backups: Failures by reason":           "no backup failed",
-	"pgr-backups: Failed verifications":         "no backup failed",
-	"pgr-backups: Automatic restore":            "nothing was restored yet",
-	"pgr-backups: Time since WAL was archived":  "WAL is not archived",
-	"pgr-backups: Room for more backups":        "needs the sizes of two backups",
-	"pgr-capacity: Tables with the most dead":   "no rows were changed",
-	"pgr-capacity: Largest tables":              "the tables are empty",
-	"pgr-pipeline: Collectors' errors":          "no collector fails",
-	"pgr-activity: What holds vacuum up":        "nothing does",
-	"pgr-overview: Error budget":                "recorded over days",
-	"pgr-fleet: Error budget left, least first": "recorded over days",
-	"pgr-overview: Availability, 30 d":          "recorded over days",
-	"pgr-overview: Firing alerts":               "none may fire",
-	"pgr-fleet: Firing alerts":                  "none may fire",
+	"pgr-replication:":                            "there is no standby",
+	"pgr-settings: MD5 passwords":                 "only a superuser may see them",
+	"pgr-settings: Extensions behind":             "there may be none",
+	"pgr-settings: Minor releases behind":         "unknown where the exporter's list of releases is too old, or the server is newer",
+	"pgr-settings: Roles with a limit":            "no role has one",
+	"pgr-statements: How long an execution takes": "the eight that take longest may not have run in the last two minutes",
+	"pgr-pgbouncer:":                              "there is no PgBouncer",
+	"pgr-patroni:":                                "there is no Patroni",
+	"pgr-backups: Newest off-site copy":           "no off-site copies",
+	"pgr-backups: Off-site copies":                "no off-site copies",
+	"pgr-backups: Last failure":                   "no backup failed",
+	"pgr-backups: Failed runs":                    "no backup failed",
+	"pgr-capacity: Sequences":                     "no sequence was used",
+	"pgr-overview: Sequences used":                "no sequence was used",
+	"pgr-overview: Certificate ends in":           "no TLS within the machine",
+	"pgr-backups: Failures by reason":             "no backup failed",
+	"pgr-backups: Failed verifications":           "no backup failed",
+	"pgr-backups: Automatic restore":              "nothing was restored yet",
+	"pgr-backups: Time since WAL was archived":    "WAL is not archived",
+	"pgr-backups: Room for more backups":          "needs the sizes of two backups",
+	"pgr-capacity: Tables with the most dead":     "no rows were changed",
+	"pgr-capacity: Largest tables":                "the tables are empty",
+	"pgr-pipeline: Collectors' errors":            "no collector fails",
+	"pgr-activity: What holds vacuum up":          "nothing does",
+	"pgr-overview: Error budget":                  "recorded over days",
+	"pgr-fleet: Error budget left, least first":   "recorded over days",
+	"pgr-overview: Availability, 30 d":            "recorded over days",
+	"pgr-io: Time in WAL":                         "track_wal_io_timing is off",
+	"pgr-io: Read by":                             "the collector stat_io is off",
+	"pgr-io: Written by":                          "the collector stat_io is off",
+	"pgr-io: Time in the disk":                    "the collector stat_io is off",
+	"pgr-sessions: Processes by what they wait":   "nobody waits",
+	"pgr-sessions: Commands that run at length":   "none runs",
+	"pgr-sessions: How long they have run":        "none runs",
+	"pgr-tables: Empty space in":                  "the exporter's role may not read the statistics of the tables' columns",
+	"pgr-tables: Redundant indexes":               "there are none",
+	"pgr-tables: Partitioned tables":              "there are none",
+	"pgr-overview: Firing alerts":                 "none may fire",
+	"pgr-fleet: Firing alerts":                    "none may fire",
+	"pgr-activity: Messages by severity":          "the engine's proxy lets nobody read a container's log",
+	"pgr-activity: Temporary files in the log":    "the engine's proxy lets nobody read a container's log",
+	"pgr-activity: What the log tells of":         "the engine's proxy lets nobody read a container's log",
+	"pgr-pipeline: Server log":                    "the engine's proxy lets nobody read a container's log",
+	"pgr-settings: Logins turned down":            "the engine's proxy lets nobody read a container's log",
 }
 
 // dashboardsHaveData asks Prometheus what the boards ask, with every server chosen; a real Grafana is asked in its place.
@@ -149,6 +173,8 @@ func dashboardsHaveData(t *testing.T, s *stack) {
 	unbroken := p.sum("pg_reliability_restarts_total") == 0 // when run alone
 	empty := map[string]bool{}
 	pgtest.Eventually(t, patience, func() error {
+		// The boards leave the exporter's own statements out, and a server that was killed has forgotten all others.
+		s.mustSQL("SELECT count(*) FROM pg_catalog.pg_class")
 		var missing []string
 		for _, name := range slices.Sorted(maps.Keys(asked)) {
 			found, err := s.anyData(asked[name])
@@ -161,7 +187,8 @@ func dashboardsHaveData(t *testing.T, s *stack) {
 				continue
 			}
 			empty[name] = true
-			expected := unbroken && (name == "pgr-overview: Downtime by reason" || name == "pgr-overview: Restarts by kind")
+			expected := unbroken && (name == "pgr-overview: Downtime by reason" || name == "pgr-overview: Restarts by kind" ||
+				name == "pgr-overview: Outages")
 			for prefix := range nothingToShow {
 				expected = expected || strings.HasPrefix(name, prefix)
 			}
@@ -178,14 +205,19 @@ func dashboardsHaveData(t *testing.T, s *stack) {
 }
 
 var (
-	seconds  = regexp.MustCompile(`\$\{?__(interval|range)_s\}?`)
-	builtins = regexp.MustCompile(`\$\{?__(rate_interval|interval|range)\}?`)
-	variable = regexp.MustCompile(`\$\{\w+(:\w+)?\}|\$\w+`)
+	wholeRangeSeconds = regexp.MustCompile(`\$\{?__range_s\}?`)
+	wholeRange        = regexp.MustCompile(`\$\{?__range\}?`)
+
+	seconds  = regexp.MustCompile(`\$\{?__interval_s\}?`)
+	builtins = regexp.MustCompile(`\$\{?__(rate_interval|interval)\}?`)
+	variable = regexp.MustCompile(`\$\{[A-Za-z_]\w*(:\w+)?\}|\$[A-Za-z_]\w*`) // "$1" is a part of what was found, and stays
 	ours     = regexp.MustCompile(`\$\{[a-z]\w*(:\w+)?\}|\$[a-z]\w*`)
+	own      = regexp.MustCompile(`\$own\b`) // a number: the exporter's own statements are left out
 )
 
 func (s *stack) anyData(expressions []string) (bool, error) {
 	for _, e := range expressions {
+		e = own.ReplaceAllString(e, "1")
 		if hasGrafana() {
 			found, err := s.grafanaQuery(ours.ReplaceAllString(e, ".*"))
 			if err != nil || found {
@@ -193,6 +225,7 @@ func (s *stack) anyData(expressions []string) (bool, error) {
 			}
 			continue
 		}
+		e = wholeRange.ReplaceAllString(wholeRangeSeconds.ReplaceAllString(e, "3600"), "1h") // a board's usual range
 		result, err := s.query(variable.ReplaceAllString(builtins.ReplaceAllString(seconds.ReplaceAllString(e, "120"), "2m"), ".*"))
 		if err != nil || len(result) > 0 {
 			return err == nil, err
@@ -278,7 +311,8 @@ func outOfMemory(t *testing.T, s *stack) {
 		failed := make(chan error, sessions)
 		for range sessions {
 			go func() {
-				_, err := s.sql(fmt.Sprintf("DO $$ DECLARE a text[]; BEGIN FOR i IN 1..%d LOOP a[i] := repeat('x', 100000000); END LOOP; END $$", 60/sessions))
+				_, err := s.sql(fmt.Sprintf("DO $$ DECLARE a text[]; BEGIN FOR i IN 1..%d LOOP a[i] := repeat('x', 100000000); END LOOP; END $$",
+					60/sessions))
 				failed <- err
 			}()
 		}
@@ -385,7 +419,8 @@ func volumeLost(t *testing.T, s *stack) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := s.pipe(string(data), "exec", "-i", s.container("postgres"), "psql", "-U", "postgres", "-d", "app", "-q", "-v", "ON_ERROR_STOP=1"); err != nil {
+	if out, err := s.pipe(string(data), "exec", "-i", s.container("postgres"), "psql", "-U", "postgres", "-d", "app", "-q", "-v",
+		"ON_ERROR_STOP=1"); err != nil {
 		t.Fatalf("load the sample data: %v: %s", err, out)
 	}
 	older, err := s.rows()
@@ -402,7 +437,8 @@ func volumeLost(t *testing.T, s *stack) {
 	damage(t, s, newest)
 	s.loseTheVolume("The same with the newest backup damaged: until the one before it is there", older)
 	pgtest.Eventually(t, patience, func() error {
-		return s.shows(map[string]float64{`pg_reliability_backup_auto_restore_total{result="success"}`: 2, "pg_reliability_backup_auto_restore_fell_back": 1})
+		return s.shows(map[string]float64{`pg_reliability_backup_auto_restore_total{result="success"}`: 2,
+			"pg_reliability_backup_auto_restore_fell_back": 1})
 	})
 	if logs := s.run("logs", s.container("bootstrap")); !strings.Contains(logs, newest) || !strings.Contains(logs, "OLDER") {
 		t.Errorf("the log does not say that %s was unusable: %s", newest, tail(logs, 2000))
@@ -519,10 +555,37 @@ func manual(t *testing.T, s *stack) {
 	s.record("`docker compose restart --timeout 10 postgres` of a server that hangs: until a transaction is written", recoveryObjective, began)
 }
 
+// frozen stops all processes of the server, and nobody does anything.
+func frozen(t *testing.T, s *stack) {
+	const done = `pg_reliability_watchdog_restarts_total{result="done"}`
+	if err := s.shows(map[string]float64{done: 0, "pg_reliability_watchdog_armed": 1}); err != nil { // also not in what was done before
+		t.Error(err)
+	}
+	was := s.run("inspect", "--format", "{{.State.StartedAt}}", s.container("postgres"))
+	for _, pid := range strings.Fields(s.run("top", s.container("postgres"), "-o", "pid"))[1:] {
+		if out, err := output(exec.Command("kill", "-STOP", pid)); err != nil {
+			t.Logf("process %s can't be stopped, it has ended perhaps: %v: %s", pid, err, out)
+		}
+	}
+	began := time.Now()
+	pgtest.Eventually(t, patience, func() error {
+		if now := s.run("inspect", "--format", "{{.State.StartedAt}}", s.container("postgres")); now == was {
+			return errors.New("the container was not started again")
+		}
+		_, err := s.sql("SELECT pg_current_xact_id()")
+		return err
+	})
+	s.record("All processes of the server frozen (SIGSTOP): until the watchdog had it restarted and a transaction is written",
+		watchdogObjective, began)
+	pgtest.Eventually(t, patience, func() error { return s.shows(map[string]float64{done: 1, up: 1}) })
+	pgtest.Eventually(t, patience, s.unhealthy)
+}
+
 // isolated looks from where an intruder would.
 func isolated(t *testing.T, s *stack) {
 	confined(t, s, append(slices.Clone(services), "bootstrap")...)
-	database := s.run("inspect", "--format", "{{(index .NetworkSettings.Networks \""+s.project+"_database\").IPAddress}}", s.container("postgres"))
+	database := s.run("inspect", "--format", "{{(index .NetworkSettings.Networks \""+s.project+"_database\").IPAddress}}",
+		s.container("postgres"))
 	// wget says "bad address" or times out; a server that could be reached would cut the connection at once.
 	reach := func(container, host string, port int) bool {
 		_, err := s.try("exec", container, "busybox", "nc", "-w", "2", host, strconv.Itoa(port))
@@ -538,7 +601,8 @@ func isolated(t *testing.T, s *stack) {
 	if !reach(s.container("backup"), "postgres", 5432) {
 		t.Error("the backup job can't reach the server: the check above proves nothing")
 	}
-	if out, err := s.try("run", "--rm", "--network", s.project+"_monitoring", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2", database, "5432"); err == nil {
+	if out, err := s.try("run", "--rm", "--network", s.project+"_monitoring", "--entrypoint", "busybox", "standin/debian", "nc", "-w", "2",
+		database, "5432"); err == nil {
 		t.Errorf("the server can be reached from a stranger on the monitoring network: %s", out)
 	}
 	for _, service := range []string{"prometheus", "backup", "grafana"} {
@@ -552,6 +616,7 @@ func isolated(t *testing.T, s *stack) {
 		t.Errorf("open on the host: %v, want Grafana's 127.0.0.1:3000 alone", open)
 	}
 	noSecrets(t, s)
+	caged(t, s)
 }
 
 // confined says of each service's container what docs/compose.md says of every container.
@@ -569,8 +634,10 @@ func confined(t *testing.T, s *stack, services ...string) {
 		}
 		s.inspect(s.container(service), &list)
 		c := list[0].HostConfig
-		if c.Privileged || !c.ReadonlyRootfs || !slices.Equal(c.CapDrop, []string{"ALL"}) || !slices.Contains(c.SecurityOpt, "no-new-privileges:true") ||
-			c.Memory == 0 || c.NanoCpus == 0 || c.PidsLimit == 0 || c.LogConfig.Config["max-size"] != "10m" || c.LogConfig.Config["max-file"] != "5" {
+		if c.Privileged || !c.ReadonlyRootfs || !slices.Equal(c.CapDrop, []string{"ALL"}) ||
+			!slices.Contains(c.SecurityOpt, "no-new-privileges:true") ||
+			c.Memory == 0 || c.NanoCpus == 0 || c.PidsLimit == 0 || c.LogConfig.Config["max-size"] != "10m" ||
+			c.LogConfig.Config["max-file"] != "5" {
 			t.Errorf("%s is not confined: %+v", service, c)
 		}
 		if user, _, _ := strings.Cut(list[0].Config.User, ":"); user == "" || user == "0" || user == "root" {
@@ -618,7 +685,12 @@ func socketProxyRefuses(t *testing.T, s *stack) {
 		"DELETE /containers/" + postgres:                            "403",
 		"GET /v1.41/containers/" + postgres + "/json/../../../info": "403",
 		"GET /v1.41/containers/x/../" + postgres + "/json":          "403",
-		"GET /info": "403",
+		"GET /info":   "403",
+		"GET /events": "403",
+		"POST /containers/" + postgres + "/restart?t=0":               "403",
+		"POST /containers/" + postgres + "/restart?t=3":               "403", // without a length
+		"GET /containers/" + postgres + "/restart?t=3":                "403",
+		"POST /containers/" + s.container("grafana") + "/restart?t=3": "403",
 	} {
 		if got := ask(request); !strings.Contains(got, " "+want+" ") {
 			t.Errorf("%s: %q, want %s", request, got, want)
@@ -644,7 +716,8 @@ func noSecrets(t *testing.T, s *stack) {
 	for _, image := range strings.Fields(s.run("images", "--quiet")) {
 		places["image "+image] = s.run("image", "inspect", image) + s.run("history", "--no-trunc", image)
 	}
-	places["pg_stat_statements"] = s.run("exec", s.container("postgres"), "psql", "-U", "postgres", "-d", "app", "-Atc", "SELECT query FROM pg_stat_statements")
+	places["pg_stat_statements"] = s.run("exec", s.container("postgres"), "psql", "-U", "postgres", "-d", "app", "-Atc",
+		"SELECT query FROM pg_stat_statements")
 	if page, err := s.try("exec", s.container("prometheus"), "wget", "-q", "-O", "-", "http://exporter:9187/metrics"); err == nil {
 		places["/metrics"] = page
 	}

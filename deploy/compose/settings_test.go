@@ -64,7 +64,8 @@ func settings(t *testing.T, s *stack) {
 	if err := s.answer(onLoopbackAlone); err != nil {
 		t.Error(err)
 	}
-	receiver, paged := s.receiver(`"alertname":"Watchdog"`)
+	receiver, paged, stop := s.receiver(`"alertname":"Watchdog"`)
+	defer stop()
 	before := s.backups()
 	s.dotenv = filepath.Join(s.dir, "env")
 	defer func() { s.dotenv = "" }()
@@ -87,8 +88,10 @@ func settings(t *testing.T, s *stack) {
 	}
 
 	for _, want := range [][3]string{
-		{"postgres", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.MemoryReservation}} {{.HostConfig.NanoCpus}}", "1073741824 1073741824 536870912 1000000000"},
-		{"backup", "{{json .Config.Cmd}}", `["schedule","--cron=* * * * *","--time-zone=Europe/Vienna","--keep=1","--verify","--scratch-dir=/scratch","--retries=5","--retry-delay=10s"]`},
+		{"postgres", "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.MemoryReservation}} {{.HostConfig.NanoCpus}}",
+			"1073741824 1073741824 536870912 1000000000"},
+		{"backup", "{{json .Config.Cmd}}",
+			`["schedule","--cron=* * * * *","--time-zone=Europe/Vienna","--keep=1","--verify","--scratch-dir=/scratch","--retries=5","--retry-delay=10s"]`},
 	} {
 		if got := s.run("inspect", "--format", want[1], s.container(want[0])); got != want[2] {
 			t.Errorf("%s has %s, want %s", want[0], got, want[2])
@@ -105,7 +108,7 @@ func settings(t *testing.T, s *stack) {
 		}
 	}
 	pgtest.Eventually(t, patience, func() error {
-		if !paged.Load() {
+		if paged.Load() == nil {
 			return errors.New("the receiver got nothing with its token")
 		}
 		return nil
@@ -160,23 +163,24 @@ func (s *stack) answer(want map[string]bool) error {
 }
 
 // receiver writes an Alertmanager configuration as docs/compose.md says, whose receivers are a server outside of the
-// containers; it tells of the first notification with a piece of text and the right token.
-func (s *stack) receiver(text string) (address string, got *atomic.Bool) {
+// containers; it tells when the first notification with a piece of text and the right token came, nil until then.
+func (s *stack) receiver(text string) (address string, got *atomic.Pointer[time.Time], stop func()) {
 	s.t.Helper()
 	gateway := s.run("network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", s.project+"_frontend")
 	listener, err := s.listen(gateway + ":0")
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	address, got = listener.Addr().String(), &atomic.Bool{}
+	address, got = listener.Addr().String(), &atomic.Pointer[time.Time]{}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil && r.Header.Get("Authorization") == "Bearer from a file" && strings.Contains(string(body), text) {
-			got.Store(true)
+			now := time.Now()
+			got.CompareAndSwap(nil, &now)
 		}
 	})}
 	go func() { _ = server.Serve(listener) }()
-	s.t.Cleanup(func() { _ = server.Close() })
+	stop = func() { _ = server.Close() }
 
 	routes, err := os.ReadFile(filepath.Join(s.root, "alerts/alertmanager.yml"))
 	if err != nil {
@@ -200,7 +204,7 @@ func (s *stack) receiver(text string) (address string, got *atomic.Bool) {
 			s.t.Fatal(err)
 		}
 	}
-	return address, got
+	return address, got, stop
 }
 
 // backups are the ids of those that can be restored.

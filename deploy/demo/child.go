@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,12 @@ const (
 	startWithin = 30 * time.Second
 	// stopWithin is how long it may take to end before it is killed.
 	stopWithin = 5 * time.Second
+	// lastWords is how many of a program's last lines are shown when it died.
+	lastWords = 10
 )
+
+// saysWhy finds the line of a program's log that tells why it ended: Go's runtime begins its trace with one, loggers mark theirs.
+var saysWhy = regexp.MustCompile(`^(panic|fatal error|runtime|FATAL|PANIC): |(?i)\blevel"?[=:]"?(error|fatal|crit)|^[\w .-]+: error: `)
 
 // child is a program that serves HTTP and lives no longer than the demo.
 type child struct {
@@ -127,13 +133,20 @@ func (c *child) died() error {
 	return fmt.Errorf("%s ended by itself: %w. Its last words\n%s", c.name, end, c.tail())
 }
 
+// tail is what the program said last: the line with the reason, where a trace of calls or later lines stand behind it, and the last lines.
 func (c *child) tail() string {
 	b, err := os.ReadFile(c.log)
 	if err != nil {
 		return err.Error()
 	}
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
-	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+	last := max(0, len(lines)-lastWords)
+	for i := last - 1; i >= 0; i-- {
+		if saysWhy.MatchString(lines[i]) {
+			return lines[i] + "\n...\n" + strings.Join(lines[last:], "\n")
+		}
+	}
+	return strings.Join(lines[last:], "\n")
 }
 
 // stop ends the program, if it was started, and waits for its end.

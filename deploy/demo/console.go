@@ -27,7 +27,8 @@ type console struct {
 
 func newConsole(out *os.File) *console {
 	fi, err := out.Stat()
-	return &console{out: out, gone: make(chan struct{}), terminal: err == nil && fi.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"}
+	return &console{out: out, gone: make(chan struct{}), terminal: err == nil && fi.Mode()&os.ModeCharDevice != 0 &&
+		os.Getenv("TERM") != "dumb"}
 }
 
 // print writes a line that stays.

@@ -25,9 +25,10 @@ type database struct {
 	password string
 }
 
-// startDatabase makes a server with a shop in it and the exporter's role, as README.md tells users to make it.
-func startDatabase(ctx context.Context, r *room) (*database, error) {
-	c, err := pgtest.Start(ctx, pgtest.Options{Dir: r.path("server"), NoMonitorRole: true, Settings: map[string]string{
+// startDatabase makes a server with a shop in it and the exporter's role, as README.md tells users to make it. Its directory in the
+// room is its name; an empty password is a new one.
+func startDatabase(ctx context.Context, r *room, name, password string) (*database, error) {
+	c, err := pgtest.Start(ctx, pgtest.Options{Dir: r.path(name), NoMonitorRole: true, Settings: map[string]string{
 		"track_io_timing": "on",
 		"cluster_name":    "'demo'",
 		"log_checkpoints": "on",
@@ -35,12 +36,15 @@ func startDatabase(ctx context.Context, r *room) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &database{Cluster: c, password: rand.Text()}
+	if password == "" {
+		password = rand.Text()
+	}
+	db := &database{Cluster: c, password: password}
 	err = c.Exec(ctx, sql.MonitoringRole,
 		fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgtest.Monitor, db.password),
 		"CREATE ROLE "+appRole+" LOGIN", "CREATE DATABASE "+appDatabase+" OWNER "+appRole)
 	if err == nil {
-		err = c.ExecIn(ctx, appDatabase, "SET ROLE "+appRole, schema)
+		err = c.ExecIn(ctx, appDatabase, "SET ROLE "+appRole, schema, "RESET ROLE", sql.Sequences)
 	}
 	if err != nil {
 		_ = c.Close()

@@ -3,13 +3,13 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,38 +17,20 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
-// output is what the demo has written so far.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 var roomInOutput = regexp.MustCompile(regexp.QuoteMeta(roomPrefix) + `\d+`)
 
 // running is a demo, begun as `make demo` begins it.
 type running struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	out  *output
+	out  *pgtest.Buffer
 	room string
 }
 
 func begin(t *testing.T, bin string, env ...string) *running {
 	t.Helper()
 	r := &running{t: t, cmd: exec.Command(filepath.Join(bin, "demo"), "-exporter="+filepath.Join(bin, "pg_reliability_exporter"),
-		"-backup="+filepath.Join(bin, "pg_reliability_backup")), out: &output{}}
+		"-backup="+filepath.Join(bin, "pg_reliability_backup")), out: &pgtest.Buffer{}}
 	r.cmd.Env = append(os.Environ(), env...)
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
 	if err := r.cmd.Start(); err != nil {
@@ -118,7 +100,8 @@ func (r *running) wantNothingLeft() {
 
 func TestDemo(t *testing.T) {
 	bin := t.TempDir()
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", "../../cmd/pg_reliability_exporter", "../../cmd/pg_reliability_backup", ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin+"/", "../../cmd/pg_reliability_exporter",
+		"../../cmd/pg_reliability_backup", ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
 
@@ -131,10 +114,40 @@ func TestDemo(t *testing.T) {
 		if code := r.end(); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
-		for _, want := range []string{"/metrics | promtool check metrics", "  up | read ", "Ran 12s: outages 0 (0.0 s) | restarts 0 | backups ", ", Prometheus' newest scrape up"} {
+		for _, want := range []string{"/metrics | promtool check metrics", "  up | read ", "Ran 12s: outages 0 (0.0 s) | restarts 0 | backups ",
+			", Prometheus' newest scrape up"} {
 			if !strings.Contains(r.out.String(), want) {
 				t.Errorf("the demo did not write %q", want)
 			}
+		}
+		r.wantNothingLeft()
+	})
+
+	t.Run("three servers are watched, one of them a standby", func(t *testing.T) {
+		t.Parallel()
+		r := begin(t, bin, "DEMO_SERVERS=3")
+		// Of the first server, as of the others: what its owner must let the role read is read (sequences.sql).
+		main := regexp.MustCompile(`http://\S+/metrics`).FindString(r.out.String())
+		for url, want := range map[string][]string{
+			main: {"\npg_reliability_sequence_used_ratio{"},
+			regexp.MustCompile(`http://\S+target=standby`).FindString(r.out.String()): {"\npg_up 1\n", "\npg_replication_is_replica 1\n"},
+			regexp.MustCompile(`http://\S+target=other`).FindString(r.out.String()):   {"\npg_up 1\n", "\npg_replication_is_replica 0\n"},
+		} {
+			pgtest.Eventually(t, 40*time.Second, func() error {
+				out, err := exec.Command("curl", "-s", url).CombinedOutput()
+				for _, w := range want {
+					if err != nil || !strings.Contains(string(out), w) {
+						return fmt.Errorf("%s: no %q, %w", url, w, err)
+					}
+				}
+				return nil
+			})
+		}
+		if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := r.end(); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
 		}
 		r.wantNothingLeft()
 	})
@@ -157,7 +170,7 @@ func TestDemo(t *testing.T) {
 		t.Parallel()
 		cmd := exec.Command("bash", "-c", `set -o pipefail; "$0" -exporter="$1" -backup= | head -n 20`,
 			filepath.Join(bin, "demo"), filepath.Join(bin, "pg_reliability_exporter"))
-		out := &output{}
+		out := &pgtest.Buffer{}
 		cmd.Stdout, cmd.Stderr = out, out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ const exporterPort = 9187
 // exporter is pg_reliability_exporter, run as the server's user: it needs no rights beyond those.
 type exporter struct{ child }
 
-func startExporter(ctx context.Context, program string, r *room, db *database, backups *backups) (*exporter, error) {
+func startExporter(ctx context.Context, program string, r *room, db *database, backups *backups, fleet *fleet) (*exporter, error) {
 	program, err := r.copyProgram(program)
 	if err != nil {
 		return nil, fmt.Errorf("copy the exporter: %w", err)
@@ -28,6 +28,9 @@ func startExporter(ctx context.Context, program string, r *room, db *database, b
 		)
 		if backups.missing == "" {
 			cmd.Args = append(cmd.Args, "--backup.catalog="+backups.repository)
+		}
+		if fleet.config != "" {
+			cmd.Args = append(cmd.Args, "--config.file="+fleet.config)
 		}
 		// Nothing of the user's environment may lead the exporter to another server.
 		cmd.Env = []string{

@@ -69,7 +69,8 @@ func browse(ctx context.Context, conn *pgx.Conn) error {
 func buy(ctx context.Context, conn *pgx.Conn) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		product := 1 + rand.IntN(500)
-		if _, err := tx.Exec(ctx, "UPDATE shop.product SET stock = CASE WHEN stock > 0 THEN stock - 1 ELSE 1000 END WHERE id = $1", product); err != nil {
+		if _, err := tx.Exec(ctx, "UPDATE shop.product SET stock = CASE WHEN stock > 0 THEN stock - 1 ELSE 1000 END WHERE id = $1",
+			product); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO shop.purchase (customer_id, product_id) VALUES ($1, $2)", 1+rand.IntN(2000), product); err != nil {

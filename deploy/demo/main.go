@@ -2,7 +2,7 @@
 // and Prometheus scraping the exporter. It ends on Ctrl-C and leaves neither a process nor a file behind.
 //
 // `make demo` runs it. DEMO_SECONDS=60 ends it after that time; DEMO_CHAOS=1 restarts, crashes and freezes the server
-// now and then. The exit code is 0 if everything ran until the end.
+// now and then; DEMO_SERVERS=3 adds a standby and a server of its own. The exit code is 0 if everything ran until the end.
 package main
 
 import (
@@ -54,9 +54,17 @@ func parseOptions() (options, error) {
 	if s := os.Getenv("DEMO_SECONDS"); s != "" {
 		seconds, err := strconv.Atoi(s)
 		if err != nil || seconds < 1 {
-			return o, fmt.Errorf("DEMO_SECONDS=%q is no number of seconds. HINT: Write one such as DEMO_SECONDS=60", s)
+			return o, fmt.Errorf("DEMO_SECONDS=%q is not a number of seconds. HINT: Write one such as DEMO_SECONDS=60", s)
 		}
 		o.duration = time.Duration(seconds) * time.Second
+	}
+	switch s := os.Getenv("DEMO_SERVERS"); s {
+	case "", "1":
+		o.servers = 1
+	case strconv.Itoa(fleetOf):
+		o.servers = fleetOf
+	default:
+		return o, fmt.Errorf("DEMO_SERVERS=%q is neither 1 nor %d", s, fleetOf)
 	}
 	switch s := os.Getenv("DEMO_CHAOS"); s {
 	case "", "0":

@@ -30,9 +30,16 @@ scrape_configs:
   - job_name: postgresql
     static_configs:
       - targets: ['%s']
+        labels: {cluster: demo}
 `
 
-func startPrometheus(ctx context.Context, r *room, target string) (*prometheus, error) {
+// fleetConfig asks the exporter for the further servers, with their labels.
+const fleetConfig = `  - job_name: fleet
+    http_sd_configs:
+      - {url: 'http://%s/api/targets', refresh_interval: 5s}
+`
+
+func startPrometheus(ctx context.Context, r *room, target string, fleet *fleet) (*prometheus, error) {
 	program, err := exec.LookPath("prometheus")
 	if err != nil { // the demo is worth seeing without it
 		return &prometheus{missing: "install the package prometheus, and the next demo shows it"}, nil //nolint:nilerr
@@ -41,7 +48,11 @@ func startPrometheus(ctx context.Context, r *room, target string) (*prometheus, 
 		return nil, err
 	}
 	config := r.path("prometheus.yml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, prometheusConfig, r.path("*.rules.yml"), target), 0o644); err != nil {
+	text := fmt.Appendf(nil, prometheusConfig, r.path("*.rules.yml"), target)
+	if fleet.config != "" {
+		text = fmt.Appendf(text, fleetConfig, target)
+	}
+	if err := os.WriteFile(config, text, 0o644); err != nil {
 		return nil, fmt.Errorf("write Prometheus' configuration: %w", err)
 	}
 	p := &prometheus{child: child{name: "prometheus", port: prometheusPort, ready: "/-/ready", command: func(address string) *exec.Cmd {
@@ -72,7 +83,7 @@ func writeRules(r *room) error {
 	return nil
 }
 
-// scrape is what Prometheus says of its newest scrape of the exporter: up, down, or unknown before the first.
+// scrape is what Prometheus says of its newest scrapes of the exporter: up, down, or unknown before the first.
 func (p *prometheus) scrape(ctx context.Context) (health, lastError string) {
 	var answer struct {
 		Data struct {
@@ -82,9 +93,14 @@ func (p *prometheus) scrape(ctx context.Context) (health, lastError string) {
 	err := get(ctx, "http://"+p.address+"/api/v1/targets?state=active", func(resp *http.Response) error {
 		return json.NewDecoder(resp.Body).Decode(&answer)
 	})
-	if err != nil || len(answer.Data.ActiveTargets) != 1 {
+	if err != nil || len(answer.Data.ActiveTargets) == 0 {
 		return "unknown", ""
 	}
-	t := answer.Data.ActiveTargets[0]
-	return t.Health, t.LastError
+	health = "up" // unless one of them is not
+	for _, t := range answer.Data.ActiveTargets {
+		if t.Health != "up" && health != "down" {
+			health, lastError = t.Health, t.LastError
+		}
+	}
+	return health, lastError
 }

@@ -42,10 +42,29 @@ func openRoom() (*room, error) {
 func (r *room) path(name string) string { return filepath.Join(r.dir, name) }
 
 func (r *room) close() error {
-	if err := errors.Join(os.RemoveAll(r.dir), r.lock.Close()); err != nil {
+	if err := errors.Join(removeRoom(r.dir), r.lock.Close()); err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return nil
+}
+
+// removeRoom removes the lock last: a room without one is nobody's, and no later demo would sweep what a process that was still
+// writing has kept from being removed.
+func removeRoom(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.Name() != "lock" {
+			errs = append(errs, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // sweep removes rooms of ours whose demo is gone.
@@ -59,7 +78,7 @@ func sweep() {
 		}
 		lock := flock.New(filepath.Join(dir, "lock"))
 		if ok, err := lock.TryLock(); err == nil && ok {
-			_ = os.RemoveAll(dir)
+			_ = removeRoom(dir) // what can't be removed yet is swept by a later demo
 		}
 		_ = lock.Close()
 	}

@@ -17,6 +17,8 @@ type options struct {
 	duration time.Duration
 	// chaos restarts, crashes and freezes the server now and then.
 	chaos bool
+	// servers are how many there are: one, or three, of which one is a standby.
+	servers int
 }
 
 // show runs everything until the time is over, ctx ends, or a part of it dies, which is the error.
@@ -28,11 +30,17 @@ func show(ctx context.Context, o options, c *console) (err error) {
 	defer func() { err = errors.Join(err, r.close()) }()
 
 	c.print("Starting a PostgreSQL server ...")
-	db, err := startDatabase(ctx, r)
+	db, err := startDatabase(ctx, r, "server", "")
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+
+	fleet, err := startFleet(ctx, r, db, o.servers)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer func() { err = errors.Join(err, fleet.close()) }()
 
 	background, stop := context.WithCancel(ctx)
 	load := startLoad(background, db.SocketDSN(appRole, appDatabase))
@@ -43,18 +51,23 @@ func show(ctx context.Context, o options, c *console) (err error) {
 		return interrupted(ctx, err)
 	}
 	defer backups.stop()
-	exporter, err := startExporter(ctx, o.exporter, r, db, backups)
+	exporter, err := startExporter(ctx, o.exporter, r, db, backups, fleet)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	defer exporter.stop()
-	prometheus, err := startPrometheus(ctx, r, exporter.address)
+	prometheus, err := startPrometheus(ctx, r, exporter.address, fleet)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
 	defer prometheus.stop()
+	grafana, err := startGrafana(ctx, r, prometheus)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	defer grafana.stop()
 
-	introduce(c, db, backups, exporter, prometheus, o.chaos)
+	introduce(c, db, backups, exporter, prometheus, grafana, fleet, o.chaos)
 	keeper := startKeeper(background, db, c, o.chaos)
 	defer func() { stop(); keeper.Wait() }()
 
@@ -83,6 +96,9 @@ func show(ctx context.Context, o options, c *console) (err error) {
 		case <-prometheus.exited:
 			w.summary()
 			return prometheus.died()
+		case <-grafana.exited:
+			w.summary()
+			return grafana.died()
 		case <-backups.exited:
 			w.summary()
 			return backups.died()
@@ -98,9 +114,12 @@ func interrupted(ctx context.Context, err error) error {
 	return nil
 }
 
-func introduce(c *console, db *database, backups *backups, exporter *exporter, prometheus *prometheus, chaos bool) {
+func introduce(c *console, db *database, backups *backups, exporter *exporter, prometheus *prometheus, grafana *grafana, fleet *fleet,
+	chaos bool,
+) {
 	url := "http://" + exporter.address
-	c.print("\nPostgreSQL %d under a light load, the exporter, backups and Prometheus are running.\nCtrl-C ends them and leaves nothing behind.\n",
+	c.print("\nPostgreSQL %d under a light load, the exporter, backups and Prometheus are running.\nCtrl-C ends them and leaves nothing "+
+		"behind.\n",
 		db.Install.Major)
 	c.print("  Status      %s/", url)
 	c.print("  Metrics     %s/metrics", url)
@@ -113,8 +132,10 @@ func introduce(c *console, db *database, backups *backups, exporter *exporter, p
 		c.print("              http://%s/graph?g0.expr=pg_up&g0.range_input=5m&g0.tab=0", prometheus.address)
 		c.print("  Alerts      http://%s/alerts", prometheus.address)
 	}
+	grafana.introduce(c)
 	backups.introduce(c)
-	for _, moved := range []string{exporter.moved(), prometheus.moved(), backups.moved()} {
+	fleet.introduce(c, url)
+	for _, moved := range []string{exporter.moved(), prometheus.moved(), grafana.moved(), backups.moved()} {
 		if moved != "" {
 			c.print("  %s", moved)
 		}

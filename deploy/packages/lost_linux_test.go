@@ -28,11 +28,13 @@ func lost(c *container) {
 			%s --port 127.0.0.1:7070 --quiet posix --sidecar /var/store/meta /var/store/buckets
 		(umask 077; echo %s >/root/db1.key)`, pgtest.S3AccessKey, pgtest.S3SecretKey, versitygw, key))
 	c.eventually("curl -sS http://127.0.0.1:7070/ || true", "AccessDenied")
-	store := fmt.Sprintf("export PG_RELIABILITY_BACKUP_OFFSITE_URL=s3://backups/db1 AWS_ENDPOINT_URL=http://127.0.0.1:7070 AWS_REGION=us-east-1 "+
+	store := fmt.Sprintf("export PG_RELIABILITY_BACKUP_OFFSITE_URL=s3://backups/db1 AWS_ENDPOINT_URL=http://127.0.0.1:7070 "+
+		"AWS_REGION=us-east-1 "+
 		"AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n", pgtest.S3AccessKey, pgtest.S3SecretKey)
 	rows := c.run(query + "'SELECT count(*) FROM orders' shop")
 	out := c.run(store + `runuser -u pg_reliability -- env PGHOST=localhost PGDATABASE=postgres PGUSER=reliability_backup PGPASSWORD_FILE=/etc/pg_reliability/backup.password \
-		pg_reliability_backup --repository=/var/lib/pg_reliability_backup run --scratch-dir=/var/tmp --offsite-recipient=` + key.Recipient().String())
+		pg_reliability_backup --repository=/var/lib/pg_reliability_backup run --scratch-dir=/var/tmp --offsite-recipient=` + key.Recipient().
+		String())
 	if !strings.Contains(out, "off-site copy complete") {
 		c.t.Fatalf("no copy was made:\n%s", out)
 	}
@@ -55,7 +57,8 @@ func lost(c *container) {
 // forgotten runs each script of ours that leaves something in a server, and then what the FAQ says.
 func forgotten(c *container) {
 	const ours = `"SELECT (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'reliability%') + (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'reliability%')"`
-	c.run("for script in monitoring_role backup_role heartbeat sequences; do runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 --file=/usr/share/pg_reliability/sql/$script.sql; done")
+	c.run("for script in monitoring_role backup_role heartbeat sequences; do runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 " +
+		"--file=/usr/share/pg_reliability/sql/$script.sql; done")
 	if c.run(query+ours) == "0" {
 		c.t.Fatal("there is nothing to remove")
 	}
@@ -75,7 +78,8 @@ func rpm(c *container) {
 	c.mustPrint("disabled\ndisabled", "systemctl is-enabled "+units+" || true")
 	c.mustPrint("inactive\ninactive", "systemctl is-active "+units+" || true")
 	c.mustPrint("root:pg_reliability 750\nroot:pg_reliability 640\nroot:pg_reliability 640\npg_reliability:pg_reliability 700",
-		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/exporter.env /etc/pg_reliability/backup.env /var/lib/pg_reliability_backup")
+		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/exporter.env /etc/pg_reliability/backup.env "+
+			"/var/lib/pg_reliability_backup")
 	c.run("man --where pg_reliability_exporter pg_reliability_backup pg_reliability_monitor")
 	c.run("systemctl enable --now " + units)
 	c.eventually(metrics, "\npg_up 1\n", `version="0.0.1"`)
@@ -89,7 +93,8 @@ func rpm(c *container) {
 	c.mustPrint("enabled\nenabled", "systemctl is-enabled "+units)
 	c.eventually(metrics, "\npg_up 1\n", `version="0.0.2"`)
 	// What differs from the package is what was edited, and whose it is: scripts give the settings to the service's group.
-	c.mustPrint("", rpm+"--verify pg-reliability | grep -v ' c /etc/pg_reliability/.*env$' | grep -v '^......G..    /etc/pg_reliability$' || true")
+	c.mustPrint("", rpm+"--verify pg-reliability | grep -v ' c /etc/pg_reliability/.*env$' | grep -v '^......G..    /etc/pg_reliability$' "+
+		"|| true")
 
 	out = c.run(rpm + "--erase pg-reliability 2>&1")
 	if !strings.Contains(out, "/var/lib/pg_reliability_backup is kept") {
@@ -126,9 +131,10 @@ func fromSources(c *container) {
 	c.follow("install.md", "install -m 644 deploy/systemd/*.service", "cd /root/pg_reliability_exporter")
 	c.mustPrint("root:pg_reliability 750\nroot:pg_reliability 640\npg_reliability:pg_reliability 700",
 		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/backup.env /var/lib/pg_reliability_backup")
-	c.follow("install.md", "monitoring_role.sql", "") // "then as above"
+	c.run("pg_reliability_backup setup --sequences --heartbeat") // "as above"
 	c.eventually(metrics, "\npg_up 1\n", "\npg_reliability_backup_catalog_up 1\n")
-	c.run("pg_reliability_monitor --once --systemd.unit=" + c.unit() + " && ls /root/pg_reliability_exporter/bin/packages/*.deb /root/pg_reliability_exporter/bin/packages/*.rpm")
+	c.run("pg_reliability_monitor --once --systemd.unit=" + c.unit() + " && ls /root/pg_reliability_exporter/bin/packages/*.deb " +
+		"/root/pg_reliability_exporter/bin/packages/*.rpm")
 }
 
 // moved gives the machine a second disk.

@@ -83,7 +83,8 @@ func installed(c *container) {
 	c.mustPrint("inactive\ninactive", "systemctl is-active "+units+" || true")
 	c.mustPrint("", "systemd-analyze verify /usr/lib/systemd/system/pg_reliability_*.service")
 	c.mustPrint("root:pg_reliability 750\nroot:pg_reliability 640\nroot:pg_reliability 640\npg_reliability:pg_reliability 700",
-		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/exporter.env /etc/pg_reliability/backup.env /var/lib/pg_reliability_backup")
+		"stat --format='%U:%G %a' /etc/pg_reliability /etc/pg_reliability/exporter.env /etc/pg_reliability/backup.env "+
+			"/var/lib/pg_reliability_backup")
 	c.run("man --where pg_reliability_exporter pg_reliability_backup")
 	c.run("grep -q '^github.com/jackc/pgx/v5 ' /usr/share/doc/pg-reliability/THIRD_PARTY_LICENCES")
 }
@@ -94,7 +95,20 @@ func started(c *container) {
 	c.eventually(query+"'SELECT 1'", "1")
 	c.run(query + "'CREATE DATABASE shop'")
 	c.run(query + "'CREATE TABLE orders AS SELECT n FROM generate_series(1, 1000) n' shop")
-	c.follow("install.md", "monitoring_role.sql", "")
+	// From here to metrics, a proven backup and alerts in at most five commands.
+	const most = 5
+	if commands := strings.Count(strings.TrimSpace(c.block("install.md", "backup setup").Script), "\n") + 1; commands > most {
+		c.t.Errorf("the guide needs %d commands", commands)
+	}
+	c.follow("install.md", "backup setup", "cd /root/first")
+	c.follow("install.md", "9188/-/healthy", "cd /")
+	c.eventually("curl -sS 'http://localhost:9090/api/v1/query?query=pg_up'", `"1"`)
+	c.eventually("curl -sS http://localhost:9090/api/v1/rules", "PostgresDown", "PostgresBackupTooOld")
+	c.run("test -s /usr/share/pg_reliability/dashboards/overview.json")
+	if out := c.run("pg_reliability_backup setup --sequences --heartbeat --prometheus=/etc/prometheus/prometheus.yml"); !strings.Contains(out,
+		"Nothing was changed") {
+		c.t.Errorf("set up once more:\n%s", out)
+	}
 	c.eventually(metrics, "\npg_up 1\n", `version="0.0.1"`, "\npg_reliability_backup_catalog_up 1\n", "\nprocess_start_time_seconds ")
 	c.eventually("curl -sS http://localhost:9188/metrics", "\npg_reliability_backup_catalog_up 1\n")
 }
@@ -109,16 +123,19 @@ func backedUp(c *container) {
 }
 
 // inside runs a script in the sandbox of a running service, though as root.
-func inside(service, script string) string {
+func (c *container) inside(service, script string) string {
+	// A unit is active as soon as its process is there; it enters the sandbox a moment later, before it becomes the program.
+	c.eventually(`readlink "/proc/$(systemctl show --property=MainPID --value `+service+`)/exe"`, "/usr/bin/"+service)
 	return `nsenter --target "$(systemctl show --property=MainPID --value ` + service + `)" --mount sh -c '` + script + `' 2>&1 || true`
 }
 
 func confined(c *container) {
-	if out := c.run(inside("pg_reliability_exporter", "touch /var/lib/pg_reliability_backup/x")); !strings.Contains(out, "Read-only file system") {
+	if out := c.run(c.inside("pg_reliability_exporter", "touch /var/lib/pg_reliability_backup/x")); !strings.Contains(out,
+		"Read-only file system") {
 		c.t.Errorf("the exporter's sandbox can write where the backups are: %q", out)
 	}
 	for service, other := range map[string]string{"exporter": "backup", "backup": "exporter"} {
-		c.mustPrint("", inside("pg_reliability_"+service, "cat /etc/pg_reliability/"+other+".password"))
+		c.mustPrint("", c.inside("pg_reliability_"+service, "cat /etc/pg_reliability/"+other+".password"))
 	}
 	c.mustPrint("", `{ journalctl --no-pager; systemctl show pg_reliability_exporter; ps axwwe; } | grep --fixed-strings --file=/etc/pg_reliability/exporter.password || true`)
 }

@@ -20,5 +20,5 @@ if [ -d /run/systemd/system ]; then
   fi
 fi
 if [ -z "$upgrade" ]; then
-  echo "pg-reliability: next, roles and passwords: /usr/share/doc/pg-reliability/install.md"
+  echo "pg-reliability: next, run: pg_reliability_backup setup (--dry-run says what it does; /usr/share/doc/pg-reliability/install.md)"
 fi

@@ -77,7 +77,7 @@ func screen(c *container) {
 	c.follow("install.md", "PG_RELIABILITY_BACKUP_WEB_BACKUP_TOKEN_FILE", "")
 	c.eventually("curl -sS http://localhost:9188/metrics", "\npg_reliability_backup_catalog_up 1\n")
 	c.mustPrint("root:pg_reliability 640", "stat --format='%U:%G %a' /etc/pg_reliability/backup.token")
-	c.mustPrint("", inside("pg_reliability_exporter", "cat /etc/pg_reliability/backup.token"))
+	c.mustPrint("", c.inside("pg_reliability_exporter", "cat /etc/pg_reliability/backup.token"))
 
 	s := c.sit(c.block("install.md", "--backup.token-file").Script)
 	s.sees("[UP]", "Unit "+unit+": active (running)", "restart count 0", "[B]ackup now")
@@ -161,7 +161,8 @@ func refused(c *container) {
 	s.sees("[UP]", "active (running)")
 	s.types("l")
 	s.sees("not followed", "permission denied", "Debian: adm")
-	s = c.sit("runuser -u jim -- pg_reliability_monitor --systemd.unit=pg_reliability_backup --backup.token-file=/etc/pg_reliability/backup.token")
+	s = c.sit("runuser -u jim -- pg_reliability_monitor --systemd.unit=pg_reliability_backup " +
+		"--backup.token-file=/etc/pg_reliability/backup.token")
 	s.sees("[UP]", "insufficient permissions")
 	s.types("l")
 	s.sees("not followed", "HINT: Root and the groups adm and systemd-journal may read it")

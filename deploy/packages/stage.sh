@@ -14,18 +14,13 @@ for page in bin/man/*.1; do gzip -9nc "$page" >"$share/man/man1/${page##*/}.gz";
 install -m 644 bin/completion/bash/* "$share/bash-completion/completions"
 install -m 644 bin/completion/fish/* "$share/fish/vendor_completions.d"
 
+deploy/packages/documents.sh "$1"
 data=$share/pg_reliability
-install -d "$data/sql" "$data/alerts/runbooks" "$data/dashboards"
-install -m 644 deploy/sql/*.sql "$data/sql"
-install -m 644 alerts/*.rules.yml alerts/alertmanager.yml alerts/README.md "$data/alerts"
-install -m 644 alerts/runbooks/*.md "$data/alerts/runbooks"
+install -d "$data/dashboards"
 find dashboards -maxdepth 1 -name '*.json' -exec install -m 644 -t "$data/dashboards" {} +
 install -Dm 644 -t "$data/systemd" deploy/systemd/examples/*
 
 doc=$share/doc/pg-reliability
-install -d "$doc"
-# At three in the morning there may be no network.
-install -m 644 docs/install.md docs/backup*.md docs/metrics.md docs/emergency.md docs/recovery.md docs/security.md "$doc"
 install -m 644 LICENSE "$doc/copyright"
 install -m 644 bin/THIRD_PARTY_LICENCES "$doc"
 gzip -9nc CHANGELOG.md >"$doc/changelog.gz"

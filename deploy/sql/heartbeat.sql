@@ -1,4 +1,4 @@
--- The table of the write probe, for PostgreSQL 13 to 18. Only needed with the write probe switched on.
+-- The table of the write probe, for PostgreSQL 13 to 19. Only needed with the write probe switched on.
 --
 -- Run it as a superuser, in the database the exporter connects to, after the role reliability_exporter exists:
 --

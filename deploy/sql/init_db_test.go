@@ -155,12 +155,15 @@ func TestSchemaRefusesWhatMustNotBe(t *testing.T) {
 		"a category at the top twice":   {"INSERT INTO categories (name) VALUES ('Lamps')", "23505"},
 		"history forgotten with orders": {"DELETE FROM orders", "42501"},
 		"an address that is none":       {"INSERT INTO customers (email, name, country) VALUES ('ann', 'Ann', 'DE')", "23514"},
-		"overlapping discounts":         {"INSERT INTO discounts (product_id, percent, valid_during) VALUES (1, 20, '[2026-01-31, 2026-03-01)')", "23P01"},
-		"a negative stock":              {"UPDATE products SET stock = -1", "23514"},
-		"a request twice":               {"INSERT INTO orders (customer_id, request_id) VALUES (1, '00000000-0000-0000-0000-000000000001')", "23505"},
-		"shipped, nobody knows when":    {"UPDATE orders SET status = 'shipped'", "23514"},
-		"a status that is none":         {"UPDATE orders SET status = 'lost'", "23514"},
-		"a payment twice":               {"INSERT INTO payments (order_id, provider, reference, amount_cents) VALUES (1, 'card', 'a', 1)", "23505"},
+		"overlapping discounts": {"INSERT INTO discounts (product_id, percent, valid_during) VALUES (1, 20, '[2026-01-31, 2026-03-01)')",
+			"23P01"},
+		"a negative stock": {"UPDATE products SET stock = -1", "23514"},
+		"a request twice": {"INSERT INTO orders (customer_id, request_id) VALUES (1, '00000000-0000-0000-0000-000000000001')",
+			"23505"},
+		"shipped, nobody knows when": {"UPDATE orders SET status = 'shipped'", "23514"},
+		"a status that is none":      {"UPDATE orders SET status = 'lost'", "23514"},
+		"a payment twice": {"INSERT INTO payments (order_id, provider, reference, amount_cents) VALUES (1, 'card', 'a', 1)",
+			"23505"},
 		"a payment changed":             {"UPDATE payments SET amount_cents = 1", "42501"},
 		"history written by hand":       {"INSERT INTO order_events (order_id, new_status, changed_by) VALUES (1, 'paid', 'me')", "42501"},
 		"history forgotten":             {"DELETE FROM order_events", "42501"},
@@ -220,7 +223,8 @@ func TestTriggersKeepTimesAndHistory(t *testing.T) {
 	}
 	value("UPDATE orders SET status = 'paid' RETURNING id::text")
 	value("UPDATE orders SET status = 'paid' RETURNING id::text")
-	got := value("SELECT string_agg(coalesce(old_status, '-') || '>' || new_status || ' by ' || changed_by, ', ' ORDER BY id) FROM order_events")
+	got := value("SELECT string_agg(coalesce(old_status, '-') || '>' || new_status || ' by ' || changed_by, ', ' ORDER BY id) FROM " +
+		"order_events")
 	if want := "->new by shop_app, new>paid by shop_app"; got != want {
 		t.Errorf("history %q, want %q", got, want)
 	}

@@ -1,4 +1,4 @@
--- The role of pg_reliability_exporter, for PostgreSQL 13 to 18.
+-- The role of pg_reliability_exporter, for PostgreSQL 13 to 19.
 --
 -- Run it once for each cluster, in any database, as a superuser or as a role that may create roles and hand out
 -- pg_monitor (on a managed service: its administrator), then choose the password:

@@ -1,6 +1,6 @@
--- Lets pg_reliability_exporter see how far sequences have come, for PostgreSQL 13 to 18. pg_monitor does not include it.
+-- Lets pg_reliability_exporter see how far sequences have come, for PostgreSQL 13 to 19. pg_monitor does not include it.
 --
--- Run it as a superuser or as the owner of the sequences, in the database the exporter connects to, after the role
+-- Run it as a superuser or as the owner of the sequences, in each database, after the role
 -- reliability_exporter exists:
 --
 --     psql --dbname=DATABASE --set=ON_ERROR_STOP=1 --file=sequences.sql

@@ -40,19 +40,22 @@ func measureFleet(ctx context.Context, ours string, sizes []int) error {
 		}
 	}()
 	for range fleetServers {
-		c, err := pgtest.Start(ctx, pgtest.Options{Settings: map[string]string{"listen_addresses": "'0.0.0.0'", "max_connections": "300", "autovacuum": "off"}})
+		c, err := pgtest.Start(ctx,
+			pgtest.Options{Settings: map[string]string{"listen_addresses": "'0.0.0.0'", "max_connections": "300", "autovacuum": "off"}})
 		if err != nil {
 			return err
 		}
 		servers = append(servers, c)
-		if err := errors.Join(c.WriteHBA("local all all trust\nhost all all 127.0.0.0/8 trust\n"), c.Reload(), fill(ctx, c, fleetDatabases, fleetTables)); err != nil {
+		if err := errors.Join(c.WriteHBA("local all all trust\nhost all all 127.0.0.0/8 trust\n"), c.Reload(),
+			fill(ctx, c, fleetDatabases, fleetTables)); err != nil {
 			return err
 		}
 	}
 	if len(sizes) == 0 {
 		return store(ctx, ours, servers)
 	}
-	fmt.Printf("\n| targets | exporter RSS | a target more | exporter CPU per minute | samples per target | a scrape, median | 99 %% | connections per target |\n|---|---|---|---|---|---|---|---|\n")
+	fmt.Printf("\n| targets | exporter RSS | a target more | exporter CPU per minute | samples per target | a scrape, median | 99 %% | " +
+		"connections per target |\n|---|---|---|---|---|---|---|---|\n")
 	var first int64
 	for i, n := range sizes {
 		m, err := fleetOf(ctx, ours, servers, n)
@@ -126,7 +129,8 @@ func startFleet(ctx context.Context, ours string, servers []*pgtest.Cluster, n i
 	var config strings.Builder
 	fmt.Fprintf(&config, "auth_modules: {m: {user: %s, sslmode: disable}}\nmax_targets: %d\ntargets:\n", pgtest.Monitor, n)
 	for i := range n {
-		fmt.Fprintf(&config, "  - {name: t%d, address: '127.0.%d.%d:%d', auth_module: m, labels: {cluster: c%d}}\n", i, i/200, 1+i%200, servers[i%len(servers)].Port, i)
+		fmt.Fprintf(&config, "  - {name: t%d, address: '127.0.%d.%d:%d', auth_module: m, labels: {cluster: c%d}}\n", i, i/200, 1+i%200,
+			servers[i%len(servers)].Port, i)
 	}
 	file := filepath.Join(dir, "fleet.yml")
 	port, err := pgtest.FreePort()
@@ -197,7 +201,8 @@ func store(ctx context.Context, ours string, servers []*pgtest.Cluster) error {
 	if err != nil {
 		return err
 	}
-	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n  - job_name: postgresql\n    http_sd_configs: [{url: '%s/api/targets'}]\n", x.url)
+	config := fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n  - job_name: postgresql\n    "+
+		"http_sd_configs: [{url: '%s/api/targets'}]\n", x.url)
 	file, data := filepath.Join(x.dir, "prometheus.yml"), filepath.Join(x.dir, "data")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return err

@@ -21,12 +21,27 @@ func stat(pid int) []string {
 	return strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 }
 
-// processCPU is what a process used so far, in user mode and in the kernel.
-func processCPU(pid int) time.Duration { return ticks(stat(pid), 14, 15) }
+// processCPU is what a process used so far, in user mode and in the kernel, to the nanosecond: the scheduler's own account of each of
+// its threads (/proc/PID/task/TID/schedstat). Where the kernel has none, it is in ticks of 10 ms.
+func processCPU(pid int) time.Duration {
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	var total time.Duration
+	for _, path := range paths {
+		b, _ := os.ReadFile(path)
+		onCPU, _, _ := strings.Cut(string(b), " ")
+		ns, _ := strconv.ParseInt(onCPU, 10, 64)
+		total += time.Duration(ns)
+	}
+	if total == 0 {
+		return ticks(stat(pid), 14, 15)
+	}
+	return total
+}
 
-// treeCPU adds the children, those that have ended as well.
+// treeCPU is what a server used so far: its first process, those of its sessions and workers that live, and those that have ended, logins
+// among them. Ended ones are counted in ticks of 10 ms, all together: what is measured must be much longer than that.
 func treeCPU(root int) time.Duration {
-	total := ticks(stat(root), 14, 15, 16, 17)
+	total := processCPU(root) + ticks(stat(root), 16, 17)
 	paths, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range paths {
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
@@ -34,7 +49,7 @@ func treeCPU(root int) time.Duration {
 			continue
 		}
 		if f := stat(pid); len(f) > 1 && f[1] == strconv.Itoa(root) {
-			total += ticks(f, 14, 15)
+			total += processCPU(pid)
 		}
 	}
 	return total
@@ -63,4 +78,12 @@ func residentBytes(pid int) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("process %d has no VmRSS", pid)
+}
+
+// load is the machine's load of the last minute.
+func load() float64 {
+	b, _ := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(b), " ")
+	v, _ := strconv.ParseFloat(first, 64)
+	return v
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,63 @@ func (e *Engine) Restart(ctx context.Context, name string, grace time.Duration) 
 	return resp.Body.Close()
 }
 
+// End is one end of a container's processes.
+type End struct {
+	At time.Time
+	// ExitCode is the first process's; one that a signal ended has its number and 128.
+	ExitCode int
+	// OutOfMemory: the kernel killed a process of it for want of memory; then there is no exit code.
+	OutOfMemory bool
+}
+
+const (
+	// maxEvents and maxEvent bound what is read of the engine's events, which it keeps 256 of.
+	maxEvents = 100
+	maxEvent  = 64 << 10
+)
+
+// Ends lists how a container ended in a time that is over, the oldest first: from the engine's memory, which is short.
+func (e *Engine) Ends(ctx context.Context, name string, since, until time.Time) ([]End, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	filters, err := json.Marshal(map[string][]string{"container": {name}, "event": {"die", "oom"}})
+	if err != nil {
+		return nil, fmt.Errorf("ask the container engine at %s: %w", e.host, err)
+	}
+	query := url.Values{"filters": {string(filters)}, "since": {stamp(since)}, "until": {stamp(until)}}
+	resp, err := e.request(ctx, http.MethodGet, "/events", name, "events", query)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var ends []End
+	answers := json.NewDecoder(io.LimitReader(resp.Body, maxEvents*maxEvent))
+	for len(ends) < maxEvents {
+		var event struct {
+			Action   string
+			TimeNano int64 `json:"timeNano"`
+			Actor    struct{ Attributes map[string]string }
+		}
+		switch err := answers.Decode(&event); {
+		case errors.Is(err, io.EOF):
+			return ends, nil
+		case err != nil:
+			return ends, fmt.Errorf("container engine at %s: its events of %s can't be read: %w", e.host, name, err)
+		}
+		end := End{At: time.Unix(0, event.TimeNano), OutOfMemory: event.Action == "oom"}
+		if code, err := strconv.Atoi(event.Actor.Attributes["exitCode"]); err == nil {
+			end.ExitCode = code
+		} else if !end.OutOfMemory {
+			continue
+		}
+		ends = append(ends, end)
+	}
+	return ends, nil
+}
+
+// stamp is a time as the engine takes it.
+func stamp(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
+
 // Logs is the end of what a container wrote after a moment, and all it writes from then on, until the container ends or
 // the log is closed. tail is how many lines of the past there are at most, negative for all; the zero time is any.
 func (e *Engine) Logs(ctx context.Context, name string, tail int, after time.Time) (*Log, error) {
@@ -37,7 +95,7 @@ func (e *Engine) Logs(ctx context.Context, name string, tail int, after time.Tim
 	}
 	if !after.IsZero() {
 		since := after.Add(time.Nanosecond) // the engine takes it as the first moment
-		query.Set("since", fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()))
+		query.Set("since", stamp(since))
 	}
 	resp, err := e.ask(ctx, http.MethodGet, name, "logs", query)
 	if err != nil {

@@ -83,7 +83,7 @@ func (s State) HasHealth() bool {
 // CheckName says what is wrong with a container's name.
 func CheckName(name string) error {
 	if !containerName.MatchString(name) {
-		return fmt.Errorf("container name %q is not one. HINT: Give the name or id that `docker ps` shows", name)
+		return fmt.Errorf("%q can't be the name of a container. HINT: Give the name or id that `docker ps` shows", name)
 	}
 	return nil
 }
@@ -166,10 +166,12 @@ func (e *Engine) Inspect(ctx context.Context, name string) (Inspection, error) {
 	}
 	var answer Inspection
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s is not what the Docker Engine API says: %w. HINT: Is another service listening there?", e.host, name, err)
+		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s is not what the Docker Engine API says: %w. HINT: Is "+
+			"another service listening there?", e.host, name, err)
 	}
 	if answer.ID == "" || answer.State.Status == "" {
-		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s has no id or state. HINT: Is another service listening there?", e.host, name)
+		return Inspection{}, fmt.Errorf("container engine at %s: its answer for %s has no id or state. HINT: Is another service listening there?",
+			e.host, name)
 	}
 	return answer, nil
 }
@@ -177,7 +179,12 @@ func (e *Engine) Inspect(ctx context.Context, name string) (Inspection, error) {
 // ask returns an answer that says yes. The path names no API version, so that old engines and new ones, which each
 // refuse some versions, answer in their own; what is read here is the same in all of them.
 func (e *Engine) ask(ctx context.Context, method, name, what string, query url.Values) (*http.Response, error) {
-	u := e.base + "/containers/" + url.PathEscape(name) + "/" + what
+	return e.request(ctx, method, "/containers/"+url.PathEscape(name)+"/"+what, name, what, query)
+}
+
+// request asks for a path; name and what are for the words of a failure.
+func (e *Engine) request(ctx context.Context, method, path, name, what string, query url.Values) (*http.Response, error) {
+	u := e.base + path
 	if len(query) > 0 {
 		u += "?" + query.Encode()
 	}
@@ -216,7 +223,8 @@ func (e *Engine) explain(err error, method, what string) error {
 	var nerr net.Error
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		hint = ". HINT: This program's user needs the group that owns the socket, or a proxy that allows " + method + " /containers/*/" + what + " alone"
+		hint = ". HINT: This program's user needs the group that owns the socket, or a proxy that allows " + method + " /containers/*/" + what +
+			" alone"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = ". HINT: Is the engine running? Inside a container, mount the socket"
 	case Refused(err):
@@ -240,7 +248,8 @@ func (e *Engine) explainStatus(name string, resp *http.Response, body []byte) er
 	case resp.StatusCode == http.StatusNotFound:
 		hint = ". HINT: Is another service listening there?"
 	case resp.StatusCode == http.StatusForbidden:
-		hint = fmt.Sprintf(". HINT: A proxy before the engine must allow %s %s", resp.Request.Method, containerIDs.ReplaceAllString(resp.Request.URL.Path, "/containers/*/"))
+		hint = fmt.Sprintf(". HINT: A proxy before the engine must allow %s %s", resp.Request.Method,
+			containerIDs.ReplaceAllString(resp.Request.URL.Path, "/containers/*/"))
 	}
 	return fmt.Errorf("container engine at %s: status %d for container %s: %.200q%s", e.host, resp.StatusCode, name, said.Message, hint)
 }

@@ -37,12 +37,14 @@ func TestAddressesOfEngines(t *testing.T) {
 		"another pipe":           {windows, "npipe:////./pipe/podman-machine-default", "npipe", `\\.\pipe\podman-machine-default`, ""},
 		"a network's on Windows": {windows, "tcp://engine:2375", "tcp", "engine:2375", ""},
 		"a socket on Windows":    {windows, unix, "unix", "/var/run/docker.sock", ""},
-		"half a pipe":            {windows, "npipe://./pipe/docker_engine", "", "", "does not name a pipe. HINT: Write npipe:////./pipe/docker_engine or tcp://host:2375"},
-		"a pipe on Unix":         {unix, windows, "", "", "npipe:// is not supported. HINT: Write unix:///var/run/docker.sock or tcp://host:2375"},
+		"half a pipe": {windows, "npipe://./pipe/docker_engine", "", "",
+			"does not name a pipe. HINT: Write npipe:////./pipe/docker_engine or tcp://host:2375"},
+		"a pipe on Unix": {unix, windows, "", "", "npipe:// is not supported. HINT: Write unix:///var/run/docker.sock or tcp://host:2375"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			network, address, err := parseEngineHost(is.host, is.usual)
-			if network != is.network || address != is.address || (err == nil) != (is.err == "") || err != nil && !strings.Contains(err.Error(), is.err) {
+			if network != is.network || address != is.address || (err == nil) != (is.err == "") || err != nil &&
+				!strings.Contains(err.Error(), is.err) {
 				t.Errorf("%s, %s, %v", network, address, err)
 			}
 		})

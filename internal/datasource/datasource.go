@@ -6,10 +6,10 @@ package datasource
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 // Variables looks one up, as os.LookupEnv does.
@@ -26,12 +26,12 @@ func (v Variables) Value(name string) (string, error) {
 	case file == "":
 		return value, nil
 	}
-	b, err := os.ReadFile(file)
+	b, err := smallfile.Read(file)
 	if err != nil {
-		return "", fmt.Errorf("%s_FILE: %w", name, err)
+		return "", fmt.Errorf("%s_FILE: %w. HINT: Name a file that this program's user may read, with the value and nothing else", name, err)
 	}
 	if value = strings.TrimSpace(string(b)); value == "" {
-		return "", fmt.Errorf("%s_FILE: %s is empty", name, file)
+		return "", fmt.Errorf("%s_FILE: %s is empty. HINT: Write the value into it, and nothing else", name, file)
 	}
 	return value, nil
 }
@@ -43,7 +43,8 @@ func (v Variables) ConnectionString() (string, error) {
 		return "", err
 	}
 	if several(name) { // the first one's database would be all the others, passwords included, in logs and on pages
-		return "", errors.New("DATA_SOURCE_NAME holds several connection strings. HINT: Keep one; pg_reliability_exporter watches several servers with --config.file")
+		return "", errors.New("DATA_SOURCE_NAME holds several connection strings. HINT: Keep one; pg_reliability_exporter watches several " +
+			"servers with --config.file")
 	}
 	uri, err := v.Value("DATA_SOURCE_URI")
 	switch {

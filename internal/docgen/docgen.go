@@ -11,27 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/declared"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
-
-// Metric is a metric that no definition describes.
-type Metric struct {
-	Name   string
-	Type   string // as Prometheus names it: gauge, counter, histogram
-	Help   string
-	Labels []string
-	// Room is the heading it stands under; rooms keep the order in which they come first.
-	Room string
-}
-
-// FromDescs turns a source's descriptions into metrics of a room.
-func FromDescs(room string, descs []*collector.Desc) []Metric {
-	var out []Metric
-	for _, d := range descs {
-		out = append(out, Metric{Name: d.Name, Type: string(d.Type), Help: d.Help, Labels: d.Labels, Room: room})
-	}
-	return out
-}
 
 const intro = `# Metrics
 
@@ -45,37 +28,24 @@ postgres_exporter use. Where such a name contradicts the rules for names of its 
 `
 
 // Metrics renders the catalogue: first what needs no SQL, then each collector in the order of the definitions.
-func Metrics(defs []collector.Definition, extra []Metric) []byte {
+func Metrics(defs []definition.Definition, rooms []declared.Room) []byte {
 	var b bytes.Buffer
 	b.WriteString(intro)
-	rooms := roomsOf(extra)
 	contents(&b, rooms, defs)
 	for _, room := range rooms {
-		fmt.Fprintf(&b, "## %s\n\n", room)
-		metrics := slices.DeleteFunc(slices.Clone(extra), func(m Metric) bool { return m.Room != room })
-		slices.SortStableFunc(metrics, func(a, b Metric) int { return cmp.Compare(a.Name, b.Name) })
-		table(&b, metrics, nil)
+		fmt.Fprintf(&b, "## %s\n\n", room.Name)
+		table(&b, slices.SortedFunc(slices.Values(room.Metrics), func(a, b *metric.Desc) int { return cmp.Compare(a.Name, b.Name) }), nil)
 	}
 	b.WriteString("## Collectors\n\n")
 	for i := range defs {
-		definition(&b, &defs[i])
+		oneCollector(&b, &defs[i])
 	}
 	return append(bytes.TrimRight(b.Bytes(), "\n"), '\n')
 }
 
-func roomsOf(metrics []Metric) []string {
-	var rooms []string
-	for _, m := range metrics {
-		if !slices.Contains(rooms, m.Room) {
-			rooms = append(rooms, m.Room)
-		}
-	}
-	return rooms
-}
-
-func contents(b *bytes.Buffer, rooms []string, defs []collector.Definition) {
+func contents(b *bytes.Buffer, rooms []declared.Room, defs []definition.Definition) {
 	for _, r := range rooms {
-		fmt.Fprintf(b, "- [%s](#%s)\n", r, anchor(r))
+		fmt.Fprintf(b, "- [%s](#%s)\n", r.Name, anchor(r.Name))
 	}
 	b.WriteString("- [Collectors](#collectors)\n\n| Collector | Measures | Versions | Refresh | Default |\n|---|---|---|---|---|\n")
 	for i := range defs {
@@ -85,16 +55,22 @@ func contents(b *bytes.Buffer, rooms []string, defs []collector.Definition) {
 	b.WriteString("\n")
 }
 
-func definition(b *bytes.Buffer, d *collector.Definition) {
+func oneCollector(b *bytes.Buffer, d *definition.Definition) {
 	fmt.Fprintf(b, "### %s\n\n%s\n\n", d.Name, d.Help)
 	facts := []string{"PostgreSQL " + versions(d), "refresh " + refresh(d)}
-	if d.Scope == collector.ScopeDatabase {
-		facts = append(facts, "of the connected database")
+	if d.Scope == definition.ScopeDatabase {
+		facts = append(facts, "of each database")
 	} else {
 		facts = append(facts, "of the whole server")
 	}
 	if !d.Live() {
 		facts = append(facts, "timeout "+short(d.Timeout))
+	}
+	switch {
+	case d.TopOf != "":
+		facts = append(facts, "rows as of "+d.TopOf)
+	case d.Top > 0:
+		facts = append(facts, fmt.Sprintf("at most %d rows of their own, `--collector.%s.top`", d.Top, d.Name))
 	}
 	if d.Requires.Role != "" {
 		facts = append(facts, "only on a "+d.Requires.Role)
@@ -108,20 +84,20 @@ func definition(b *bytes.Buffer, d *collector.Definition) {
 		facts = append(facts, fmt.Sprintf("off by default (`--collector.%s`): %s", d.Name, d.OffReason))
 	}
 	fmt.Fprintf(b, "%s.\n\n", strings.Join(facts, "; "))
-	var metrics []Metric
+	var metrics []*metric.Desc
 	since := map[string]string{}
 	for _, m := range d.Metrics {
-		name := m.Name
-		if name == "" {
-			name = m.NamePrefix + "*"
+		is := m.Desc()
+		if is.Name == "" {
+			is.Name = m.NamePrefix + "*"
 		}
-		metrics = append(metrics, Metric{Name: name, Type: string(m.Type), Help: m.Help, Labels: m.Labels})
-		since[name] = m.Versions.String()
+		metrics = append(metrics, is)
+		since[is.Name] = m.Versions.String()
 	}
 	table(b, metrics, since)
 }
 
-func table(b *bytes.Buffer, metrics []Metric, since map[string]string) {
+func table(b *bytes.Buffer, metrics []*metric.Desc, since map[string]string) {
 	b.WriteString("| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n")
 	for _, m := range metrics {
 		labels := "`" + strings.Join(m.Labels, "`, `") + "`"
@@ -138,13 +114,13 @@ func table(b *bytes.Buffer, metrics []Metric, since map[string]string) {
 }
 
 // versions is the union of the queries' ranges where it is one range, else each of them.
-func versions(d *collector.Definition) string {
-	ranges := make([]collector.Range, 0, len(d.Queries))
+func versions(d *definition.Definition) string {
+	ranges := make([]definition.Range, 0, len(d.Queries))
 	for _, q := range d.Queries {
 		ranges = append(ranges, q.Versions)
 	}
-	slices.SortFunc(ranges, func(a, b collector.Range) int { return cmp.Compare(a.Min, b.Min) })
-	var joined []collector.Range
+	slices.SortFunc(ranges, func(a, b definition.Range) int { return cmp.Compare(a.Min, b.Min) })
+	var joined []definition.Range
 	for _, r := range ranges {
 		if n := len(joined); n > 0 && joined[n-1].Max == r.Min && r.Min != 0 {
 			joined[n-1].Max = r.Max
@@ -159,7 +135,7 @@ func versions(d *collector.Definition) string {
 	return strings.Join(slices.Sorted(maps.Keys(texts)), ", ")
 }
 
-func refresh(d *collector.Definition) string {
+func refresh(d *definition.Definition) string {
 	if d.Live() {
 		return "live"
 	}
@@ -178,7 +154,7 @@ func short(d time.Duration) string {
 	return s
 }
 
-func onOff(d *collector.Definition) string {
+func onOff(d *definition.Definition) string {
 	if d.Enabled {
 		return "on"
 	}

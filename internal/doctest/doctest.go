@@ -89,7 +89,8 @@ func parse(path, text string, setup map[string]string, must func(language string
 				return nil, fmt.Errorf("%s:%d: the directive before this one has no block", path, i+1)
 			}
 			if said = directive.FindStringSubmatch(line); said == nil {
-				return nil, fmt.Errorf("%s:%d: %q is no directive. HINT: Write <!-- test: host -->, compose, packages or kubernetes, the same with setup, or not run: WHY", path, i+1, line)
+				return nil, fmt.Errorf("%s:%d: %q is no directive. HINT: Write <!-- test: host -->, compose, packages or kubernetes, the same with "+
+					"setup, or not run: WHY", path, i+1, line)
 			}
 			answers = false
 			continue

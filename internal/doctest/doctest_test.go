@@ -8,15 +8,18 @@ import (
 func all(string) bool { return true }
 
 func TestBlocks(t *testing.T) {
-	blocks, err := parse("docs/x.md", "# X\n<!-- test: host setup -->\n```sh\na=1\n```\n\n<!-- test: host -->\n\n```sh\necho $a\n```\n```text\n1\n```\n"+
-		"<!-- test: not run: it burns -->\n```sql\nDROP\n```\n```text\nno output\n```\n```yaml\nb: 1\n```\n<!-- test: compose -->\n```sh\nc\n```\n", map[string]string{}, all)
+	blocks, err := parse("docs/x.md", "# X\n<!-- test: host setup -->\n```sh\na=1\n```\n\n<!-- test: host -->\n\n```sh\necho "+
+		"$a\n```\n```text\n1\n```\n"+
+		"<!-- test: not run: it burns -->\n```sql\nDROP\n```\n```text\nno output\n```\n```yaml\nb: 1\n```\n<!-- test: compose "+
+		"-->\n```sh\nc\n```\n", map[string]string{}, all)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(blocks) != 3 {
 		t.Fatalf("%d blocks: %+v", len(blocks), blocks)
 	}
-	if b := blocks[0]; b.Place != Host || b.Setup != "a=1\n" || b.Script != "echo $a" || strings.Join(b.Want, "|") != "1" || b.Name() != "x.md:10" {
+	if b := blocks[0]; b.Place != Host || b.Setup != "a=1\n" || b.Script != "echo $a" || strings.Join(b.Want, "|") != "1" ||
+		b.Name() != "x.md:10" {
 		t.Errorf("%+v", b)
 	}
 	if b := blocks[1]; b.Place != NotRun || b.Reason != "it burns" || b.Language != "sql" {
@@ -51,7 +54,8 @@ func TestBlocksThatMayBeRun(t *testing.T) {
 	if err != nil || len(blocks) != 1 || blocks[0].Setup != "a=1\n" || blocks[0].Language != "sh" || blocks[0].Want != nil {
 		t.Errorf("%+v, %v", blocks, err)
 	}
-	if blocks, err := parse("x.md", text+"```bash\nb\n```\n", map[string]string{}, func(language string) bool { return language == "sh" }); err == nil {
+	if blocks, err := parse("x.md", text+"```bash\nb\n```\n", map[string]string{},
+		func(language string) bool { return language == "sh" }); err == nil {
 		t.Errorf("no error for a block that nobody runs: %+v", blocks)
 	}
 }

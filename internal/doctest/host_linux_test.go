@@ -30,8 +30,9 @@ const (
 	patience = 5 * time.Minute
 )
 
-// TestHost runs the blocks of the guides and of the runbooks for a host: in namespaces of their own, so that the ports are the documented ones and /etc, /usr
-// and /var may be written to. PostgreSQL, Prometheus, Alertmanager and our programs are real; systemctl and journalctl are not.
+// TestHost runs the blocks of the guides and of the runbooks for a host: in namespaces of their own, so that the ports are the documented
+// ones and /etc, /usr and /var may be written to. PostgreSQL, Prometheus, Alertmanager and our programs are real; systemctl and journalctl
+// are not.
 func TestHost(t *testing.T) {
 	switch {
 	case os.Getenv(inside) != "":
@@ -103,6 +104,7 @@ for d in etc usr var root; do
   mount -t overlay -o lowerdir=/$d,upperdir=$DOCTEST_ROOM/$d/upper,workdir=$DOCTEST_ROOM/$d/work overlay /$d
 done
 mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/systemd/system # as where systemd runs: setup starts services there
 install -d -m 1777 /var/tmp
 rm -rf /etc/pg_reliability /etc/prometheus /var/log/postgresql /var/lib/postgresql /var/lib/pg_reliability_* /usr/share/pg_reliability
 echo 'pg_reliability:x:64123:' >>/etc/group
@@ -153,12 +155,13 @@ func debian(t *testing.T) pgtest.Install {
 // listen takes what alerts/alertmanager.yml sends.
 func (h *host) listen(t *testing.T) {
 	t.Helper()
-	server := &http.Server{Addr: "127.0.0.1:9095", ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.received = append(h.received, r.URL.Path+" "+string(body))
-	})}
+	server := &http.Server{Addr: "127.0.0.1:9095", ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.received = append(h.received, r.URL.Path+" "+string(body))
+		})}
 	go func() { _ = server.ListenAndServe() }()
 	t.Cleanup(func() { _ = server.Close() })
 }
@@ -216,9 +219,15 @@ func hostBlocks(t *testing.T, h *host) {
 		t.Fatal(err)
 	}
 	for _, book := range books {
-		h.must(t, faults[book.Alert].inject)
+		setup := ""
+		for _, b := range book.Blocks {
+			if b.Place == Host {
+				setup = b.Setup
+			}
+		}
+		h.must(t, setup+faults[book.Alert].inject)
 		h.blocks(t, book.Blocks, answers)
-		h.must(t, faults[book.Alert].end)
+		h.must(t, setup+faults[book.Alert].end)
 		t.Run(book.Alert+" leaves a server that is up", func(t *testing.T) {
 			if out, err := h.run(`for _ in $(seq 600); do curl -sf localhost:9187/api/health/ready >/dev/null && exit; sleep 0.1; done; exit 1`); err != nil {
 				t.Errorf("%v\n%s", err, out)
@@ -252,6 +261,14 @@ systemctl restart postgresql`},
 	"PostgresBackupDamaged": {inject: `
 oldest=$(find /var/lib/pg_reliability_backup -name '2*' -type d | sort | head -n 1)
 printf x >>"$(find "$oldest" -name '*.dump*' -type f | sort | head -n 1)"`},
+	"PostgresBackupSuspect": {`
+runuser -u postgres -- psql -qX --dbname=shop -c 'CREATE TABLE vanishing AS SELECT generate_series(1, 200) AS id'
+pg_reliability_backup run
+pg_reliability_backup run
+runuser -u postgres -- psql -qX --dbname=shop -c 'DROP TABLE vanishing'
+pg_reliability_backup run
+pg_reliability_backup list | grep 'suspect.*vanishing'`, `
+pg_reliability_backup accept "$(pg_reliability_backup list | grep suspect | cut -d' ' -f1)"`},
 	"PostgresBackupUnreadable": {inject: `
 oldest=$(find /var/lib/pg_reliability_backup -name '2*' -type d | sort | head -n 1)
 chown root: "$oldest/manifest.json"; chmod 600 "$oldest/manifest.json"`},

@@ -10,17 +10,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/declared"
 )
 
 // house is what documents may name.
 type house struct {
 	root                          string
 	alerts, metrics, makes, flags map[string]bool
+	boards                        int
 	flagsOf                       map[string]map[string]bool // by program
 }
 
@@ -29,7 +27,7 @@ var others = map[string]string{
 	"--profile": "docker compose", "--pgdata": "pg_basebackup", "--no-expire-auto": "pgbackrest", "--process-max": "pgbackrest",
 	"--exit-on-error": "pg_restore", "--storage.tsdb.retention.time": "prometheus", "--web.enable-lifecycle": "prometheus",
 	"--data-checksums": "initdb", "--enable": "pg_checksums", "--auto-discover-databases": "postgres_exporter", "--snapshot": "pg_dump",
-	"--collector": "a pattern", "--collector.NAME": "a pattern", "--no-collector.NAME": "a pattern",
+	"--collector": "a pattern", "--collector.NAME": "a pattern", "--collector.NAME.top": "a pattern", "--no-collector.NAME": "a pattern",
 }
 
 func TestWhatDocumentsNameExists(t *testing.T) {
@@ -57,18 +55,21 @@ func TestWhatDoesNotExistIsFound(t *testing.T) {
 		"1 alerts\n" +
 		"PostgresGoneFishing, `pg_reliability_fish_total`, `pg_reliability_fish_*`, `pgr:fish:ratio`\n" +
 		"`--nonsense.flag`, `pg_reliability_backup run --every-day`, `make fish`, `deploy/fish.yml`\n" +
+		"There are 2, each with a runbook\n| Shipped alerts, dashboards | 3, 7 |\n| Rules about PostgreSQL | 4 | 5 |\n" +
 		"[a](nowhere.md) [b](#nowhere) [c](backup.md#nowhere)\n" +
 		"```sh\npg_reliability_exporter \\\n  --fish=1\nmake docs fishes\n```\n"
 	got := h.check("docs/x.md", nonsense)
 	for _, want := range []string{
-		"PostgresGoneFishing", "1", "pg_reliability_fish_total", "pg_reliability_fish_*", "pgr:fish:ratio", "--nonsense.flag", "--every-day", "make fish",
+		"PostgresGoneFishing", "1", "2", "3", "7", "4", "pg_reliability_fish_total", "pg_reliability_fish_*", "pgr:fish:ratio", "--nonsense.flag",
+		"--every-day", "make fish",
 		"deploy/fish.yml", "nowhere.md", "x.md#nowhere", "backup.md#nowhere", "--fish", "make fishes",
 	} {
 		if !slices.ContainsFunc(got, func(s string) bool { return strings.HasSuffix(s, " "+want) }) {
 			t.Errorf("%s was not found, but %q", want, got)
 		}
 	}
-	fine := "# A heading: 99.9 % of it\n[a](#a-heading-999--of-it) PostgresDown Watchdog `--volume` `make test` `pg_reliability_up_reason` `deploy/sql/`\n"
+	fine := "# A heading: 99.9 % of it\n[a](#a-heading-999--of-it) PostgresDown Watchdog `--volume` `make test` `pg_reliability_up_reason` " +
+		"`deploy/sql/`\n"
 	if got := h.check("docs/x.md", fine); len(got) > 0 {
 		t.Errorf("complaints about what exists: %q", got)
 	}
@@ -80,7 +81,8 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{root: root, alerts: map[string]bool{}, metrics: map[string]bool{}, makes: map[string]bool{}, flags: map[string]bool{}, flagsOf: map[string]map[string]bool{}}
+	h := &house{root: root, alerts: map[string]bool{}, metrics: map[string]bool{}, makes: map[string]bool{}, flags: map[string]bool{},
+		flagsOf: map[string]map[string]bool{}}
 	collect := func(into map[string]bool, glob, pattern string) {
 		files, err := filepath.Glob(filepath.Join(root, glob))
 		if err != nil || len(files) == 0 {
@@ -96,16 +98,21 @@ func newHouse(t *testing.T) *house {
 			}
 		}
 	}
+	boards, err := filepath.Glob(filepath.Join(root, "dashboards", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.boards = len(boards)
 	collect(h.alerts, "alerts/*.rules.yml", `- alert: (\w+)`)
 	collect(h.metrics, "alerts/*.rules.yml", `- record: (\S+)`)
-	collect(h.metrics, "docs/metrics.md", "(?m)^\\| `(\\w+)` \\|")
-	collect(h.makes, "Makefile", `(?m)^([a-z][a-z0-9-]*):`)
-	described := make(chan *prometheus.Desc, 1000)
-	metrics.New("", time.Now).Describe(described)
-	close(described)
-	for d := range described {
-		h.metrics[regexp.MustCompile(`fqName: "(\w+)"`).FindStringSubmatch(d.String())[1]] = true
+	all, err := declared.All()
+	if err != nil {
+		t.Fatal(err)
 	}
+	for name := range all {
+		h.metrics[name] = true
+	}
+	collect(h.makes, "Makefile", `(?m)^([a-z][a-z0-9-]*):`)
 	programs, err := os.ReadDir(filepath.Join(root, "cmd"))
 	if err != nil {
 		t.Fatal(err)
@@ -133,8 +140,10 @@ func newHouse(t *testing.T) *house {
 
 var (
 	alertName = regexp.MustCompile(`\b(?:Postgres[A-Z][a-z]\w*|Watchdog)\b`)
-	// README.md and others say how many alerts there are.
-	countAlerts = regexp.MustCompile(`(?:^|exporter, )(\d+) alerts\b`)
+	// README.md and others say how many alerts there are, in these forms.
+	countAlerts = regexp.MustCompile(`(?:^|exporter, |There are |\| Shipped alerts, dashboards \| |\| Rules about PostgreSQL \| )(\d+)` +
+		`(?: alerts\b|, each with a runbook|, \d+ \|| \|)`)
+	countBoards = regexp.MustCompile(`\| Shipped alerts, dashboards \| \d+, (\d+) \|`)
 	metricName  = regexp.MustCompile(`(?:\bpg_reliability_\w+\*?|\bpgr:[\w:]+)`)
 	flagName    = regexp.MustCompile(`(?:^|[\s("'\x60\[])(--[a-z][\w.-]*)`)
 	ourProgram  = regexp.MustCompile(`\b(pg_reliability_(?:exporter|backup|monitor)|backups|restores)\b(?: |$)`)
@@ -166,6 +175,11 @@ func (h *house) check(name, text string) []string {
 		for _, n := range countAlerts.FindAllStringSubmatch(l, -1) {
 			if n[1] != strconv.Itoa(len(h.alerts)) {
 				say("such number of alerts:", n[1])
+			}
+		}
+		for _, n := range countBoards.FindAllStringSubmatch(l, -1) {
+			if n[1] != strconv.Itoa(h.boards) {
+				say("such number of dashboards:", n[1])
 			}
 		}
 		for _, m := range metricName.FindAllString(l, -1) {
@@ -227,7 +241,8 @@ func (h *house) code(code string, span bool, say func(what, which string)) {
 		}
 	}
 	if span {
-		if first, _, _ := strings.Cut(code, "/"); !strings.HasPrefix(code, ".") && !strings.ContainsAny(code, " *<>$={}:") && strings.Contains(code, "/") {
+		if first, _, _ := strings.Cut(code, "/"); !strings.HasPrefix(code, ".") && !strings.ContainsAny(code, " *<>$={}:") &&
+			strings.Contains(code, "/") {
 			if _, err := os.Stat(filepath.Join(h.root, first)); err == nil && !strings.HasPrefix(code, "/") && !strings.HasPrefix(code, "bin/") &&
 				!strings.HasPrefix(code, "secrets/") {
 				if _, err := os.Stat(filepath.Join(h.root, code)); err != nil {
@@ -264,6 +279,7 @@ func (h *house) knows(program, flag string) bool {
 		own = h.flagsOf["pg_reliability_backup"]
 	}
 	bare := strings.TrimPrefix(flag, "--")
+	bare = strings.TrimSuffix(bare, ".top") // a collector's limit
 	for _, name := range []string{bare, strings.TrimPrefix(bare, "no-"), strings.TrimPrefix(strings.TrimPrefix(bare, "no-"), "collector.")} {
 		if own[name] || own["--"+name] {
 			return true
@@ -399,5 +415,27 @@ func TestReasonsNameWhatExists(t *testing.T) {
 		if got := reasonMissing(t, reason); got != want {
 			t.Errorf("%q: %q is missing, want %q", reason, got, want)
 		}
+	}
+}
+
+// TestTheFirstScreenIsShort: what a stranger sees of the README is half of what it was, and says what it is before how to run it.
+func TestTheFirstScreenIsShort(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const most = 75 // words; there were 150
+	first, _, _ := strings.Cut(string(text), "\n## ")
+	first = regexp.MustCompile(`(?m)^!\[.*$`).ReplaceAllString(first, "")
+	if n := len(strings.Fields(first)); n > most {
+		t.Errorf("the first screen has %d words, at most %d are read", n, most)
+	}
+	at := 0
+	for _, part := range []string{"It watches", "It is for", "Other exporters", "make demo"} {
+		i := strings.Index(first, part)
+		if i < at {
+			t.Errorf("%q is not where it belongs: what, for whom, why better, how", part)
+		}
+		at = i
 	}
 }

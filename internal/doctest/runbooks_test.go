@@ -10,7 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-var composeNames = regexp.MustCompile(`docker compose (?:logs --since \w+|start|stop|restart|top|ps --all|exec(?: -T| -e \S+)*)((?: [a-z-]+)+)|pg-reliability-([a-z-]+)-1\b`)
+var composeNames = regexp.MustCompile(
+	`docker compose (?:logs --since \w+|start|stop|restart|top|ps --all|exec(?: -T| -e \S+)*)((?: [a-z-]+)+)|pg-reliability-([a-z-]+)-1\b`)
 
 // What a runbook says of compose behind `# or:` names services that docker-compose.yml has.
 func TestServicesOfRunbooksExist(t *testing.T) {
@@ -53,7 +54,8 @@ func TestServicesOfRunbooksExist(t *testing.T) {
 
 // An alert that a chaos test begins to inject can't be forgotten.
 func TestRunbooksOfInjectedAlerts(t *testing.T) {
-	const table = "package x\nvar injected = map[string][]string{\"a\": {\"Marked\"}, \"b\": {\"-\"}%s}\nvar other = map[string][]string{\"c\": {\"Free\"}}\n"
+	const table = "package x\nvar injected = map[string][]string{\"a\": {\"Marked\"}, \"b\": {\"-\"}%s}\nvar other = " +
+		"map[string][]string{\"c\": {\"Free\"}}\n"
 	const marked, free = "<!-- test: host -->\n```sh\na\n```\n", "```sh\nb\n```\n"
 	for name, c := range map[string]struct{ more, want string }{
 		"all marked":        {"", ""},
@@ -79,7 +81,8 @@ func TestRunbooksOfInjectedAlerts(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || len(books) != 2 || books[0].Injected || !books[1].Injected || len(books[0].Blocks) != 0 || books[1].Blocks[0].Setup != "s=1\n" {
+		if err != nil || len(books) != 2 || books[0].Injected || !books[1].Injected || len(books[0].Blocks) != 0 ||
+			books[1].Blocks[0].Setup != "s=1\n" {
 			t.Errorf("%s: %+v, %v", name, books, err)
 		}
 	}

@@ -44,6 +44,13 @@ func Parse(s string) (Params, error) {
 			return parseURL(rest)
 		}
 	}
+	if s != "" && strings.ContainsRune(`"'`+"`", rune(s[0])) {
+		return nil, malformed("Leave the quotes out: in a shell they end before the program, but in the environment of Docker Compose, an "+
+			"env file or a unit they are a part of the value. "+hintForms, "it begins with a quote")
+	}
+	if strings.HasPrefix(s, "jdbc:") {
+		return nil, malformed("jdbc: is for Java alone. "+hintForms, "it begins with jdbc:")
+	}
 	// A URL has its :// before any =; behind one, it belongs to a value.
 	if before, _, ok := strings.Cut(s, "://"); ok && !strings.Contains(before, "=") {
 		return nil, malformed(hintForms, "it is a URL whose beginning is neither postgres:// nor postgresql://, exactly so")

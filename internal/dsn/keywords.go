@@ -59,7 +59,8 @@ func Variables() []string {
 // libpqOnly are keywords that pgx does not know and would send to the server as settings.
 var libpqOnly = []string{
 	"hostaddr", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
-	"sslcompression", "sslcrl", "sslcrldir", "ssl_min_protocol_version", "ssl_max_protocol_version", "sslkeylogfile", "requirepeer", "gssencmode", "gsslib", "gssdelegation",
+	"sslcompression", "sslcrl", "sslcrldir", "ssl_min_protocol_version", "ssl_max_protocol_version", "sslkeylogfile", "requirepeer",
+	"gssencmode", "gsslib", "gssdelegation",
 	"load_balance_hosts", "fallback_application_name", "replication", "scram_client_key", "scram_server_key",
 	"oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
 }
@@ -79,6 +80,15 @@ func check(keyword, value string) error {
 		return malformed(hintParted+".", "the value of %s holds a password", keyword)
 	}
 	switch keyword {
+	case "user":
+		if strings.Contains(value, ":") { // names are shown on pages and in logs
+			return malformed("A password is a keyword of its own: user=u password=x, postgres://u:x@h/d. Rename a role that has a : in its name.",
+				"its user has a :, which may part it from a password")
+		}
+	case "dbname":
+		if strings.Contains(value, "://") {
+			return malformed(hintForms, "its database is a URL")
+		}
 	case "host":
 		for _, host := range strings.Split(value, ",") {
 			if !plainHost(host) {
@@ -88,7 +98,8 @@ func check(keyword, value string) error {
 	case "port":
 		for _, port := range strings.Split(value, ",") {
 			if n, err := strconv.Atoi(port); port != "" && (err != nil || n < 1 || n > 65535) {
-				return malformed(hintForms+" "+HintEscape+".", "its port is no number from 1 to 65535: is there an unescaped character in the user or password?")
+				return malformed(hintForms+" "+HintEscape+".", "its port is no number from 1 to 65535: is there an unescaped character in the user "+
+					"or password?")
 			}
 		}
 	case "replication":
@@ -108,9 +119,12 @@ func plainHost(host string) bool {
 }
 
 // nearest is the known keyword that a misspelt one is next to; empty where none is near.
-func nearest(word string) string {
+func nearest(word string) string { return Nearest(word, Known()) }
+
+// Nearest is the one of some words that may have been meant by another, which is mistyped by a letter or two; empty where none is near.
+func Nearest(word string, among []string) string {
 	best, least := "", 3
-	for _, k := range Known() {
+	for _, k := range among {
 		if d := distance(word, k); d < least && d*3 <= len(k) {
 			best, least = k, d
 		}

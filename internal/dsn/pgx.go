@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 // Config is the parameters as pgx takes them. What they leave out comes from the PG* variables, the password file and
@@ -23,6 +26,15 @@ func (p Params) Config() (*pgx.ConnConfig, error) {
 	for _, k := range libpqOnly {
 		delete(given, k)
 	}
+	for _, k := range []string{"passfile", "servicefile", "sslrootcert", "sslcert", "sslkey"} { // which pgx reads to their end
+		file := given[k]
+		if file == "" {
+			file = os.Getenv(Variable(k)) //nolint:forbidigo // as pgx itself does
+		}
+		if err := smallfile.Check(file); err != nil {
+			return nil, malformed("Name a file that has an end.", "%s: %s", k, err)
+		}
+	}
 	cfg, err := pgx.ParseConfig(given.String())
 	if err != nil {
 		return nil, p.describe(err)
@@ -34,6 +46,24 @@ func (p Params) Config() (*pgx.ConnConfig, error) {
 		delete(cfg.RuntimeParams, "options")
 	}
 	return cfg, nil
+}
+
+// Check refuses, as Parse does, what holds in the end wherever it comes from: a variable and a service file are written by the same
+// people as a connection string. A database or a role that a server names needs no check: nobody typed it.
+func Check(cfg *pgx.ConnConfig) error {
+	hosts := []string{cfg.Host}
+	for _, other := range cfg.Fallbacks {
+		hosts = append(hosts, other.Host)
+	}
+	for _, is := range []struct{ keyword, value string }{
+		{"host", strings.Join(hosts, ",")}, {"user", cfg.User}, {"dbname", cfg.Database}, {"application_name",
+			cfg.RuntimeParams["application_name"]},
+	} {
+		if err := check(is.keyword, is.value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // describe keeps of pgx's error what helps and drops the string, which it quotes.

@@ -89,7 +89,7 @@ func (p Params) setHosts(s string) error {
 		if inside, ok := strings.CutPrefix(one, "["); ok {
 			var rest string
 			if host, rest, ok = strings.Cut(inside, "]"); !ok || rest != "" && rest[0] != ':' {
-				return malformed("Write [::1]:5432.", "its host begins with [ and is no address in brackets")
+				return malformed("Write [::1]:5432.", "its host begins with [ and is not an IPv6 address in brackets")
 			}
 			port = strings.TrimPrefix(rest, ":")
 		} else if host, port, _ = strings.Cut(one, ":"); strings.Contains(port, ":") {

@@ -30,21 +30,27 @@ var (
 	databaseName = regexp.MustCompile(`^[^\x00-\x20\x7f/@?\\'"]+$`)
 )
 
-var errCredentials = errors.New("a target has neither a user nor a password nor options in it: they would stand in Prometheus' pages and logs. " +
+var errCredentials = errors.New("a target has neither a user nor a password nor options in it: they would stand in Prometheus' pages " +
+	"and logs. " +
 	"HINT: Keep them in an auth module of --config.file, and write host:port/database")
 
-var errAddress = errors.New("the target is no address. HINT: Write host, host:port or host:port/database, such as db1.example.com:5432/postgres")
+var errAddress = errors.New("the target is not an address. HINT: Write host, host:port or host:port/database, such as " +
+	"db1.example.com:5432/postgres")
 
 // ParseAddress reads host[:port][/database], with or without postgres:// before it; the port defaults to 5432, the
 // database to postgres. Its errors don't repeat the text, which may hold a password.
 func ParseAddress(text string) (Address, error) {
+	return parseAddress(text, Address{Port: defaultPort, Database: defaultDatabase})
+}
+
+// parseAddress takes from a what the text does not name.
+func parseAddress(text string, a Address) (Address, error) {
 	if strings.ContainsAny(text, "@?= ") {
 		return Address{}, errCredentials
 	}
 	for _, scheme := range []string{"postgres://", "postgresql://"} {
 		text = strings.TrimPrefix(text, scheme)
 	}
-	a := Address{Port: defaultPort, Database: defaultDatabase}
 	server, database, named := strings.Cut(text, "/")
 	if named && database != "" {
 		a.Database = database

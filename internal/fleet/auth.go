@@ -3,8 +3,10 @@ package fleet
 import (
 	"maps"
 	"strconv"
+	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/passcommand"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
@@ -14,6 +16,9 @@ type AuthModule struct {
 	Password string
 	// PasswordFile is read at each login.
 	PasswordFile string
+	// PasswordCommand is run for logins; CommandTimeout is how long it may take, zero is passcommand's own bound.
+	PasswordCommand string
+	CommandTimeout  time.Duration
 	// Options are parameters of libpq's: those of authOptions.
 	Options map[string]string
 }
@@ -31,9 +36,20 @@ var authOptions = map[string]string{
 // fileOptions are those that name a file.
 var fileOptions = []string{"sslrootcert", "sslcert", "sslkey"}
 
-// connector leads to an address as this module's user.
-func (m AuthModule) connector(a Address, s postgres.Settings) (*postgres.Connector, error) {
-	return postgres.NewConnector(postgres.ConnectorOptions{DSN: m.dsn(a), PasswordFile: m.PasswordFile, Settings: s})
+// connector leads to an address as this module's user; environ is for the password command.
+func (m AuthModule) connector(a Address, s postgres.Settings, environ []string) (*postgres.Connector, error) {
+	o := postgres.ConnectorOptions{DSN: m.dsn(a), PasswordFile: m.PasswordFile, Settings: s}
+	c, err := postgres.NewConnector(o)
+	if err != nil || m.PasswordCommand == "" {
+		return c, err
+	}
+	o.Passwords, err = passcommand.New(passcommand.Options{
+		Command: m.PasswordCommand, Timeout: m.CommandTimeout, Environ: environ, Login: c.LoginVariables(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return postgres.NewConnector(o)
 }
 
 func (m AuthModule) dsn(a Address) string {
@@ -56,7 +72,9 @@ func (m AuthModule) dsn(a Address) string {
 
 // sameButPassword is whether two modules differ in nothing but the password, which sessions to come may simply use.
 func (m AuthModule) sameButPassword(o AuthModule) bool {
-	return m.User == o.User && m.PasswordFile == o.PasswordFile && maps.Equal(m.Options, o.Options)
+	return m.User == o.User && m.PasswordFile == o.PasswordFile && m.PasswordCommand == o.PasswordCommand &&
+		m.CommandTimeout == o.CommandTimeout &&
+		maps.Equal(m.Options, o.Options)
 }
 
 // same is whether two modules are the same.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,7 +14,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/passcommand"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/yamlfile"
 )
 
@@ -40,6 +41,7 @@ type Config struct {
 // TargetConfig is a listed target: it is watched whether somebody scrapes it or not.
 type TargetConfig struct {
 	Name       string
+	Kind       Kind
 	Address    Address
 	AuthModule string
 	// Labels are handed to Prometheus with the list of targets.
@@ -48,9 +50,10 @@ type TargetConfig struct {
 
 // Load reads the file and everything it names. The error holds every mistake, each with its line, and no secret.
 func Load(file string) (*Config, error) {
-	data, err := os.ReadFile(file)
+	data, err := smallfile.Read(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read the list of servers: %w. HINT: Name a file that the exporter's user may read; "+
+			"docs/fleet.md has its form", err)
 	}
 	return parse(file, data)
 }
@@ -84,19 +87,23 @@ func parse(file string, data []byte) (*Config, error) {
 	}
 	if v := f["idle_timeout"]; v != nil {
 		if r.config.IdleTimeout = r.Duration(v, "idle_timeout"); r.config.IdleTimeout < shortestIdle {
-			r.Fail(v, fmt.Sprintf("idle_timeout %s is shorter than %s", r.config.IdleTimeout, shortestIdle), "Choose a time longer than the scrape interval, such as 10m.")
+			r.Fail(v, fmt.Sprintf("idle_timeout %s is shorter than %s", r.config.IdleTimeout, shortestIdle),
+				"Choose a time longer than the scrape interval, such as 10m.")
 		}
 	}
 	if v := f["targets"]; v != nil {
-		for _, n := range r.List(v, "targets", "Write \"- {name: shop, address: db1:5432/postgres, auth_module: monitoring}\", or leave targets out.") {
+		for _, n := range r.List(v, "targets", "Write \"- {name: shop, address: db1:5432/postgres, auth_module: monitoring}\", or leave "+
+			"targets out.") {
 			r.target(n)
 		}
 		if n := len(r.config.Targets); n > r.config.MaxTargets {
-			r.Fail(v, fmt.Sprintf("%d targets are listed, max_targets is %d", n, r.config.MaxTargets), "Raise max_targets; docs/fleet.md says what a target costs.")
+			r.Fail(v, fmt.Sprintf("%d targets are listed, max_targets is %d", n, r.config.MaxTargets),
+				"Raise max_targets; docs/fleet.md says what a target costs.")
 		}
 	}
 	if v := f["allow"]; v != nil {
-		for _, n := range r.List(v, "allow", "Write \"- {hosts: 'db[0-9]+', auth_modules: [monitoring]}\", or leave allow out: then nothing but targets is probed.") {
+		for _, n := range r.List(v, "allow", "Write \"- {hosts: 'db[0-9]+', auth_modules: [monitoring]}\", or leave allow out: then nothing "+
+			"but targets is probed.") {
 			r.allow(n)
 		}
 	}
@@ -123,7 +130,7 @@ func (r *configReader) modules(n *yaml.Node) {
 		if key := n.Content[i]; moduleName.MatchString(key.Value) {
 			names = append(names, key.Value)
 		} else {
-			r.Fail(key, "an auth module has a name that is none", "Use letters, digits, dots, dashes and underscores.")
+			r.Fail(key, "an auth module has an invalid name", "Use letters, digits, dots, dashes and underscores.")
 			return
 		}
 	}
@@ -135,7 +142,8 @@ func (r *configReader) modules(n *yaml.Node) {
 func (r *configReader) module(name string, n *yaml.Node) {
 	m := AuthModule{Options: map[string]string{}}
 	before := len(r.Errs)
-	f := r.Fields(n, "auth module "+name, "user", "password", "password_file", "sslmode", "options")
+	f := r.Fields(n, "auth module "+name, "user", "password", "password_file", "password_command", "password_command_timeout", "sslmode",
+		"options")
 	m.User = r.Required(n, f, "user", "Name the role, such as reliability_exporter.")
 	if v := f["password"]; v != nil {
 		if m.Password = r.Text(v, "password"); m.Password == "" {
@@ -146,6 +154,24 @@ func (r *configReader) module(name string, n *yaml.Node) {
 		m.PasswordFile = r.path(r.Text(v, "password_file"))
 		if f["password"] != nil {
 			r.Fail(v, "password and password_file of one auth module", "Keep one of them.")
+		}
+	}
+	if v := f["password_command"]; v != nil {
+		m.PasswordCommand = r.Text(v, "password_command")
+		if f["password"] != nil || f["password_file"] != nil {
+			r.Fail(v, "password_command beside another password of one auth module", "Keep one of them.")
+		}
+	}
+	if v := f["password_command_timeout"]; v != nil {
+		m.CommandTimeout = r.Duration(v, "password_command_timeout")
+		if f["password_command"] == nil {
+			r.Fail(v, "password_command_timeout without password_command", "Name the command, or leave the timeout out.")
+		}
+	}
+	if v := f["password_command"]; v != nil && len(r.Errs) == before {
+		if _, err := passcommand.New(passcommand.Options{Command: m.PasswordCommand, Timeout: m.CommandTimeout}); err != nil {
+			what, hint, _ := strings.Cut(err.Error(), ". HINT: ")
+			r.Fail(v, fmt.Sprintf("auth module %s: %s", name, what), hint+".")
 		}
 	}
 	if v := f["options"]; v != nil {
@@ -165,9 +191,10 @@ func (r *configReader) module(name string, n *yaml.Node) {
 		}
 	}
 	if len(r.Errs) == before {
-		if _, err := m.connector(Address{Host: "localhost", Port: defaultPort, Database: defaultDatabase}, postgres.Settings{}); err != nil {
+		if _, err := m.connector(Address{Host: "localhost", Port: defaultPort, Database: defaultDatabase}, postgres.Settings{}, nil); err != nil {
 			what, _, _ := strings.Cut(err.Error(), " HINT: ")
-			r.Fail(n, fmt.Sprintf("auth module %s: %s", name, strings.TrimSuffix(what, ".")), "Look at sslmode and options, and whether the exporter's user may read the files named there.")
+			r.Fail(n, fmt.Sprintf("auth module %s: %s", name, strings.TrimSuffix(what, ".")), "Look at sslmode and options, and whether the "+
+				"exporter's user may read the files named there.")
 		}
 	}
 	r.config.AuthModules[name] = m
@@ -182,21 +209,28 @@ func (r *configReader) path(file string) string {
 }
 
 func (r *configReader) target(n *yaml.Node) {
-	f := r.Fields(n, "a target", "name", "address", "auth_module", "labels")
+	f := r.Fields(n, "a target", "name", "kind", "address", "auth_module", "labels")
 	t := TargetConfig{
 		Name:       r.Required(n, f, "name", "Give the target a name: it becomes Prometheus' label instance."),
+		Kind:       Postgres,
 		AuthModule: r.Required(n, f, "auth_module", "Name one of auth_modules."),
+	}
+	if v := f["kind"]; v != nil {
+		if t.Kind = Kind(r.Text(v, "kind")); !t.Kind.known() {
+			r.Fail(v, fmt.Sprintf("kind %q is not known", t.Kind), "Write pgbouncer, or leave kind out for a PostgreSQL server.")
+			t.Kind = Postgres
+		}
 	}
 	address := r.Required(n, f, "address", "Write host:port/database.")
 	if v := f["name"]; v != nil && !moduleName.MatchString(t.Name) {
-		r.Fail(v, fmt.Sprintf("name %q is none", t.Name), "Use letters, digits, dots, dashes and underscores; at most 63.")
+		r.Fail(v, fmt.Sprintf("%q is not a valid name", t.Name), "Use letters, digits, dots, dashes and underscores; at most 63.")
 	}
 	if v := f["auth_module"]; v != nil {
 		r.known(v, t.AuthModule)
 	}
 	if v := f["address"]; v != nil && address != "" {
 		var err error
-		if t.Address, err = ParseAddress(address); err != nil {
+		if t.Address, err = t.Kind.parse(address); err != nil {
 			what, hint, _ := strings.Cut(err.Error(), ". HINT: ")
 			r.Fail(v, "address: "+what, hint+".")
 		} else {
@@ -223,7 +257,8 @@ func (r *configReader) once(n *yaml.Node, what string) {
 
 func (r *configReader) known(n *yaml.Node, module string) {
 	if _, ok := r.config.AuthModules[module]; !ok {
-		r.Fail(n, fmt.Sprintf("auth module %q is not there", module), "Known ones: "+strings.Join(slices.Sorted(maps.Keys(r.config.AuthModules)), ", ")+".")
+		r.Fail(n, fmt.Sprintf("auth module %q is not there", module), "Known ones: "+strings.Join(slices.Sorted(maps.Keys(r.config.AuthModules)),
+			", ")+".")
 	}
 }
 
@@ -238,7 +273,8 @@ func (r *configReader) labels(n *yaml.Node) map[string]string {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name := n.Content[i].Value
 		if !labelName.MatchString(name) || strings.HasPrefix(name, "__") || name == "instance" || name == "job" {
-			r.Fail(n.Content[i], fmt.Sprintf("label %q is none of yours", name), "Use letters, digits and underscores; instance is the target's name, job is Prometheus'.")
+			r.Fail(n.Content[i], fmt.Sprintf("label %q may not be set here", name), "Use letters, digits and underscores; instance is the "+
+				"target's name, job is Prometheus'.")
 			continue
 		}
 		labels[name] = r.Text(n.Content[i+1], name)
@@ -250,7 +286,8 @@ func (r *configReader) allow(n *yaml.Node) {
 	rule := AllowRule{Ports: []int{defaultPort}, Databases: []string{defaultDatabase}}
 	f := r.Fields(n, "a rule of allow", "hosts", "networks", "ports", "databases", "auth_modules")
 	if f["hosts"] == nil && f["networks"] == nil {
-		r.Fail(n, "a rule of allow without hosts and networks", "Say which: hosts is a regular expression for whole names, networks a list such as [10.1.0.0/16].")
+		r.Fail(n, "a rule of allow without hosts and networks", "Say which: hosts is a regular expression for whole names, networks a list "+
+			"such as [10.1.0.0/16].")
 	}
 	if v := f["hosts"]; v != nil {
 		text := r.Text(v, "hosts")
@@ -259,14 +296,14 @@ func (r *configReader) allow(n *yaml.Node) {
 			rule.Hosts, err = regexp.Compile(`^(?:` + text + `)$`)
 		}
 		if err != nil {
-			r.Fail(v, "hosts is no regular expression", "Write one for the whole name, such as 'db[0-9]+\\.example\\.com'; a dot is \\.")
+			r.Fail(v, "hosts is not a regular expression", "Write one for the whole name, such as 'db[0-9]+\\.example\\.com'; a dot is \\.")
 		}
 	}
 	if v := f["networks"]; v != nil {
 		for _, item := range r.List(v, "networks", "Write a list such as [10.1.0.0/16].") {
 			prefix, err := netip.ParsePrefix(r.Text(item, "network"))
 			if err != nil {
-				r.Fail(item, "a network that is none", "Write it as 10.1.0.0/16 or fd00::/8; one address is 10.1.0.7/32.")
+				r.Fail(item, "this is not a network", "Write it as 10.1.0.0/16 or fd00::/8; one address is 10.1.0.7/32.")
 			}
 			rule.Networks = append(rule.Networks, prefix.Masked())
 		}

@@ -11,7 +11,8 @@ import (
 // What is accepted as an address is the same when it is read again, and holds nothing that a connection string could misread.
 func FuzzAddress(f *testing.F) {
 	for _, text := range []string{
-		"db1", "db1:5432/postgres", "postgres://db1/shop", "[::1]:6432/a", "::1", "fe80::1%eth0", "a:0", "a:99999", "DB1.", "10.0.0.1/x y", "a@b", "/", ":", "[",
+		"db1", "db1:5432/postgres", "postgres://db1/shop", "[::1]:6432/a", "::1", "fe80::1%eth0", "a:0", "a:99999", "DB1.", "10.0.0.1/x y", "a@b",
+		"/", ":", "[",
 	} {
 		f.Add(text)
 	}
@@ -47,8 +48,10 @@ func FuzzConnectionString(f *testing.F) {
 		if err != nil {
 			t.Fatalf("user %q, password %q: %v", user, password, err)
 		}
-		if c.User != user || c.Password != password || c.Host != "db1" || c.Port != 5433 || c.Database != "shop" || c.RequireAuth != authOptions["require_auth"] {
-			t.Errorf("user %q, password %q became %q, %q, %s:%d/%s, %s", user, password, c.User, c.Password, c.Host, c.Port, c.Database, c.RequireAuth)
+		if c.User != user || c.Password != password || c.Host != "db1" || c.Port != 5433 || c.Database != "shop" ||
+			c.RequireAuth != authOptions["require_auth"] {
+			t.Errorf("user %q, password %q became %q, %q, %s:%d/%s, %s", user, password, c.User, c.Password, c.Host, c.Port, c.Database,
+				c.RequireAuth)
 		}
 	})
 }

@@ -58,7 +58,8 @@ func TestConfigurationIsReadWhole(t *testing.T) {
 		t.Errorf("password_file is meant from the configuration on, not %s", got)
 	}
 	dsn := c.AuthModules["monitoring"].dsn(c.Targets[0].Address)
-	for _, want := range []string{`password='hunter2\'\\'`, "sslmode='require'", "connect_timeout='3'", "host='db1.example.com'", "require_auth='scram-sha-256,none'", "passfile=''"} {
+	for _, want := range []string{`password='hunter2\'\\'`, "sslmode='require'", "connect_timeout='3'", "host='db1.example.com'",
+		"require_auth='scram-sha-256,none'", "passfile=''"} {
 		if !strings.Contains(dsn, want) {
 			t.Errorf("no %s in %s", want, dsn)
 		}

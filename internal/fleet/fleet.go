@@ -14,9 +14,11 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/incident"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 )
@@ -27,7 +29,7 @@ const sweepEvery = time.Second
 // forgetTimeout bounds the removal of a state, and with it how long a target that was dropped keeps its place.
 const forgetTimeout = 2 * time.Second
 
-// Options of a fleet; all but StateDir are required. What they say holds for each target.
+// Options of a fleet; all but StateDir and Budget are required. What they say holds for each target.
 type Options struct {
 	Config   *Config
 	Settings postgres.Settings
@@ -37,12 +39,20 @@ type Options struct {
 	Probe probe.Options
 	// StateDir keeps each target's counts in a directory below targets/; empty keeps nothing.
 	StateDir    string
-	Definitions []collector.Definition
+	Definitions []definition.Definition
 	MaxSamples  int
-	Logger      log.Logger
+	Budget      *metric.Budget
+	Databases   Databases
+	// Stories say how incidents of listed targets are told; Dir, Target, bounds and Logger are filled in.
+	Stories incident.Options
+	// More, if set, are metrics beside the prober's on each listed server's page.
+	More func(name string) []prometheus.Collector
+	// Environ has the variables, NAME=value, that programs which print passwords get.
+	Environ []string
+	Logger  log.Logger
 }
 
-// Fleet keeps targets. It is safe for concurrent use, and a prometheus.Collector of its own metrics.
+// Fleet keeps targets. It is safe for concurrent use.
 type Fleet struct {
 	o       Options
 	metrics *metrics
@@ -52,7 +62,7 @@ type Fleet struct {
 	started     bool
 	closed      bool
 	config      *Config
-	definitions []collector.Definition
+	definitions []definition.Definition
 	byName      map[string]*watched
 	byAddress   map[string]*watched // listed ones
 	onDemand    map[string]*watched // by address and auth module
@@ -68,7 +78,7 @@ type watched struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the state is saved
-	gone   chan struct{} // of one that is not listed: closed when another may be made in its place
+	gone   chan struct{} // closed when a target that the file does not list has ended, and another may take its place
 
 	// Held by Fleet.mu.
 	launched bool
@@ -83,7 +93,7 @@ func New(o Options) (*Fleet, error) {
 		o: o, config: o.Config, definitions: o.Definitions,
 		byName: map[string]*watched{}, byAddress: map[string]*watched{}, onDemand: map[string]*watched{},
 	}
-	f.metrics = newMetrics(f)
+	f.metrics = newMetrics()
 	for _, t := range o.Config.Targets {
 		w, err := f.build(t, true, nil)
 		if err != nil {
@@ -100,7 +110,7 @@ func (f *Fleet) build(t TargetConfig, listed bool, connector *postgres.Connector
 	module := f.config.AuthModules[t.AuthModule]
 	var err error
 	if connector == nil {
-		if connector, err = module.connector(t.Address, f.o.Settings); err != nil {
+		if connector, err = module.connector(t.Address, f.o.Settings, f.o.Environ); err != nil {
 			return nil, err
 		}
 	}
@@ -109,16 +119,34 @@ func (f *Fleet) build(t TargetConfig, listed bool, connector *postgres.Connector
 		lastUsed: time.Now(),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
+	if t.Kind == PgBouncer {
+		w.Target = NewPgBouncer(connector, f.o.MaxSamples, f.o.Budget, log.With(f.o.Logger, "pgbouncer", t.Name))
+		return w, nil
+	}
 	options := TargetOptions{
-		Connector: connector, PoolMin: f.o.PoolMin, PoolMax: f.o.PoolMax, Probe: f.o.Probe, Definitions: f.definitions, MaxSamples: f.o.MaxSamples,
-		Logger: log.With(f.o.Logger, "server", t.Name),
+		Connector: connector, PoolMin: f.o.PoolMin, PoolMax: f.o.PoolMax, Probe: f.o.Probe, Definitions: f.definitions,
+		MaxSamples: f.o.MaxSamples, Budget: f.o.Budget,
+		Databases: f.o.Databases, Logger: log.With(f.o.Logger, "server", t.Name),
+	}
+	if !listed { // who asks for one database is shown that one
+		options.Databases = Databases{}
 	}
 	options.Probe.StateDir = stateDir(f.o.StateDir, t, listed)
 	if w.Target, err = NewTarget(options); err != nil {
 		w.cancel()
 		return nil, err
 	}
-	w.registry.MustRegister(w.Prober)
+	w.registry.MustRegister(w.Prober.Metrics())
+	if !listed { // whoever may ask for targets must not fill the disk, nor the memory
+		return w, nil
+	}
+	stories := f.o.Stories
+	stories.Dir, stories.Target, stories.Logger = options.Probe.StateDir, connector.Target(), options.Logger
+	stories.MaxKept, stories.MaxBytes = storiesKept, storiesBytes
+	w.KeepStories(stories)
+	if f.o.More != nil {
+		w.registry.MustRegister(f.o.More(t.Name)...)
+	}
 	return w, nil
 }
 
@@ -206,7 +234,8 @@ func (f *Fleet) sweep() {
 	defer f.mu.Unlock()
 	for key, w := range f.onDemand {
 		if idle := time.Since(w.lastUsed); w.using == 0 && !w.leaving && idle > f.config.IdleTimeout {
-			level.Info(f.o.Logger).Log("msg", "nobody scrapes this server any more: it is no longer watched", "server", w.config.Name, "idle", idle.Round(time.Second))
+			level.Info(f.o.Logger).Log("msg", "nobody scrapes this server any more: it is no longer watched", "server", w.config.Name, "idle",
+				idle.Round(time.Second))
 			f.drop(key, w)
 		}
 	}
@@ -219,7 +248,7 @@ func (f *Fleet) drop(key string, w *watched) {
 		return
 	}
 	w.leaving = true
-	f.metrics.dropped.Inc()
+	f.metrics.dropped.WithLabelValues().Inc()
 	f.stop(w)
 	f.running.Go(func() {
 		<-w.ended
@@ -249,13 +278,12 @@ type Scrape struct {
 
 // Select checks names of collectors.
 func (s *Scrape) Select(include, exclude []string) (collector.Selection, error) {
-	return s.w.Engine.Select(include, exclude)
+	return s.w.Select(include, exclude)
 }
 
 // Gather answers before ctx's deadline. The first scrapes of a target wait until its state is known.
-func (s *Scrape) Gather(ctx context.Context, sel collector.Selection) []*dto.MetricFamily {
-	s.w.settle(ctx)
-	return s.w.Engine.Gather(ctx, sel)
+func (s *Scrape) Gather(ctx context.Context, sel collector.Selection) []*metric.Family {
+	return s.w.Gather(ctx, sel)
 }
 
 // Always is what the prober counts.
@@ -322,7 +350,8 @@ func (f *Fleet) take(target, module string) (*watched, error) {
 
 func (f *Fleet) find(target, module string) (*watched, error) {
 	if target == "" {
-		return nil, &Error{Malformed, "the parameter target is missing. HINT: Ask for /probe?target=NAME of a target in --config.file, or /probe?target=host:port/database&auth_module=NAME"}
+		return nil, &Error{Malformed, "the parameter target is missing. HINT: Ask for /probe?target=NAME of a target in --config.file, or " +
+			"/probe?target=host:port/database&auth_module=NAME"}
 	}
 	if w := f.byName[target]; w != nil {
 		return w, mustBeOwn(w, module)
@@ -335,10 +364,12 @@ func (f *Fleet) find(target, module string) (*watched, error) {
 		return w, nil
 	}
 	if module == "" {
-		return nil, &Error{Malformed, fmt.Sprintf("no target in the configuration is called so or has the address %s. HINT: List it in --config.file, or add &auth_module=NAME where a rule of allow lets it be probed", address)}
+		return nil, &Error{Malformed, fmt.Sprintf("no target in the configuration is called so or has the address %s. HINT: List it in "+
+			"--config.file, or add &auth_module=NAME where a rule of allow lets it be probed", address)}
 	}
 	if _, ok := f.config.AuthModules[module]; !ok {
-		return nil, &Error{UnknownModule, fmt.Sprintf("no auth module is called %.63q. HINT: Name one of auth_modules in --config.file, and reload after changing it", module)}
+		return nil, &Error{UnknownModule, fmt.Sprintf("no auth module is called %.63q. HINT: Name one of auth_modules in --config.file, and "+
+			"reload after changing it", module)}
 	}
 	key := address.String() + "@" + module
 	if w := f.onDemand[key]; w != nil {
@@ -351,21 +382,25 @@ func mustBeOwn(w *watched, module string) error {
 	if module == "" || module == w.config.AuthModule {
 		return nil
 	}
-	return &Error{Malformed, fmt.Sprintf("target %s has an auth module of its own in the configuration, and it is not %.63q. HINT: Leave out auth_module", w.config.Name, module)}
+	return &Error{Malformed, fmt.Sprintf("target %s has an auth module of its own in the configuration, and it is not %.63q. HINT: Leave "+
+		"out auth_module", w.config.Name, module)}
 }
 
 // meet begins to watch a target that is not listed, if a rule allows it.
 func (f *Fleet) meet(key string, address Address, module string) (*watched, error) {
 	if !f.allowed(address, module) {
-		return nil, &Error{Denied, fmt.Sprintf("%s may not be probed with auth module %s: no password is sent to servers that the configuration does not name. HINT: List it under targets in --config.file, or write a rule of allow for its host, port, database and auth module", address, module)}
+		return nil, &Error{Denied, fmt.Sprintf("%s may not be probed with auth module %s: no password is sent to servers that the "+
+			"configuration does not name. HINT: List it under targets in --config.file, or write a rule of allow for its host, port, database "+
+			"and auth module", address, module)}
 	}
 	if f.closed {
 		return nil, &Error{Full, "the exporter is shutting down"}
 	}
 	if n := len(f.byName) + len(f.onDemand); n >= f.config.MaxTargets {
-		return nil, &Error{Full, fmt.Sprintf("%d servers are watched already, as many as max_targets allows. HINT: Raise max_targets in --config.file, or wait %s for one that is not scraped any more to be dropped", n, f.config.IdleTimeout)}
+		return nil, &Error{Full, fmt.Sprintf("%d servers are watched already, as many as max_targets allows. HINT: Raise max_targets in "+
+			"--config.file, or wait %s for one that is not scraped any more to be dropped", n, f.config.IdleTimeout)}
 	}
-	w, err := f.build(TargetConfig{Name: address.String(), Address: address, AuthModule: module}, false, nil)
+	w, err := f.build(TargetConfig{Name: address.String(), Kind: Postgres, Address: address, AuthModule: module}, false, nil)
 	if err != nil {
 		level.Error(f.o.Logger).Log("msg", "a server can't be watched", "server", address, "err", err)
 		return nil, &Error{Malformed, fmt.Sprintf("%s can't be watched with auth module %s; the exporter's log says why", address, module)}

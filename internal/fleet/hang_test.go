@@ -27,13 +27,16 @@ func TestAStateDirectoryThatHangsStopsNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := func(i int) TargetConfig {
-		return TargetConfig{Name: fmt.Sprintf("db%d", i), AuthModule: "m", Address: Address{Host: fmt.Sprintf("127.0.0.%d", i), Port: c.Port, Database: "postgres"}}
+		return TargetConfig{Name: fmt.Sprintf("db%d", i), AuthModule: "m", Address: Address{Host: fmt.Sprintf("127.0.0.%d", i), Port: c.Port,
+			Database: "postgres"}}
 	}
 	config := func(targets ...TargetConfig) *Config {
 		return &Config{
-			AuthModules: map[string]AuthModule{"m": {User: pgtest.Monitor, Password: pgtest.Password, Options: map[string]string{"sslmode": "disable"}}},
-			MaxTargets:  10, IdleTimeout: time.Minute, Targets: targets, Allow: []AllowRule{{
-				Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Ports: []int{c.Port}, Databases: []string{"postgres"}, AuthModules: []string{"m"},
+			AuthModules: map[string]AuthModule{"m": {User: pgtest.Monitor, Password: pgtest.Password,
+				Options: map[string]string{"sslmode": "disable"}}},
+			MaxTargets: 10, IdleTimeout: time.Minute, Targets: targets, Allow: []AllowRule{{
+				Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Ports: []int{c.Port}, Databases: []string{"postgres"},
+				AuthModules: []string{"m"},
 			}},
 		}
 	}
@@ -65,7 +68,8 @@ func TestAStateDirectoryThatHangsStopsNothingElse(t *testing.T) {
 	var f *Fleet
 	soon("the start", func() {
 		f, err = New(Options{
-			Config: config(target(1), target(2)), Settings: postgres.Settings{ApplicationName: "test", StatementTimeout: time.Second, LockTimeout: time.Second},
+			Config: config(target(1), target(2)), Settings: postgres.Settings{ApplicationName: "test", StatementTimeout: time.Second,
+				LockTimeout: time.Second},
 			PoolMin: 1, PoolMax: 4, StateDir: base, Definitions: embedded, Logger: log.NewNopLogger(),
 		})
 	})
@@ -88,7 +92,7 @@ func TestAStateDirectoryThatHangsStopsNothingElse(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			limited, stop := context.WithTimeout(ctx, 5*time.Second)
+			limited, stop := context.WithTimeout(ctx, pgtest.Patience(5*time.Second))
 			defer stop()
 			if n := len(s.Gather(limited, sel)); n < 20 {
 				t.Errorf("%d families of %s", n, name)
@@ -101,7 +105,7 @@ func TestAStateDirectoryThatHangsStopsNothingElse(t *testing.T) {
 	scrape(target(4).Address.String(), "m")
 	soon("the fleet's metrics", func() {
 		registry := prometheus.NewRegistry()
-		registry.MustRegister(f)
+		registry.MustRegister(f.Metrics())
 		if _, err := registry.Gather(); err != nil {
 			t.Error(err)
 		}

@@ -7,19 +7,19 @@ import (
 
 	"github.com/go-kit/log/level"
 
-	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
 // Apply takes a configuration that Load has accepted, and collectors. Targets that stay as they are go on without a gap; of
 // those that changed, counts go on. It is called by one goroutine at a time, and waits until what was removed is gone. After
 // an error nothing has changed.
-func (f *Fleet) Apply(c *Config, definitions []collector.Definition) error {
+func (f *Fleet) Apply(c *Config, definitions []definition.Definition) error {
 	// All that is read for a target, before any is touched: a file may have vanished since Load.
 	connectors := map[string]*postgres.Connector{}
 	for _, t := range c.Targets {
 		var err error
-		if connectors[t.Name], err = c.AuthModules[t.AuthModule].connector(t.Address, f.o.Settings); err != nil {
+		if connectors[t.Name], err = c.AuthModules[t.AuthModule].connector(t.Address, f.o.Settings, f.o.Environ); err != nil {
 			return fmt.Errorf("target %s: %w", t.Name, err)
 		}
 	}
@@ -60,7 +60,7 @@ func (f *Fleet) compare() (changed []TargetConfig, waitFor []<-chan struct{}) {
 	keep := map[string]bool{}
 	for _, t := range f.config.Targets {
 		w := f.byName[t.Name]
-		if w == nil || w.config.Address != t.Address || !f.follow(w, t.AuthModule) {
+		if w == nil || w.config.Kind != t.Kind || w.config.Address != t.Address || !f.follow(w, t.AuthModule) {
 			changed = append(changed, t)
 			continue
 		}

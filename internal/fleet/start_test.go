@@ -32,8 +32,9 @@ func TestAFleetsStartOnAFullMachineCountsNoOutages(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := &Config{
-		AuthModules: map[string]AuthModule{"m": {User: pgtest.Monitor, Password: pgtest.Password, Options: map[string]string{"sslmode": "disable"}}},
-		MaxTargets:  targets, IdleTimeout: time.Minute,
+		AuthModules: map[string]AuthModule{"m": {User: pgtest.Monitor, Password: pgtest.Password,
+			Options: map[string]string{"sslmode": "disable"}}},
+		MaxTargets: targets, IdleTimeout: time.Minute,
 	}
 	for i := range targets {
 		config.Targets = append(config.Targets, TargetConfig{

@@ -43,7 +43,8 @@ func NewHosts(allowed []string) (*Hosts, error) {
 			case allowedHost.MatchString(name):
 				h.names[normal(name)] = true
 			default:
-				return nil, fmt.Errorf("%q is no name of a host. HINT: Write one such as exporter.example.com, without a scheme and a port, or * for all", name)
+				return nil, fmt.Errorf("%q is no name of a host. HINT: Write one such as exporter.example.com, without a scheme and a port, or * "+
+					"for all", name)
 			}
 		}
 	}
@@ -60,7 +61,8 @@ func NewHosts(allowed []string) (*Hosts, error) {
 func (h *Hosts) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if name := hostOf(r.Host); !h.allows(name) {
-			http.Error(w, fmt.Sprintf("Not under the name %.253q: if that is somebody else's, a page of theirs in your browser must not read this one. "+
+			http.Error(w, fmt.Sprintf("Not under the name %.253q: if that is somebody else's, a page of theirs in your browser must not read "+
+				"this one. "+
 				"HINT: Ask by IP address or by the machine's own name, or start the program with --web.allowed-hosts=NAME for a name that is yours, "+
 				"such as the one that a reverse proxy passes on.", name), http.StatusMisdirectedRequest)
 			return

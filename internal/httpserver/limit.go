@@ -38,6 +38,7 @@ func (l *Limit) Wrap(h http.Handler) http.Handler {
 		p := &place{ResponseWriter: w, limit: l}
 		if !l.take(p) {
 			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Connection", "close") // and with it what else was asked for on it
 			http.Error(w, fmt.Sprintf("%d requests are being answered already, as many as may be at once. "+
 				"HINT: Ask again in a second, or raise --web.max-requests where so many are meant to come.", l.most), http.StatusServiceUnavailable)
 			return

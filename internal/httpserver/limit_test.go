@@ -50,7 +50,8 @@ func TestRequestsBeyondTheLimitAreTurnedAwayAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := body(t, resp); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || !strings.HasPrefix(text, "2 requests are being answered already") {
+	if text := body(t, resp); resp.StatusCode != 503 || !resp.Close || resp.Header.Get("Retry-After") != "1" ||
+		!strings.HasPrefix(text, "2 requests are being answered already") {
 		t.Errorf("%d, Retry-After %q: %s", resp.StatusCode, resp.Header.Get("Retry-After"), text)
 	}
 	close(release)

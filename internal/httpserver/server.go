@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"github.com/go-kit/log/level"
 	toolkit "github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 const (
@@ -95,7 +98,11 @@ var quoted = regexp.MustCompile("`[^`]*`")
 
 // CheckConfigFile reads exporter-toolkit's configuration file; empty is none. The error holds no secret.
 func CheckConfigFile(file string) error {
-	if err := toolkit.Validate(file); err != nil {
+	err := smallfile.Check(file)
+	if err == nil {
+		err = toolkit.Validate(file)
+	}
+	if err != nil {
 		return fmt.Errorf("web configuration file %s: %s. "+
 			"HINT: Its form is described at https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md",
 			file, quoted.ReplaceAllString(err.Error(), "`...`"))
@@ -143,7 +150,7 @@ func (s *Server) servers() []listener {
 		addresses = []string{""}
 	}
 	out := make([]listener, 0, len(addresses))
-	logger := newSlog(s.options.Logger)
+	logger, open := newSlog(s.options.Logger), newConnections()
 	for _, address := range addresses {
 		server := &http.Server{
 			Handler:           s.handler,
@@ -153,6 +160,7 @@ func (s *Server) servers() []listener {
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeader,
 			ErrorLog:          newHTTPErrorLog(s.options.Logger),
+			ConnState:         open.changed,
 			BaseContext: func(l net.Listener) context.Context {
 				if s.options.OnListen != nil {
 					s.options.OnListen(l.Addr())
@@ -184,10 +192,17 @@ func (s *Server) explainListen(address string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		hint = ". HINT: Is another " + s.options.Program + " running? Stop it, or choose another address"
+		if strings.HasSuffix(address, ":5432") {
+			hint = ". HINT: 5432 is PostgreSQL's own port: choose another one to answer at; the server is named by DATA_SOURCE_NAME and its like"
+		}
 	case errors.Is(err, syscall.EACCES):
 		hint = ". HINT: A port below 1024 needs a privilege; choose another"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		hint = ". HINT: No interface of this machine has that address"
+	case strings.ContainsAny(address, `"'`):
+		hint = ". HINT: Leave the quotes out: they have become a part of the address"
+	case !strings.Contains(address, ":"):
+		hint = ". HINT: Write host:port, such as localhost:9187, or :9187 for every address of this machine"
 	}
 	return fmt.Errorf("serve HTTP on %s: %w%s", address, err, hint)
 }

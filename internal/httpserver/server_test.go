@@ -1,7 +1,6 @@
 package httpserver
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -198,7 +196,8 @@ func TestAddressInUseEndsAllWithARemedy(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "serve HTTP on "+taken.Addr().String()) || !strings.Contains(err.Error(), "HINT: Is another exporter running?") {
+	if err == nil || !strings.Contains(err.Error(), "serve HTTP on "+taken.Addr().String()) ||
+		!strings.Contains(err.Error(), "HINT: Is another exporter running?") {
 		t.Errorf("error %v, want the address and the remedy", err)
 	}
 }
@@ -262,7 +261,7 @@ func TestShutdownDoesNotWaitForever(t *testing.T) {
 }
 
 func TestLogBridge(t *testing.T) {
-	var out safeBuffer
+	var out pgtest.Buffer
 	base := log.NewLogfmtLogger(&out)
 	newSlog(level.NewFilter(base, level.AllowInfo())).With("a", 1).WithGroup("g").Info("Listening on", "address", ":9187")
 	newSlog(level.NewFilter(base, level.AllowInfo())).Debug("hidden")
@@ -275,19 +274,14 @@ func TestLogBridge(t *testing.T) {
 	}
 }
 
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
+func TestAnAddressWithoutAPortHasARemedy(t *testing.T) {
+	o := options(t)
+	o.Addresses = []string{"9187"}
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "HINT: Write host:port, such as localhost:9187") {
+		t.Errorf("%v, want the form of an address", err)
+	}
 }

@@ -66,14 +66,16 @@ func write(w io.Writer, packages []string) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "What is built into pg_reliability_exporter, pg_reliability_backup and pg_reliability_monitor beside their own code,\n"+
+	fmt.Fprintf(w, "What is built into pg_reliability_exporter, pg_reliability_backup, pg_reliability_monitor and pg_reliability_otlp beside "+
+		"their own code,\n"+
 		"and the terms it comes under.\n\n")
 	for _, m := range modules {
 		fmt.Fprintf(w, "%-56s %-40s %s\n", m.path, m.version, m.kind)
 	}
 	for _, m := range modules {
 		for _, name := range slices.Sorted(maps.Keys(m.texts)) {
-			fmt.Fprintf(w, "\n%s\n%s %s: %s\n%[1]s\n\n%[5]s\n", strings.Repeat("=", 80), m.path, m.version, name, strings.TrimRight(m.texts[name], "\n "))
+			fmt.Fprintf(w, "\n%s\n%s %s: %s\n%[1]s\n\n%[5]s\n", strings.Repeat("=", 80), m.path, m.version, name,
+				strings.TrimRight(m.texts[name], "\n "))
 		}
 	}
 	return nil
@@ -124,7 +126,8 @@ func (m *module) read() error {
 		}
 	}
 	if m.kind == "" {
-		return fmt.Errorf("%s %s has no licence that is known here. HINT: Read what it says in %s, and do without it, or add it to kinds", m.path, m.version, m.dir)
+		return fmt.Errorf("%s %s has no licence that is known here. HINT: Read what it says in %s, and do without it, or add it to kinds", m.path,
+			m.version, m.dir)
 	}
 	return nil
 }

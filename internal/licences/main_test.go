@@ -13,7 +13,8 @@ func TestEveryModuleOfThePrograms(t *testing.T) {
 	if err := write(&out, []string{"../../cmd/..."}); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\ngo  ", "github.com/jackc/pgx/v5 ", "github.com/prometheus/client_golang v", ": NOTICE\n", "Copyright 2009 The Go Authors"} {
+	for _, want := range []string{"\ngo  ", "github.com/jackc/pgx/v5 ", "github.com/prometheus/client_golang v", ": NOTICE\n",
+		"Copyright 2009 The Go Authors"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in it:\n%.3000s", want, out.String())
 		}

@@ -3,6 +3,7 @@
 package manual
 
 import (
+	"cmp"
 	"strings"
 	"text/template"
 	"time"
@@ -21,16 +22,21 @@ type Page struct {
 	Files []File
 	// SeeAlso are other pages, such as pg_dump(1).
 	SeeAlso []string
+	// Values are what is typed behind a flag, by its name, such as DIR, where its declaration does not say.
+	Values map[string]string
+	// Groups of the flags; without any they are one list.
+	Groups []Group
 }
 
-// Funcs are what Template needs, for App.UsageFuncs. The page's date is the build's, so that the same commit gives the same
-// page.
-func Funcs(p Page) template.FuncMap {
+// funcs are what both templates need. The page's date is the build's, so that the same commit gives the same page.
+func funcs(p Page) template.FuncMap {
 	return template.FuncMap{
-		"Roff": escape, "Paragraphs": paragraphs, "Upper": strings.ToUpper, "Flag": flag,
-		"Page":    func() Page { return p },
-		"Date":    func() string { return date(version.BuildDate) },
-		"Version": func() string { return version.Version },
+		"Roff": escape, "Paragraphs": paragraphs, "Upper": strings.ToUpper, "FlagsToTwoColumns": p.rows,
+		"Flag":     func(f *kingpin.FlagModel) string { return escape(p.typedAs(f)) },
+		"Sections": func(flags []*kingpin.FlagModel) []section { return sections(p.Groups, flags) },
+		"Page":     func() Page { return p },
+		"Date":     func() string { return date(version.BuildDate) },
+		"Version":  func() string { return version.Version },
 	}
 }
 
@@ -43,21 +49,21 @@ func date(build string) string {
 	return t.Format(time.DateOnly)
 }
 
-// flag is --name with its value, as it is typed.
-func flag(f *kingpin.FlagModel) string {
+// typedAs is --name with its value, as it is typed.
+func (p Page) typedAs(f *kingpin.FlagModel) string {
 	name := "--" + f.Name
 	switch {
 	case f.IsBoolFlag() && f.Name != "help" && f.Name != "version":
 		name = "--[no-]" + f.Name
 	case !f.IsBoolFlag() && f.PlaceHolder == "" && strings.Join(f.Default, "") == "":
-		name += "=VALUE"
+		name += "=" + cmp.Or(p.Values[f.Name], "VALUE")
 	case !f.IsBoolFlag():
 		name += "=" + strings.Trim(f.FormatPlaceHolder(), `"`)
 	}
 	if f.Short != 0 {
 		name = "-" + string(f.Short) + ", " + name
 	}
-	return escape(name)
+	return name
 }
 
 // escape makes text mean itself: no escapes, no requests, and hyphens that can be copied.
@@ -109,11 +115,14 @@ const Template = `{{define "Flags"}}{{range .}}{{if not .Hidden}}.TP
 .SH DESCRIPTION
 {{Paragraphs .App.Help}}
 .SH OPTIONS
-{{template "Flags" .App.Flags -}}
+{{range Sections .App.Flags}}{{if Page.Groups}}.SS "{{Roff .Title}}"
+{{end}}{{template "Flags" .Flags}}{{end -}}
 {{if .App.Commands}}.SH COMMANDS
 {{range .App.FlattenedCommands}}{{if and (not .Hidden) (ne .FullCommand "help")}}.SS {{Roff .FullCommand}}{{range .Args}} [{{Roff .Name}}]{{end}}
 {{Roff .Help}}
-{{range .Args}}.TP
+{{if .HelpLong}}.PP
+{{Paragraphs .HelpLong}}
+{{end}}{{range .Args}}.TP
 \fI{{Roff .Name}}\fR
 {{Roff .Help}}
 {{end}}{{template "Flags" .Flags}}{{end}}{{end}}{{end -}}

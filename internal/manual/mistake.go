@@ -2,9 +2,13 @@ package manual
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 )
 
 // Mistake says what is wrong with a command line that kingpin turned down with err. kingpin itself names neither the flag
@@ -13,7 +17,7 @@ func Mistake(app *kingpin.Application, args []string, env func(name string) (str
 	see := fmt.Sprintf("HINT: See %s --help", app.Name)
 	context, parseErr := app.ParseContext(args)
 	if context == nil || parseErr != nil {
-		return fmt.Errorf("%w. %s", err, see) // an unknown flag, which it does name
+		return fmt.Errorf("%w. HINT: %sSee %s --help", err, meant(app, err), app.Name) // an unknown flag, which it does name
 	}
 	turnedDown := func(v kingpin.Value, text string) bool {
 		is := v.Set(text)
@@ -45,6 +49,35 @@ func Mistake(app *kingpin.Application, args []string, env func(name string) (str
 		}
 	}
 	return fmt.Errorf("%w. %s", err, see)
+}
+
+// unknownFlag finds the flag in kingpin's words for one that does not exist.
+var unknownFlag = regexp.MustCompile(`^unknown long flag '--([^']+)'$`)
+
+// meant asks for the flag that a mistyped one is next to, of the program or of any of its commands; empty where none is near.
+func meant(app *kingpin.Application, err error) string {
+	m := unknownFlag.FindStringSubmatch(err.Error())
+	if m == nil {
+		return ""
+	}
+	model := app.Model()
+	flags := slices.Clone(model.Flags)
+	for _, command := range model.FlattenedCommands() {
+		flags = append(flags, command.Flags...)
+	}
+	var names []string
+	for _, f := range flags {
+		if !f.Hidden {
+			names = append(names, f.Name)
+			if f.IsBoolFlag() {
+				names = append(names, "no-"+f.Name)
+			}
+		}
+	}
+	if near := dsn.Nearest(m[1], names); near != "" {
+		return "Is --" + near + " meant? "
+	}
+	return ""
 }
 
 // unreadable puts the library's words for values into ours.

@@ -16,15 +16,20 @@ func TestMistakeNamesItsPlace(t *testing.T) {
 		env  [2]string
 		want string
 	}{
-		"no unit":               {"--interval=5", [2]string{}, "--interval=5: it is no length of time. HINT: Write one with its unit, such as 5s, 2m or 1h30m"},
+		"no unit": {"--interval=5", [2]string{}, "--interval=5: it is no length of time. HINT: Write one with its unit, such as " +
+			"5s, 2m or 1h30m"},
 		"no number, of command": {"run --keep=many", [2]string{}, "--keep=many: it is no number. HINT: Write a number such as 7"},
-		"an enum":               {"--level=loud", [2]string{}, "--level=loud: enum value must be one of info,warn, got 'loud'. HINT: See prog --help"},
+		"an enum": {"--level=loud", [2]string{}, "--level=loud: enum value must be one of info,warn, got 'loud'. HINT: See " +
+			"prog --help"},
 		"the second is wrong":   {"--other=5s --interval=x", [2]string{}, "--interval=x: it is no length of time"},
 		"variable":              {"run", [2]string{"PROG_INTERVAL", "soon"}, "PROG_INTERVAL=soon: it is no length of time"},
 		"variable of a command": {"run", [2]string{"PROG_RUN_KEEP", "lots"}, "PROG_RUN_KEEP=lots: it is no number"},
 		"variable, a switch":    {"run", [2]string{"PROG_WRITE", "maybe"}, "PROG_WRITE=maybe: it is neither true nor false"},
 		"the flag wins":         {"run --interval=x", [2]string{"PROG_INTERVAL", "y"}, "--interval=x: "},
 		"unknown flag":          {"--nonsense", [2]string{}, "unknown long flag '--nonsense'. HINT: See prog --help"},
+		"mistyped flag":         {"--intervall=5s", [2]string{}, "unknown long flag '--intervall'. HINT: Is --interval meant? See prog --help"},
+		"mistyped switch":       {"--no-writes", [2]string{}, "unknown long flag '--no-writes'. HINT: Is --no-write meant? See prog --help"},
+		"mistyped of a command": {"run --keeep=3", [2]string{}, "unknown long flag '--keeep'. HINT: Is --keep meant? See prog --help"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.env[0] != "" {

@@ -29,7 +29,8 @@ func TestRestartThatChangesNothing(t *testing.T) {
 	s := New(t.Context(), Options{Sources: Sources{Server: server}, Limits: Limits{Recovery: 30 * time.Second}})
 	s.now = func() time.Time { return now }
 	answer := func(state string, started time.Time) {
-		s.answered(statusMsg{status: &status.Status{GeneratedAt: now, State: status.State{Status: state}, Server: &status.Server{StartedAt: &started}}})
+		s.answered(statusMsg{status: &status.Status{GeneratedAt: now, State: status.State{Status: state},
+			Server: &status.Server{StartedAt: &started}}})
 	}
 	order := func() {
 		t.Helper()
@@ -98,21 +99,23 @@ func TestAnswersOfOthers(t *testing.T) {
 	if err != nil || s.Target != "text" || s.Problems[0].Message != "31mtext more" {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, _, err := exporter("/wrong").Status(t.Context()); err == nil || strings.ContainsAny(err.Error(), "\x1b\x07\r\n") || !strings.Contains(err.Error(), "401: text") {
+	if _, _, err := exporter("/wrong").Status(t.Context()); err == nil || strings.ContainsAny(err.Error(), "\x1b\x07\r\n") ||
+		!strings.Contains(err.Error(), "401: text") {
 		t.Errorf("%q", err)
 	}
 	for _, wrong := range []struct {
 		ask  func() error
 		want string
 	}{
-		{func() error { _, _, err := exporter("/nothing").Status(t.Context()); return err }, "status 404: 404 page not found. HINT: Does --exporter.url lead to pg_reliability_exporter"},
+		{func() error { _, _, err := exporter("/nothing").Status(t.Context()); return err }, "status 404: 404 page not found. HINT: Leave " +
+			"/nothing out of --exporter.url"},
 		{func() error {
 			b, err := NewBackupClient(HTTPOptions{URL: here.URL + "/nothing"})
 			if err == nil {
 				_, err = b.Start(t.Context())
 			}
 			return err
-		}, "status 404: 404 page not found. HINT: Does --backup.url lead to `pg_reliability_backup schedule`?"},
+		}, "status 404: 404 page not found. HINT: Leave /nothing out of --backup.url"},
 	} {
 		if err := wrong.ask(); err == nil || !strings.Contains(err.Error(), wrong.want) {
 			t.Errorf("%v, want %s", err, wrong.want)
@@ -162,8 +165,9 @@ func TestBackupsBeforeTheFirst(t *testing.T) {
 	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
 	for want, b := range map[string]status.Backups{
-		"NONE that is good one is being made for 30 s":                  {Readable: true, RunningSince: ago(30 * time.Second)},
-		"NONE that is good, 1 BAD the last run FAILED 5 min ago: space": {Readable: true, BadCount: new(int64(1)), LastFailureAt: ago(5 * time.Minute), LastFailureReason: "space"},
+		"NONE that is good one is being made for 30 s": {Readable: true, RunningSince: ago(30 * time.Second)},
+		"NONE that is good, 1 BAD the last run FAILED 5 min ago: space": {Readable: true, BadCount: new(int64(1)),
+			LastFailureAt: ago(5 * time.Minute), LastFailureReason: "space"},
 	} {
 		s := New(t.Context(), Options{})
 		s.now, s.status = func() time.Time { return now }, &status.Status{Backups: &b}

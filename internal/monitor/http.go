@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,11 +12,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
@@ -24,6 +26,8 @@ const (
 	httpTimeout = 5 * time.Second
 	// maxAnswer is far above any status.
 	maxAnswer = 8 << 20
+	// incidentsVersion is of the answer of /api/incidents.
+	incidentsVersion = 1
 )
 
 // HTTPOptions say how to reach a program of ours.
@@ -57,7 +61,7 @@ func newClient(flag, wants string, o HTTPOptions) (*client, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
+		pem, err := smallfile.Read(o.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("--ca-file: %w", err)
 		}
@@ -134,7 +138,7 @@ func secret(flag, file string) (string, error) {
 	if file == "" {
 		return "", fmt.Errorf("%s is missing", flag)
 	}
-	b, err := os.ReadFile(file)
+	b, err := smallfile.Read(file)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", flag, err)
 	}
@@ -149,14 +153,19 @@ func (c *client) explain(err error) error {
 	}
 	hint := ""
 	var nerr net.Error
+	var dns *net.DNSError
 	var unknown x509.UnknownAuthorityError
 	switch {
 	case containers.Refused(err):
 		hint = fmt.Sprintf(". HINT: Is it running? %s names another address", c.flag)
+	case errors.As(err, &dns):
+		hint = fmt.Sprintf(". HINT: This machine does not know that name: compare the host in %s with one that it does", c.flag)
 	case errors.As(err, &unknown):
 		hint = ". HINT: Name the authority's certificate with --ca-file"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &nerr) && nerr.Timeout():
 		hint = ". HINT: It accepts and does not answer, or a firewall drops what is sent"
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "malformed HTTP"):
+		hint = fmt.Sprintf(". HINT: What listens there speaks no HTTP; is it PostgreSQL's own port? %s is the address of %s", c.flag, c.wants)
 	}
 	return fmt.Errorf("%s: %s%s", c.base, harmless(err.Error()), hint)
 }
@@ -168,7 +177,15 @@ func (c *client) refused(code int, body []byte) error {
 	case http.StatusUnauthorized:
 		hint = ". HINT: --username and --password-file are those of its --web.config.file"
 	case http.StatusNotFound:
-		hint = fmt.Sprintf(". HINT: Does %s lead to %s?", c.flag, c.wants)
+		switch {
+		case bytes.Contains(body, []byte("/probe?target=")): // our own words, of a fleet
+			hint = ". HINT: This exporter watches a fleet, which the boards of Grafana show; this screen is for one that has a server of its own"
+		case c.base.Path != "" && c.base.Path != "/":
+			hint = fmt.Sprintf(". HINT: Leave %s out of %s: the host and the port are enough, unless a proxy has the program there",
+				c.base.Path, c.flag)
+		default:
+			hint = fmt.Sprintf(". HINT: Does %s lead to %s?", c.flag, c.wants)
+		}
 	}
 	text, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 	text = strings.TrimRight(harmless(text), ". ")
@@ -204,7 +221,8 @@ func (c *ExporterClient) Status(ctx context.Context) (*status.Status, []byte, er
 		return nil, nil, fmt.Errorf("%s did not answer with a status. HINT: Does %s lead to pg_reliability_exporter?", c.base, c.flag)
 	}
 	if version.Version != status.SchemaVersion {
-		return nil, nil, fmt.Errorf("%s speaks version %d of the status API, this program version %d. HINT: Use the monitor of the exporter's release",
+		return nil, nil, fmt.Errorf("%s speaks version %d of the status API, this program version %d. HINT: Use the monitor of the exporter's "+
+			"release",
 			c.base, version.Version, status.SchemaVersion)
 	}
 	if err := json.Unmarshal(body, s); err != nil {
@@ -212,6 +230,27 @@ func (c *ExporterClient) Status(ctx context.Context) (*status.Status, []byte, er
 	}
 	disarm(s)
 	return s, body, nil
+}
+
+// Incidents implements IncidentSource.
+func (c *ExporterClient) Incidents(ctx context.Context) ([]Incident, error) {
+	code, body, err := c.ask(ctx, http.MethodGet, "api/incidents", "")
+	if err != nil {
+		return nil, err
+	}
+	if code != http.StatusOK {
+		return nil, c.refused(code, body)
+	}
+	var answer struct {
+		Version   int        `json:"schema_version"`
+		Incidents []Incident `json:"incidents"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil || answer.Version != incidentsVersion {
+		return nil, fmt.Errorf("%s did not answer with incidents as this program knows them. HINT: Use the monitor of the exporter's release",
+			c.base)
+	}
+	disarm(&answer)
+	return answer.Incidents, nil
 }
 
 // BackupClient asks the backup job.

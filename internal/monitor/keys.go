@@ -22,7 +22,7 @@ func (s *Screen) key(msg tea.KeyPressMsg) tea.Cmd {
 		return s.answerRestart(key)
 	}
 	switch key {
-	case "s", "q":
+	case "s", "q": // S was shown before; beside Restart it read as "stop the database"
 		return tea.Quit
 	case "b":
 		return s.orderBackup()
@@ -32,6 +32,12 @@ func (s *Screen) key(msg tea.KeyPressMsg) tea.Cmd {
 	case "l":
 		s.toggle(logs)
 		return nil
+	case "t":
+		s.toggle(tree)
+		return nil
+	case "i":
+		s.toggle(incidents)
+		return s.askIncidents()
 	case "?", "h", "f1":
 		s.toggle(help)
 		return nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,8 @@ func TestFormats(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	samples := []sample{{known: true, ok: true, seconds: 0.0001}, {known: true, ok: true, seconds: 1}, {known: true}, {}, {known: true, ok: true, seconds: 60}}
+	samples := []sample{{known: true, ok: true, seconds: 0.0001}, {known: true, ok: true, seconds: 1}, {known: true}, {},
+		{known: true, ok: true, seconds: 60}}
 	if got := (style{}).spark(samples, 5); got != "▁█x █" {
 		t.Errorf("spark %q", got)
 	}
@@ -215,4 +217,14 @@ func TestALineOfTheLogInBrief(t *testing.T) {
 			t.Errorf("%q in brief: %q, want %q", in, got, want)
 		}
 	}
+}
+
+// No length of time, however impossible, takes the screen down.
+func TestLengthsWithoutEnd(t *testing.T) {
+	for _, d := range []time.Duration{math.MinInt64, math.MaxInt64, seconds(math.Inf(-1)), seconds(math.Inf(1)), seconds(math.NaN())} {
+		_ = span(d)
+	}
+	now := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
+	_ = ago(now, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+	_ = ago(now, time.Time{})
 }

@@ -34,6 +34,8 @@ type view int
 const (
 	overview view = iota
 	logs
+	tree
+	incidents
 	help
 )
 
@@ -90,6 +92,9 @@ type Screen struct {
 
 	unit       *unitMsg // nil before the first answer
 	askingUnit bool
+
+	incidents       *incidentsMsg // nil before the first answer
+	askingIncidents bool
 
 	asksRestart bool
 	restart     *restarting
@@ -178,6 +183,8 @@ func (s *Screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		s.answered(msg)
 	case unitMsg:
 		s.unitAnswered(msg)
+	case incidentsMsg:
+		s.incidents, s.askingIncidents = &msg, false
 	case backupAskedMsg:
 		return s, s.backupAsked(msg)
 	case backupMsg:
@@ -207,6 +214,9 @@ func (s *Screen) ticked() tea.Cmd {
 	}
 	if !s.backupSince.IsZero() {
 		cmds = append(cmds, s.askProgress)
+	}
+	if s.view == incidents {
+		cmds = append(cmds, s.askIncidents())
 	}
 	return tea.Batch(cmds...)
 }

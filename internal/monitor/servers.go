@@ -76,7 +76,8 @@ func NewUnit(name string) (*Unit, error) {
 		return nil, fmt.Errorf("--systemd.unit: %q is not a unit's name", name)
 	}
 	if _, err := exec.LookPath("systemctl"); err != nil {
-		return nil, errors.New("--systemd.unit: there is no systemd on this machine. HINT: Run the screen where the server runs, or use --restart.command and --log.file")
+		return nil, errors.New("--systemd.unit: there is no systemd on this machine. HINT: Run the screen where the server runs, or use " +
+			"--restart.command and --log.file")
 	}
 	return &Unit{name: name}, nil
 }

@@ -16,6 +16,8 @@ type Sources struct {
 	Backup BackupService
 	Server Server
 	Log    Log
+	// Incidents is nil where the exporter is not asked for them.
+	Incidents IncidentSource
 	// Unit is nil where systemd doesn't run the server.
 	Unit Supervisor
 	// NoBackup, NoServer and NoLog say what to configure where the source is nil.
@@ -28,6 +30,24 @@ type StatusSource interface {
 	Status(ctx context.Context) (*status.Status, []byte, error)
 	// Where the answer comes from, for people.
 	Where() string
+}
+
+// IncidentSource tells what happened, and why.
+type IncidentSource interface {
+	// Incidents are those that are kept, newest first.
+	Incidents(ctx context.Context) ([]Incident, error)
+}
+
+// Incident is one of GET /api/incidents.
+type Incident struct {
+	ID       string    `json:"id"`
+	Kind     string    `json:"kind"`
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"` // zero while it goes on
+	Reason   string    `json:"reason"`
+	Cause    string    `json:"cause"`
+	Sure     string    `json:"sure"`
+	Sentence string    `json:"sentence"`
 }
 
 // BackupService makes backups.

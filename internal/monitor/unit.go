@@ -35,17 +35,22 @@ type UnitState struct {
 	Restarts *int
 	// Since is when it became active; zero when it is not.
 	Since time.Time
+	// NeverRan is whether systemd has no memory of it: since the machine started it was neither active, nor did it end.
+	NeverRan bool
 }
 
 // State implements Supervisor.
 func (u *Unit) State(ctx context.Context) (UnitState, error) {
-	cmd := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,SubState,Result,NRestarts,ActiveEnterTimestamp", "--", u.name)
+	cmd := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,SubState,Result,NRestarts,ActiveEnterTimestamp,"+
+		"InactiveEnterTimestamp",
+		"--", u.name)
 	cmd.Env = append(cmd.Environ(), "TZ=UTC", "LC_ALL=C") // the time stamp's form
 	cmd.WaitDelay = time.Second
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {
-		return UnitState{}, fmt.Errorf("%w. HINT: The screen must run where the server runs; without systemd use --restart.command and --log.file", commandError(cmd, err, said.Bytes()))
+		return UnitState{}, fmt.Errorf("%w. HINT: The screen must run where the server runs; without systemd use --restart.command and "+
+			"--log.file", commandError(cmd, err, said.Bytes()))
 	}
 	return parseUnit(out.String()), nil
 }
@@ -53,6 +58,7 @@ func (u *Unit) State(ctx context.Context) (UnitState, error) {
 // parseUnit reads what systemctl show prints, in whatever order.
 func parseUnit(text string) UnitState {
 	var st UnitState
+	unset := 0
 	for _, line := range strings.Split(text, "\n") {
 		name, value, _ := strings.Cut(line, "=")
 		switch name {
@@ -68,12 +74,19 @@ func parseUnit(text string) UnitState {
 			if n, err := strconv.Atoi(value); err == nil {
 				st.Restarts = &n
 			}
-		case "ActiveEnterTimestamp":
+		case "ActiveEnterTimestamp", "InactiveEnterTimestamp":
+			if value == "" || value == "n/a" {
+				unset++
+			}
+			if name != "ActiveEnterTimestamp" {
+				break
+			}
 			if at, err := time.Parse("Mon 2006-01-02 15:04:05 MST", value); err == nil {
 				st.Since = at
 			}
 		}
 	}
+	st.NeverRan = unset == 2
 	if st.Active != "active" {
 		st.Since = time.Time{}
 	}
@@ -113,7 +126,8 @@ func (j journal) readable(ctx context.Context) error {
 	if err == nil && (said.Len() == 0 || lines != "" && lines != "-- No entries --") {
 		return nil
 	}
-	return fmt.Errorf("%w. HINT: Root and the groups adm and systemd-journal may read it; a server that logs to files needs --log.file", commandError(cmd, err, said.Bytes()))
+	return fmt.Errorf("%w. HINT: Root and the groups adm and systemd-journal may read it; a server that logs to files needs --log.file",
+		commandError(cmd, err, said.Bytes()))
 }
 
 // commandError is why a command failed, in its own first words.

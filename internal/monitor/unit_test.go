@@ -8,15 +8,29 @@ import (
 )
 
 func TestUnitsAreReadInSystemdsWords(t *testing.T) {
-	got := parseUnit("Result=success\nNRestarts=2\nLoadState=loaded\nActiveState=active\nSubState=running\nActiveEnterTimestamp=Mon 2026-11-23 07:53:08 UTC\n")
-	if got.Load != "loaded" || got.Active != "active" || got.Sub != "running" || got.Result != "success" || got.Restarts == nil || *got.Restarts != 2 ||
+	got := parseUnit("Result=success\nNRestarts=2\nLoadState=loaded\nActiveState=active\nSubState=running\nActiveEnterTimestamp=Mon " +
+		"2026-11-23 07:53:08 UTC\n")
+	if got.Load != "loaded" || got.Active != "active" || got.Sub != "running" || got.Result != "success" || got.Restarts == nil ||
+		*got.Restarts != 2 ||
 		!got.Since.Equal(time.Date(2026, 11, 23, 7, 53, 8, 0, time.UTC)) {
 		t.Errorf("%+v", got)
 	}
 	// A unit that is stopped keeps the time at which it was active, and old versions of systemd count nothing.
 	got = parseUnit("LoadState=loaded\nActiveState=inactive\nSubState=dead\nActiveEnterTimestamp=Mon 2026-11-23 07:53:08 UTC\n")
-	if got.Restarts != nil || !got.Since.IsZero() {
+	if got.Restarts != nil || !got.Since.IsZero() || got.NeverRan {
 		t.Errorf("%+v", got)
+	}
+	// Debian's template postgresql@.service makes a unit of any name, with a typing error, too.
+	got = parseUnit("LoadState=loaded\nActiveState=inactive\nSubState=dead\nActiveEnterTimestamp=\nInactiveEnterTimestamp=\n")
+	if !got.NeverRan {
+		t.Errorf("%+v", got)
+	}
+	s := New(t.Context(), Options{Sources: Sources{Unit: &Unit{"postgresql@15-mian"}}})
+	s.width = 200
+	s.unitAnswered(unitMsg{state: got})
+	if text := strings.Join(s.unitLines(), "\n"); !strings.Contains(text, "never ran") ||
+		!strings.Contains(text, "HINT: systemctl list-units") {
+		t.Errorf("%s", text)
 	}
 }
 

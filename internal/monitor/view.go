@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	keysLine     = "[B]ackup now  [L]ogs  [R]estart  [S]top or [Q]uit  [?] help"
+	keysLine     = "[B]ackup now  [L]ogs  [T]ree  [I]ncidents  [R]estart  [Q]uit  [?] help"
 	keysLogsLine = "[L] back  [/] search  [N]ext  arrows, PgUp, PgDn  [F]ollow  [Q]uit"
 	// minWidth and minHeight are what is needed to say anything.
 	minWidth, minHeight = 40, 8
@@ -38,6 +38,10 @@ func (s *Screen) draw() string {
 	switch s.view {
 	case logs:
 		lines = s.drawLog(room)
+	case tree:
+		lines = s.drawTree()
+	case incidents:
+		lines = s.drawIncidents()
 	case help:
 		lines = s.drawHelp()
 	default:
@@ -278,16 +282,47 @@ func (s *Screen) service() []string {
 	}
 	lines := []string{
 		s.named("Latency", "  ", probes...),
-		s.named("Available", "  ", "hour "+percent(a.Hour.Ratio), "day "+percent(a.Day.Ratio), "30 d "+percent(a.Month.Ratio), "budget left "+s.budget()),
+		s.named("Available", "  ", s.available(a)...),
 		s.named("Outages", ", ", outages...),
 		s.named("Restarts", ", ", s.restarts()...),
 	}
+	lines = append(lines, s.blocked()...)
 	if c := s.status.Container; c != nil {
 		lines = append(lines, s.named("Container", ", ", s.container(c)...))
 	} else if _, ours := s.sources.Server.(*Container); ours {
 		lines = append(lines, s.named("Container", "", s.style.paint(faint, "unknown to the exporter: has it a --container.name?")))
 	}
-	return lines
+	return append(lines, s.watchdog()...)
+}
+
+// watchdog is shown where there is one.
+func (s *Screen) watchdog() []string {
+	w := s.status.Watchdog
+	if !w.On {
+		return nil
+	}
+	parts := []string{"on, after " + span(seconds(w.AfterSeconds))}
+	if w.Idle != "" {
+		parts = []string{s.style.paint(warning, "does nothing: "+w.Idle)}
+	}
+	if w.LastRestartAt != nil {
+		parts = append(parts, "acted "+ago(s.now(), *w.LastRestartAt))
+	} else {
+		parts = append(parts, "never acted")
+	}
+	if w.LeftAloneAt != nil {
+		parts = append(parts, "left it alone "+ago(s.now(), *w.LeftAloneAt)+": "+w.LeftAlone)
+	}
+	return []string{s.named("Watchdog", "; ", parts...)}
+}
+
+// available says for how long anybody looked, where that is less than the longest window: 100 % of a minute is no 100 % of 30 days.
+func (s *Screen) available(a status.Availability) []string {
+	parts := []string{"hour " + percent(a.Hour.Ratio), "day " + percent(a.Day.Ratio), "30 d " + percent(a.Month.Ratio)}
+	if seen := a.Month.Observed(); seen > 0 {
+		parts = append(parts, "of the "+span(seconds(seen))+" observed")
+	}
+	return append(parts, "budget left "+s.budget())
 }
 
 func (s *Screen) lastOutage() []string {
@@ -379,6 +414,8 @@ func (s *Screen) drawHelp() []string {
 		s.style.strong("pg_reliability_monitor"), "",
 		"B    make a backup now, and show how far it is",
 		"L    the server's log; there: / search, n and N next match, f follow",
+		"T    the tree of who blocks whom, and the statement that ends it",
+		"I    outages and other incidents, and why they came",
 		"R    restart the database: asks first, and counts the seconds to recovery",
 		"S Q  stop this screen; the database is not touched",
 		"?    this page; Esc goes back", "",

@@ -31,7 +31,8 @@ var (
 	// date begins most lines.
 	date = regexp.MustCompile(`^\d{4}-\d{2}-\d{2} `)
 	// said is the time of day and what the server said, whatever its log_line_prefix has between them.
-	said = regexp.MustCompile(`^(?:\d{4}-\d{2}-\d{2}[ T])?(\d{2}:\d{2}:\d{2})\S* .*?((?:DEBUG[1-5]|INFO|NOTICE|WARNING|ERROR|LOG|FATAL|PANIC|DETAIL|HINT|CONTEXT|STATEMENT):  .*)$`)
+	said = regexp.MustCompile(
+		`^(?:\d{4}-\d{2}-\d{2}[ T])?(\d{2}:\d{2}:\d{2})\S* .*?((?:DEBUG[1-5]|INFO|NOTICE|WARNING|ERROR|LOG|FATAL|PANIC|DETAIL|HINT|CONTEXT|STATEMENT):  .*)$`)
 )
 
 // brief is a line for the overview: when, how bad, what. Who it was is in the log's own view.

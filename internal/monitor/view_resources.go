@@ -175,7 +175,8 @@ func (s *Screen) backups() []string {
 	}
 	lines := []string{s.named("Backups", ", ", parts...)}
 	if b.LastFailureAt != nil && (b.Newest == nil || b.LastFailureAt.After(b.Newest.FinishedAt)) {
-		lines = append(lines, s.style.named("", s.style.paint(critical, fmt.Sprintf("the last run FAILED %s: %s", ago(s.now(), *b.LastFailureAt), b.LastFailureReason))))
+		lines = append(lines, s.style.named("",
+			s.style.paint(critical, fmt.Sprintf("the last run FAILED %s: %s", ago(s.now(), *b.LastFailureAt), b.LastFailureReason))))
 	} else if b.RunningSince != nil && s.backupSince.IsZero() {
 		lines = append(lines, s.style.named("", "one is being made for "+span(s.now().Sub(*b.RunningSince))))
 	}

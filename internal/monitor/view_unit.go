@@ -47,15 +47,18 @@ func (s *Screen) unitLines() []string {
 		parts = append(parts, "for "+span(s.now().Sub(st.Since)))
 	}
 	text := strings.Join(parts, ", ")
+	const look = ". HINT: systemctl list-units --all 'postgresql*' lists what there is"
 	switch {
 	case st.Load == "not-found":
-		return s.wrapped(critical, name+": there is no such unit. HINT: systemctl list-units --all 'postgresql*' lists what there is")
+		return s.wrapped(critical, name+": there is no such unit"+look)
 	case st.Load != "loaded":
 		return s.wrapped(critical, fmt.Sprintf("%s: %s, %s", name, st.Load, text))
 	case st.Sub == "exited":
 		return s.wrapped(warning, name+": "+text+", it has no process. HINT: On Debian a server's own unit is postgresql@VERSION-CLUSTER")
 	case st.Active == "failed":
 		return s.wrapped(critical, fmt.Sprintf("%s: %s: %s", name, text, st.Result))
+	case st.Active == "inactive" && st.NeverRan: // a template makes a unit of any name
+		return s.wrapped(critical, name+": "+text+", and it never ran on this machine since it started. Is that its name?"+look)
 	case st.Active != "active":
 		return s.wrapped(critical, name+": "+text)
 	}

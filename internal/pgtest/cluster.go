@@ -116,9 +116,8 @@ func prepare(o Options) (*Cluster, error) {
 }
 
 func (c *Cluster) initdb(o Options) error {
-	args := append([]string{"-D", c.DataDir(), "-U", Superuser, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"}, o.InitArgs...)
-	if out, err := Command(c.Install.Bin("initdb"), args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w: %s", err, out)
+	if err := c.makeData(o.InitArgs); err != nil {
+		return err
 	}
 	conf := map[string]string{
 		"listen_addresses":        "'127.0.0.1'",

@@ -185,8 +185,11 @@ func (c *Cluster) signalAll(s syscall.Signal) {
 
 // Standby starts a streaming replica: a cold copy of this cluster's data directory, so that it
 // works also where a version's pg_basebackup is not installed. This cluster restarts for it.
-func (c *Cluster) Standby(ctx context.Context) (*Cluster, error) {
-	s, err := prepare(Options{Install: c.Install})
+func (c *Cluster) Standby(ctx context.Context) (*Cluster, error) { return c.StandbyIn(ctx, "") }
+
+// StandbyIn is Standby in a directory of the caller's; empty is a new one, removed by Close.
+func (c *Cluster) StandbyIn(ctx context.Context, dir string) (*Cluster, error) {
+	s, err := prepare(Options{Install: c.Install, Dir: dir})
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,13 @@ import (
 )
 
 // Supported is every PostgreSQL major version the project promises to work with.
-func Supported() []int { return []int{13, 14, 15, 16, 17, 18} }
+func Supported() []int { return []int{13, 14, 15, 16, 17, 18, 19} }
+
+// packaged is whether install.sh can fetch a server of the major version. One it can't is taken from where binVariable says.
+func packaged(major int) bool { return major <= 18 }
+
+// binVariable names the environment variable with the directory of postgres and initdb of a major version, such as PGTEST_BIN_19.
+func binVariable(major int) string { return fmt.Sprintf("PGTEST_BIN_%d", major) }
 
 // Install is one PostgreSQL installation found on the machine.
 type Install struct {
@@ -48,17 +54,13 @@ func Installed() []Install {
 	var found []Install
 	seen := map[string]bool{}
 	for _, dir := range candidates {
-		if seen[dir] || !executable(filepath.Join(dir, "postgres")) || !executable(filepath.Join(dir, "initdb")) {
+		if seen[dir] {
 			continue
 		}
 		seen[dir] = true
-		major, err := majorOf(filepath.Join(dir, "postgres"))
-		if err != nil {
-			continue
+		if i, err := installIn(dir); err == nil {
+			found = append(found, i)
 		}
-		clients := executable(filepath.Join(dir, "pg_dump")) && executable(filepath.Join(dir, "pg_restore")) &&
-			executable(filepath.Join(dir, "psql"))
-		found = append(found, Install{Major: major, BinDir: dir, HasClients: clients})
 	}
 	sort.SliceStable(found, func(a, b int) bool {
 		if found[a].Major != found[b].Major {
@@ -69,9 +71,19 @@ func Installed() []Install {
 	return found
 }
 
-// Find returns the installation of a major version; 0 means the newest that has client tools,
+// Find returns the installation of a major version, which PGTEST_BIN_19 and its like can name; 0 means the newest that has client tools,
 // or else the newest. The error says how to install one.
 func Find(major int) (Install, error) {
+	if dir := os.Getenv(binVariable(major)); dir != "" {
+		i, err := installIn(dir)
+		if err == nil && i.Major != major {
+			err = fmt.Errorf("it is PostgreSQL %d", i.Major)
+		}
+		if err != nil {
+			return Install{}, fmt.Errorf("%s=%s: %w. HINT: Name the directory of postgres and initdb %d", binVariable(major), dir, err, major)
+		}
+		return i, nil
+	}
 	all := Installed()
 	var best Install
 	for _, i := range all {
@@ -88,7 +100,28 @@ func Find(major int) (Install, error) {
 	if major == 0 {
 		return Install{}, errors.New("no PostgreSQL server on this machine. HINT: Run internal/pgtest/install.sh server")
 	}
+	if !packaged(major) {
+		return Install{}, fmt.Errorf("no PostgreSQL %d server on this machine, and none is packaged yet. HINT: Set %s to the directory of its "+
+			"programs",
+			major, binVariable(major))
+	}
 	return Install{}, fmt.Errorf("no PostgreSQL %d server on this machine. HINT: Run internal/pgtest/install.sh versions", major)
+}
+
+// installIn is the installation whose programs are in a directory.
+func installIn(dir string) (Install, error) {
+	for _, program := range []string{"postgres", "initdb"} {
+		if !executable(filepath.Join(dir, program)) {
+			return Install{}, fmt.Errorf("no program %s", program)
+		}
+	}
+	major, err := majorOf(filepath.Join(dir, "postgres"))
+	if err != nil {
+		return Install{}, err
+	}
+	clients := executable(filepath.Join(dir, "pg_dump")) && executable(filepath.Join(dir, "pg_restore")) &&
+		executable(filepath.Join(dir, "psql"))
+	return Install{Major: major, BinDir: dir, HasClients: clients}, nil
 }
 
 func executable(path string) bool {

@@ -164,7 +164,7 @@ engine_that_runs() {
   # Short, because of the unix sockets in it.
   tmp=$(mktemp -d /tmp/pgr-XXXXXX)
   mkdir "$tmp/image"
-  (cd "$root" && CGO_ENABLED=0 go build -o "$tmp/image/app" ./collector/testdata/container)
+  (cd "$root" && CGO_ENABLED=0 go build -o "$tmp/image/app" ./collector/source/testdata/container)
   tar cf "$tmp/image.tar" -C "$tmp/image" app
   dockerd --host "unix://$tmp/docker.sock" --data-root "$tmp/data" --exec-root "$tmp/exec" --pidfile "$tmp/pid" \
     --bridge none --iptables=false --storage-driver vfs >"$tmp/log" 2>&1 &

@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -14,15 +15,17 @@ import (
 
 // Proxy stands between a client and a server and does to the network what happens to networks.
 type Proxy struct {
-	listener net.Listener
+	ctx      context.Context
+	port     int
 	target   string
 	accepted atomic.Int64
 
-	mu      sync.Mutex
-	delay   time.Duration
-	silent  bool
-	refused bool
-	open    map[net.Conn]struct{}
+	mu       sync.Mutex
+	listener net.Listener // nil while it is away
+	delay    time.Duration
+	silent   bool
+	refused  bool
+	open     map[net.Conn]struct{}
 }
 
 // NewProxy listens on a free port and passes connections on to the cluster until the test ends.
@@ -32,17 +35,37 @@ func NewProxy(t testing.TB, c *Cluster) *Proxy {
 	if err != nil {
 		t.Fatalf("listen for the proxy: %v", err)
 	}
-	p := &Proxy{listener: l, target: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)), open: map[net.Conn]struct{}{}}
-	go p.serve(t.Context())
-	t.Cleanup(func() {
-		_ = l.Close()
-		p.Cut()
-	})
+	p := &Proxy{ctx: t.Context(), port: l.Addr().(*net.TCPAddr).Port, listener: l,
+		target: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)), open: map[net.Conn]struct{}{}}
+	go p.serve(l)
+	t.Cleanup(p.Leave)
 	return p
 }
 
 // Port the proxy listens on.
-func (p *Proxy) Port() int { return p.listener.Addr().(*net.TCPAddr).Port }
+func (p *Proxy) Port() int { return p.port }
+
+// Leave breaks all connections and listens no more, as a machine does that has lost its network.
+func (p *Proxy) Leave() {
+	p.set(func() {
+		if p.listener != nil {
+			_ = p.listener.Close()
+			p.listener = nil
+		}
+	})
+	p.Cut()
+}
+
+// Return listens again, at the same port.
+func (p *Proxy) Return() error {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)))
+	if err != nil {
+		return fmt.Errorf("listen for the proxy: %w", err)
+	}
+	p.set(func() { p.listener = l })
+	go p.serve(l)
+	return nil
+}
 
 // DSN sends a connection URL through the proxy.
 func (p *Proxy) DSN(dsn string) string {
@@ -66,6 +89,11 @@ func (p *Proxy) Blackhole(on bool) { p.set(func() { p.silent = on }) }
 // Refuse closes new connections at once, as a load balancer without a server behind it does.
 func (p *Proxy) Refuse(on bool) { p.set(func() { p.refused = on }) }
 
+// Lead passes new connections on to another cluster.
+func (p *Proxy) Lead(c *Cluster) {
+	p.set(func() { p.target = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)) })
+}
+
 // Cut breaks all open connections.
 func (p *Proxy) Cut() {
 	p.set(func() {
@@ -81,9 +109,9 @@ func (p *Proxy) set(f func()) {
 	f()
 }
 
-func (p *Proxy) serve(ctx context.Context) {
+func (p *Proxy) serve(l net.Listener) {
 	for {
-		client, err := p.listener.Accept()
+		client, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -91,20 +119,20 @@ func (p *Proxy) serve(ctx context.Context) {
 			continue
 		}
 		p.accepted.Add(1)
-		go p.handle(ctx, client)
+		go p.handle(p.ctx, client)
 	}
 }
 
 func (p *Proxy) handle(ctx context.Context, client net.Conn) {
 	defer p.track(client)()
 	p.mu.Lock()
-	refused := p.refused
+	refused, target := p.refused, p.target
 	p.mu.Unlock()
 	if refused {
 		return
 	}
 	var d net.Dialer
-	server, err := d.DialContext(ctx, "tcp", p.target)
+	server, err := d.DialContext(ctx, "tcp", target)
 	if err != nil {
 		return
 	}
@@ -129,8 +157,9 @@ func (p *Proxy) copy(dst, src net.Conn) {
 		data []byte
 		due  time.Time
 	}
-	queue := make(chan chunk, 1024)
+	queue, written := make(chan chunk, 1024), make(chan struct{})
 	go func() { // apart from reading, so that a delay adds latency and takes no bandwidth
+		defer close(written)
 		for c := range queue {
 			time.Sleep(time.Until(c.due))
 			if _, err := dst.Write(c.data); err != nil {
@@ -139,7 +168,7 @@ func (p *Proxy) copy(dst, src net.Conn) {
 		}
 		_ = dst.Close()
 	}()
-	defer close(queue)
+	defer func() { close(queue); <-written }() // what a server says last is passed on
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := src.Read(buf)

@@ -31,8 +31,9 @@ func New(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// EachVersion runs a test against PostgreSQL 13 to 18 when PGTEST_VERSIONS=all
-// (`make test-versions`), otherwise against the one version of the other tests.
+// EachVersion runs a test against PostgreSQL 13 to 19 when PGTEST_VERSIONS=all
+// (`make test-versions`), otherwise against the one version of the other tests. A version of which there is no package is
+// left out, and the test says so, unless PGTEST_BIN_19 or its like names one.
 func EachVersion(t *testing.T, o Options, f func(t *testing.T, c *Cluster)) {
 	t.Helper()
 	majors := []int{defaultMajor(t)}
@@ -41,6 +42,11 @@ func EachVersion(t *testing.T, o Options, f func(t *testing.T, c *Cluster)) {
 	}
 	for _, major := range majors {
 		t.Run(fmt.Sprintf("postgres-%d", major), func(t *testing.T) {
+			if major != 0 && !packaged(major) && os.Getenv("PGTEST_VERSIONS") == "all" {
+				if _, err := Find(major); err != nil && os.Getenv(binVariable(major)) == "" {
+					t.Skip(err)
+				}
+			}
 			o := o
 			o.Install = install(t, major)
 			f(t, New(t, o))

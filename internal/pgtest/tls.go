@@ -61,7 +61,8 @@ func (c *Cluster) EnableTLS(ctx context.Context, leaf, issuer time.Time) error {
 }
 
 // certificate makes one and its key, and writes it; without an issuer it signs itself.
-func certificate(w *bytes.Buffer, template, issuer *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+func certificate(w *bytes.Buffer, template, issuer *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey,
+	error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)

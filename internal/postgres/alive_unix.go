@@ -3,7 +3,6 @@
 package postgres
 
 import (
-	"errors"
 	"net"
 	"syscall"
 )
@@ -33,24 +32,6 @@ func peek(fd uintptr) (n int, err error) {
 	return n, err
 }
 
-func nothing(err error) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR)
-}
-
-// silent says that nothing has come in on a connection: neither bytes nor its end.
-func silent(conn net.Conn) bool {
-	raw, ok := system(conn)
-	if !ok {
-		return false
-	}
-	quiet := false
-	err := raw.Control(func(fd uintptr) {
-		_, err := peek(fd)
-		quiet = nothing(err)
-	})
-	return err == nil && quiet
-}
-
 // unread says that bytes have come in on a connection.
 func unread(conn net.Conn) bool {
 	raw, ok := system(conn)
@@ -63,13 +44,4 @@ func unread(conn net.Conn) bool {
 		some = err == nil && n > 0
 	})
 	return err == nil && some
-}
-
-// watch waits until something comes in on a connection or it ends; false when it was closed on our side or given a
-// deadline. A read of the connection waits until this has returned, which what it reads makes it do.
-func watch(raw syscall.RawConn) bool {
-	return raw.Read(func(fd uintptr) bool {
-		_, err := peek(fd)
-		return !nothing(err)
-	}) == nil
 }

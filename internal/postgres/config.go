@@ -1,16 +1,18 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 const (
@@ -78,18 +80,29 @@ type ConnectorOptions struct {
 	DSN string
 	// PasswordFile, if set, is read at each connect, so that a rotated password needs no restart.
 	PasswordFile string
-	Settings     Settings
+	// Passwords, if set, is asked for the password of each login.
+	Passwords Passwords
+	Settings  Settings
+}
+
+// Passwords has passwords that live short.
+type Passwords interface {
+	// Password is one for a login of now; it waits no longer than ctx.
+	Password(ctx context.Context) (string, error)
+	// TurnedDown says that the server did not take one, or the newest where it is empty; true when another one is to be had.
+	TurnedDown(password string) bool
 }
 
 // NewConnector checks the options. Its error never contains the connection string.
 func NewConnector(o ConnectorOptions) (*Connector, error) {
-	c := &Connector{passwordFile: o.PasswordFile, settings: o.Settings, shared: &shared{}}
+	c := &Connector{passwords: o.Passwords, settings: o.Settings, shared: &shared{}}
 	cfg, err := c.parse(o.DSN)
 	if err != nil {
 		return nil, err
 	}
 	if o.PasswordFile != "" {
-		if _, err := readPassword(o.PasswordFile); err != nil {
+		c.passwordFile = smallfile.At(o.PasswordFile)
+		if _, err := readPassword(context.Background(), c.passwordFile); err != nil {
 			return nil, err
 		}
 	}
@@ -113,26 +126,31 @@ func (c *Connector) Prepare(dsn string) (take func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.passwordFile != "" {
-		if _, err := readPassword(c.passwordFile); err != nil {
+	if c.passwordFile != nil {
+		if _, err := readPassword(context.Background(), c.passwordFile); err != nil {
 			return nil, err
 		}
 	}
 	if now, then := target(cfg), c.Target(); now != then {
-		return nil, fmt.Errorf("the connection string leads to %s now, no longer to %s. HINT: Restart the exporter to watch another server", now, then)
+		return nil, fmt.Errorf("the connection string leads to %s now, no longer to %s. HINT: Restart the exporter to watch another server", now,
+			then)
 	}
 	return func() { c.config.Store(cfg) }, nil
 }
 
-func (c *Connector) parse(text string) (*pgx.ConnConfig, error) {
+func (c *Connector) parse(text string) (*pgconn.Config, error) {
 	params, err := dsn.Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("the connection string can't be used: %w", err)
 	}
-	cfg, err := params.Config()
+	parsed, err := params.Config()
+	if err == nil {
+		err = dsn.Check(parsed)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the connection string can't be used: %w", err)
 	}
+	cfg := &parsed.Config // the rest is for what we don't use: types, and caches of statements
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = DefaultConnectTimeout
 	}
@@ -145,14 +163,20 @@ func (c *Connector) parse(text string) (*pgx.ConnConfig, error) {
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 	}}
-	cfg.DialFunc = dialer.DialContext
-	metered(&cfg.Config)
+	cfg.DialFunc = impatient(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return quiet.Conn(conn), nil
+	})
+	metered(cfg)
 	cfg.ValidateConnect = fits(cfg.ValidateConnect)
 	return cfg, nil
 }
 
-func readPassword(file string) (string, error) {
-	b, err := os.ReadFile(file)
+func readPassword(ctx context.Context, file *smallfile.File) (string, error) {
+	b, err := file.Read(ctx)
 	if err != nil {
 		return "", fmt.Errorf("read the password file: %w", err)
 	}
@@ -162,7 +186,7 @@ func readPassword(file string) (string, error) {
 // Target names the server and database without a secret: host:port/database.
 func (c *Connector) Target() string { return target(c.config.Load()) }
 
-func target(cfg *pgx.ConnConfig) string {
+func target(cfg *pgconn.Config) string {
 	database := cfg.Database
 	if database == "" {
 		database = cfg.User // as libpq does
@@ -172,3 +196,9 @@ func target(cfg *pgx.ConnConfig) string {
 
 // User is the role of the sessions.
 func (c *Connector) User() string { return c.config.Load().User }
+
+// LoginVariables name the server, database and role of the sessions in the variables that clients of PostgreSQL know, without a secret.
+func (c *Connector) LoginVariables() []string {
+	cfg := c.config.Load()
+	return []string{"PGHOST=" + cfg.Host, "PGPORT=" + strconv.Itoa(int(cfg.Port)), "PGUSER=" + cfg.User, "PGDATABASE=" + cfg.Database}
+}

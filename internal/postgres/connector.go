@@ -14,20 +14,23 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 // Connector opens sessions. It is safe for concurrent use.
 type Connector struct {
-	passwordFile string
+	passwordFile *smallfile.File // nil is none
+	passwords    Passwords       // nil where there are none of a short life
 	settings     Settings
+	database     string // in place of the connection string's; empty is that one
 	*shared
 }
 
 // shared is what copies of a connector have in common.
 type shared struct {
-	config atomic.Pointer[pgx.ConnConfig]
+	config atomic.Pointer[pgconn.Config]
 	// pooler is true while start-up parameters of ours are turned down, as PgBouncer does.
 	pooler atomic.Bool
 }
@@ -47,6 +50,16 @@ func (c *Connector) Writable() *Connector {
 	return &w
 }
 
+// StatementTimeout is that of its sessions; 0 is none.
+func (c *Connector) StatementTimeout() time.Duration { return c.settings.StatementTimeout }
+
+// InDatabase is the same connector for another database of the server.
+func (c *Connector) InDatabase(name string) *Connector {
+	w := *c
+	w.database = name
+	return &w
+}
+
 // Connect opens a session. The error has a reason (ReasonOf) and no secret in it.
 func (c *Connector) Connect(ctx context.Context) (*Session, error) {
 	s, err := c.connectOnce(ctx)
@@ -57,34 +70,77 @@ func (c *Connector) Connect(ctx context.Context) (*Session, error) {
 }
 
 func (c *Connector) connectOnce(ctx context.Context) (*Session, error) {
-	cfg := c.config.Load().Copy()
-	if err := c.prepareConfig(cfg); err != nil {
+	conn, phases, err := c.open(ctx)
+	if err != nil {
 		return nil, err
+	}
+	s, err := c.newSession(ctx, conn)
+	if err != nil {
+		return nil, connectError(err, GivenTo(c.config.Load()))
+	}
+	s.phases = phases
+	return s, nil
+}
+
+// Login is what a login told.
+type Login struct {
+	Phases      Phases
+	Certificate Certificate
+}
+
+// Login opens a session as a client does and ends it: without the round trip in which Connect makes its settings.
+func (c *Connector) Login(ctx context.Context) (Login, error) {
+	conn, phases, err := c.open(ctx)
+	if c.turnedDown(err) {
+		conn, phases, err = c.open(ctx)
+	}
+	if err != nil {
+		return Login{}, err
+	}
+	login := Login{Phases: phases, Certificate: certificateOf(conn.Conn())}
+	(&Session{conn: conn}).Close()
+	return login, nil
+}
+
+// open logs in. A password that the server does not take any more costs an attempt, not the login.
+func (c *Connector) open(ctx context.Context) (*pgconn.PgConn, Phases, error) {
+	conn, phases, password, err := c.openOnce(ctx)
+	if c.expired(password, err) {
+		conn, phases, _, err = c.openOnce(ctx)
+	}
+	return conn, phases, err
+}
+
+// openOnce also tells which password it used.
+func (c *Connector) openOnce(ctx context.Context) (_ *pgconn.PgConn, _ Phases, password string, _ error) {
+	cfg := c.config.Load().Copy()
+	if err := c.prepareConfig(ctx, cfg); err != nil {
+		return nil, Phases{}, "", err
 	}
 	var timer dialTimer
 	timer.watch(cfg)
 	start := time.Now()
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, connectError(err)
+		return nil, Phases{}, cfg.Password, connectError(err, GivenTo(cfg))
 	}
 	total, dial := time.Since(start), timer.total()
-	s, err := c.newSession(ctx, conn)
-	if err != nil {
-		return nil, connectError(err)
-	}
-	s.phases = Phases{Dial: dial, Auth: total - dial}
-	return s, nil
+	return conn, Phases{Dial: dial, Auth: total - dial}, cfg.Password, nil
 }
 
 // prepareConfig fills in what may differ from one attempt to the next.
-func (c *Connector) prepareConfig(cfg *pgx.ConnConfig) error {
-	if c.passwordFile != "" {
-		password, err := readPassword(c.passwordFile)
-		if err != nil {
-			return &Failure{Reason: Auth, Err: err}
-		}
-		cfg.Password = password
+func (c *Connector) prepareConfig(ctx context.Context, cfg *pgconn.Config) (err error) {
+	switch {
+	case c.passwords != nil:
+		cfg.Password, err = c.passwords.Password(ctx)
+	case c.passwordFile != nil:
+		cfg.Password, err = readPassword(ctx, c.passwordFile)
+	}
+	if err != nil {
+		return &Failure{Reason: Auth, Err: err}
+	}
+	if c.database != "" {
+		cfg.Database = c.database
 	}
 	if !c.pooler.Load() {
 		for _, p := range c.settings.parameters() {
@@ -92,6 +148,12 @@ func (c *Connector) prepareConfig(cfg *pgx.ConnConfig) error {
 		}
 	}
 	return nil
+}
+
+// expired tells who has the passwords that the server did not take this one; true when a login with another one may do better.
+func (c *Connector) expired(password string, err error) bool {
+	var pg *pgconn.PgError
+	return c.passwords != nil && errors.As(err, &pg) && ReasonOf(err) == Auth && c.passwords.TurnedDown(password)
 }
 
 // turnedDown notes that the other side does not take our start-up parameters, and says so once: the
@@ -104,24 +166,24 @@ func (c *Connector) turnedDown(err error) bool {
 
 // newSession finds out whether the server's process is ours alone, and makes the settings that a login can't have. It costs one
 // round trip.
-func (c *Connector) newSession(ctx context.Context, conn *pgx.Conn) (*Session, error) {
-	s := &Session{conn: conn, settings: c.settings, prepared: map[string]string{}, certificate: certificateOf(conn.PgConn().Conn())}
-	meterOf(conn.PgConn()).begin("the session's first answer", queryBytes)
-	row, err := readOne(conn.PgConn().ExecParams(ctx, c.settings.firstSQL(conn.PgConn().PID()), nil, nil, nil, nil))
+func (c *Connector) newSession(ctx context.Context, conn *pgconn.PgConn) (*Session, error) {
+	s := &Session{conn: conn, settings: c.settings, prepared: map[string]string{}, certificate: certificateOf(conn.Conn())}
+	meterOf(conn).begin("the session's first answer", queryBytes)
+	row, err := readOne(conn.ExecParams(ctx, c.settings.firstSQL(conn.PID()), nil, nil, nil, nil))
 	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	if len(row) < 2 || row[0] == nil || row[1] == nil {
 		s.Close()
-		return nil, errors.New("the server does not tell its version: is it PostgreSQL?")
+		return nil, notPostgres("the server does not tell its version")
 	}
 	if s.version, err = strconv.Atoi(*row[1]); err != nil {
 		s.Close()
-		return nil, errors.New("the server's version is no number: is it PostgreSQL?")
+		return nil, notPostgres("the server's version is no number")
 	}
 	// PgBouncer and its like hand out process ids of their own.
-	s.pooled = *row[0] != strconv.FormatUint(uint64(conn.PgConn().PID()), 10)
+	s.pooled = *row[0] != strconv.FormatUint(uint64(conn.PID()), 10)
 	if !s.pooled && c.pooler.CompareAndSwap(true, false) {
 		// The address leads to a server of its own now, and this session has none of our settings.
 		s.pooled = true
@@ -151,7 +213,7 @@ func fits(check pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, conn *pgconn.PgConn) (err error) {
 		defer func() {
 			if recover() != nil { // it takes the first column of the first row for granted
-				err = errors.New("the server does not tell whether it is a primary: is it PostgreSQL?")
+				err = notPostgres("the server does not tell whether it is a primary")
 			}
 		}()
 		return check(ctx, conn)
@@ -160,12 +222,15 @@ func fits(check pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 
 // connectError is a failure to connect with its reason, its text on one line and bounded, and of the driver's error no more than
 // the server's own report.
-func connectError(err error) error {
+func connectError(err error, given Given) error {
 	var failure *Failure
 	if errors.As(err, &failure) {
 		return failure
 	}
-	said := &saidError{text: clean(ConnectText(err), textLimit), reason: ReasonOf(err), tooMuch: errors.Is(err, ErrTooMuch)}
+	said := &saidError{text: clean(withoutNil(ConnectText(err)), textLimit), reason: ReasonOf(err), tooMuch: errors.Is(err, ErrTooMuch)}
+	if hint := Remedy(said.reason, said.text, given); hint != "" {
+		said.text += ". " + hint
+	}
 	if report := reportOf(attempts(err)); report != nil {
 		said.report = tidyReport(report)
 	}
@@ -199,7 +264,7 @@ func ConnectText(err error) string {
 // it in another goroutine, too, when it asks the server to cancel a statement.
 type dialTimer struct{ spent atomic.Int64 }
 
-func (t *dialTimer) watch(cfg *pgx.ConnConfig) {
+func (t *dialTimer) watch(cfg *pgconn.Config) {
 	lookup, dial := cfg.LookupFunc, cfg.DialFunc
 	cfg.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
 		defer t.add(time.Now())

@@ -33,14 +33,16 @@ func FuzzServer(f *testing.F) {
 	done := []pgproto3.BackendMessage{&pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")}, &pgproto3.ReadyForQuery{TxStatus: 'I'}}
 	row := &pgproto3.DataRow{Values: [][]byte{[]byte("7"), []byte("170002")}}
 	first := encode(append([]pgproto3.BackendMessage{&pgproto3.ParseComplete{}, &pgproto3.BindComplete{}, described, row}, done...)...)
-	second := encode(append([]pgproto3.BackendMessage{&pgproto3.ParseComplete{}, &pgproto3.ParameterDescription{}, described, &pgproto3.BindComplete{},
+	second := encode(append([]pgproto3.BackendMessage{&pgproto3.ParseComplete{}, &pgproto3.ParameterDescription{}, described,
+		&pgproto3.BindComplete{},
 		described, row}, done...)...)
 	whole := bytes.Join([][]byte{login, first, second}, nil)
 	for _, seed := range [][]byte{
 		nil, login, whole, whole[:len(whole)-3], append(bytes.Clone(login), second...), bytes.Join([][]byte{login, first, first}, nil),
 		append(bytes.Clone(login), 'D', 0xff, 0xff, 0xff, 0xff), []byte("HTTP/1.1 400 Bad Request\r\n\r\n"),
 		bytes.Join([][]byte{login, first, encode(&pgproto3.ErrorResponse{Severity: "ERROR", Message: "\x1b[2J\xff"})}, nil),
-		bytes.Join([][]byte{login, first, encode(&pgproto3.ParseComplete{}, &pgproto3.ParameterDescription{}, described, &pgproto3.BindComplete{}, described,
+		bytes.Join([][]byte{login, first, encode(&pgproto3.ParseComplete{}, &pgproto3.ParameterDescription{}, described, &pgproto3.BindComplete{},
+			described,
 			&pgproto3.DataRow{})}, nil),
 	} {
 		f.Add(seed)

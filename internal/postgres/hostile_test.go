@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,6 +46,10 @@ func TestAHostileServerCostsNothing(t *testing.T) {
 			if len(err.Error()) > 1200 || !utf8.ValidString(err.Error()) {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
+			var said *pgconn.PgError
+			if reason := postgres.ReasonOf(err); reason == postgres.Other && !errors.As(err, &said) || strings.Contains(err.Error(), "%!") {
+				t.Errorf("reason %s: %v", reason, err)
+			}
 			for _, r := range err.Error() {
 				if unicode.IsControl(r) {
 					t.Fatalf("the error has the character %q", r)
@@ -60,7 +65,7 @@ func TestACheckOfTargetSessionAttrsSurvivesAnEmptyAnswer(t *testing.T) {
 	for _, attrs := range []string{"read-write", "read-only", "primary", "standby", "prefer-standby"} {
 		dsn := fmt.Sprintf("host=127.0.0.1 port=%d user=u dbname=d sslmode=disable target_session_attrs=%s", server.Port(), attrs)
 		err := loginAndAsk(t, dsn, pgtest.Patience(2*time.Second))
-		if err == nil || postgres.ReasonOf(err) != postgres.Other {
+		if err == nil || postgres.ReasonOf(err) != postgres.Protocol {
 			t.Errorf("%s: %v", attrs, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -51,6 +52,7 @@ type meter struct {
 	bytes    int64  // that the phase may still send
 	messages int64  // likewise; negative is no limit
 	notices  int
+	ready    bool // the login is over
 	auths    int
 	unasked  int64 // over the connection's life
 	excess   error // set once, for good
@@ -59,6 +61,10 @@ type meter struct {
 	filled int
 	rest   int64  // of the message under way
 	auth   []byte // the message under way, if it is a request to authenticate
+
+	// back and backErr are what was read and given back.
+	back    []byte
+	backErr error
 }
 
 // metered puts a meter on each connection that a configuration opens.
@@ -90,7 +96,30 @@ func (m *meter) begin(phase string, limit int64) {
 	m.phase, m.bytes, m.messages, m.notices = phase, limit, -1, 0
 }
 
+// cut is why the server was cut off; nil where it was not.
+func (m *meter) cut() error {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.excess
+}
+
+// giveBack has the next reads return what was read already.
+func (m *meter) giveBack(p []byte, err error) { m.back, m.backErr = append(m.back, p...), err }
+
+// Read implements net.Conn.
 func (m *meter) Read(p []byte) (int, error) {
+	if len(m.back) > 0 {
+		n := copy(p, m.back)
+		m.back = m.back[n:]
+		return n, nil
+	}
+	if err := m.backErr; err != nil {
+		m.backErr = nil
+		return 0, err
+	}
 	n, err := m.Conn.Read(p)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -144,7 +173,11 @@ func (m *meter) message(kind byte, body int64) error {
 	}
 	switch {
 	case body < 0:
-		return fmt.Errorf("the server sent a message of %d bytes: is it PostgreSQL?", body)
+		return notPostgres("the server sent a message of %d bytes", body)
+	case !strings.ContainsRune(kinds, rune(kind)):
+		return notPostgres("the server sent a message of a kind that there is not (%q)", kind)
+	case !m.ready && !strings.ContainsRune(loginKinds, rune(kind)):
+		return notPostgres("the server sent a message that is no part of a login (%q)", kind)
 	case body > limit:
 		return fmt.Errorf("the server sent a message of %d bytes, %w: at most %d for one of this kind", body, ErrTooMuch, limit)
 	}
@@ -154,6 +187,8 @@ func (m *meter) message(kind byte, body int64) error {
 	}
 	m.messages = max(m.messages-1, -1)
 	switch kind {
+	case 'Z':
+		m.ready = true
 	case 'N':
 		if m.notices++; m.notices > maxNotices {
 			return m.tooMuch("notices")

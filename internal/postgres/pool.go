@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 const (
@@ -21,10 +18,10 @@ const (
 	maxBackoff   = 30 * time.Second
 	// backoffJitter spreads the attempts of many exporters over time.
 	backoffJitter = 0.2
-	// refillPeriod is how often the pool looks whether a connection is missing.
-	refillPeriod = 500 * time.Millisecond
-	// idleWait is how often a scrape looks again for a connection that a background query has in use.
-	idleWait = 2 * time.Millisecond
+	// refillAfter is how long the last connection may be lent before another is opened beside it.
+	refillAfter = 500 * time.Millisecond
+	// openTimeout is when a server that neither takes nor turns down a session is asked anew.
+	openTimeout = time.Minute
 )
 
 // PoolOptions bound the connections of one exporter on one server.
@@ -39,19 +36,35 @@ type PoolOptions struct {
 	Logger log.Logger
 }
 
-// Pool keeps connections open in the background, so that who asks for data never waits for a login.
+// Pool keeps connections open in the background, so that who asks for data never waits for a login. One goroutine opens them
+// all, one after the other; who asks takes what is there. Each idle connection is waited on, so that its end is noticed at once.
 // It reconnects by itself: 1 s, 2 s, 4 s ... 30 s apart, with jitter, for ever.
 type Pool struct {
 	connector *Connector
-	pool      *pgxpool.Pool
 	logger    log.Logger
-	end       context.CancelFunc // of the background work
+	min, max  int
+	end       context.CancelFunc
+	kick      chan struct{} // something may be to do for the goroutine that opens
+	ended     chan struct{} // it has ended
 
 	mu        sync.Mutex
+	idle      []*idleSession // newest last
+	lent      int
+	changed   chan struct{} // closed, and made anew, when a connection or the reason for its absence is there
+	age       int           // Reset makes what is of an earlier age go
+	closed    bool
 	suspended Reason // OK while dialling is allowed
 	wait      *backoff.ExponentialBackOff
 	nextDial  time.Time
+	emptied   time.Time // when the last idle connection was lent; zero while there is one
 	lastErr   error
+}
+
+// idleSession is one that nobody uses, and the goroutine that waits on it.
+type idleSession struct {
+	*Lease
+	done chan struct{} // closed when the goroutine has let go of it; err is set then
+	err  error
 }
 
 // NewPool starts filling the pool in the background and never waits for the server.
@@ -63,78 +76,81 @@ func NewPool(o PoolOptions) (*Pool, error) {
 	if o.Min < 1 || o.Min > o.Max {
 		return nil, fmt.Errorf("the pool's lower bound is %d. HINT: Choose 1 to the upper bound, %d", o.Min, o.Max)
 	}
-	cfg, err := pgxpool.ParseConfig("") // the connection string's own is put in below
-	if err != nil {
-		return nil, fmt.Errorf("set up the pool: %w", err)
+	p := &Pool{
+		connector: o.Connector, logger: o.Logger, max: o.Max - o.Apart, min: min(o.Min, o.Max-o.Apart), suspended: OK,
+		kick: make(chan struct{}, 1), ended: make(chan struct{}), changed: make(chan struct{}),
+		wait: &backoff.ExponentialBackOff{
+			InitialInterval: firstBackoff, RandomizationFactor: backoffJitter, Multiplier: 2, MaxInterval: maxBackoff,
+		},
 	}
-	p := &Pool{connector: o.Connector, logger: o.Logger, suspended: OK, wait: &backoff.ExponentialBackOff{
-		InitialInterval: firstBackoff, RandomizationFactor: backoffJitter, Multiplier: 2, MaxInterval: maxBackoff,
-	}}
 	p.wait.Reset()
-	cfg.ConnConfig = o.Connector.config.Load().Copy()
-	cfg.ConnConfig.Tracer = connectTracer{p}
-	cfg.MaxConns = int32(o.Max - o.Apart)
-	cfg.MinConns = min(int32(o.Min), cfg.MaxConns)
-	cfg.MinIdleConns = 1
-	cfg.MaxConnLifetime = 0 // a kept connection still works when the server takes no new ones
-	cfg.HealthCheckPeriod = refillPeriod
-	cfg.BeforeConnect = p.beforeConnect
-	cfg.AfterConnect = p.afterConnect
-	cfg.PrepareConn = isAlive
-	cfg.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // a round trip
-	if p.pool, err = pgxpool.NewWithConfig(context.Background(), cfg); err != nil {
-		return nil, fmt.Errorf("set up the pool: %w", err)
-	}
 	var ctx context.Context
 	ctx, p.end = context.WithCancel(context.Background())
-	go p.weed(ctx)
+	go p.fill(ctx)
 	return p, nil
 }
 
 // Lease is a session on loan.
 type Lease struct {
 	*Session
-	conn *pgxpool.Conn
+	pool *Pool
+	age  int
 }
 
 // Release gives the session back; a broken one is replaced in the background.
-func (l *Lease) Release() { l.conn.Release() }
-
-// Acquire lends a session, opening one if need be: for work in the background.
-func (p *Pool) Acquire(ctx context.Context) (*Lease, error) {
-	conn, err := p.pool.Acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return lease(conn), nil
+func (l *Lease) Release() {
+	p := l.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lent--
+	p.putBack(l)
 }
 
-// AcquireIdle lends a session that is open already, and never opens one: for scrapes. While all are
-// lent it waits; while there is none it fails at once with the reason.
-func (p *Pool) AcquireIdle(ctx context.Context) (*Lease, error) {
-	ctx = context.WithValue(ctx, neverDial{}, true)
+// Acquire lends a session as AcquireIdle does, but waits while one is being opened: for work in the background.
+func (p *Pool) Acquire(ctx context.Context) (*Lease, error) { return p.acquire(ctx, true) }
+
+// AcquireIdle lends a session that is open already: for scrapes, for which none is ever opened. While all are lent it waits;
+// while there is none it fails at once with the reason.
+func (p *Pool) AcquireIdle(ctx context.Context) (*Lease, error) { return p.acquire(ctx, false) }
+
+func (p *Pool) acquire(ctx context.Context, patient bool) (*Lease, error) {
 	for {
-		conn, err := p.pool.Acquire(ctx)
-		if err == nil {
-			return lease(conn), nil
-		}
-		if !errors.Is(err, errNoIdle) {
-			return nil, err
-		}
-		if p.pool.Stat().AcquiredConns() == 0 {
-			return nil, p.whyNone()
+		lease, changed, err := p.take(patient)
+		if lease != nil || err != nil {
+			return lease, err
 		}
 		select {
 		case <-ctx.Done():
 			return nil, &Failure{Reason: Timeout, Err: errors.New("all connections of the pool are busy")}
-		case <-time.After(idleWait):
+		case <-changed:
 		}
 	}
 }
 
-func lease(conn *pgxpool.Conn) *Lease {
-	session, _ := conn.Conn().PgConn().CustomData()[sessionKey].(*Session)
-	return &Lease{Session: session, conn: conn}
+// take lends an idle session, or returns what to wait for, or why there is none.
+func (p *Pool) take(patient bool) (*Lease, <-chan struct{}, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 {
+		i := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		i.Wake()
+		<-i.done
+		if i.err != nil {
+			p.poke()
+			continue
+		}
+		if p.lent++; len(p.idle) == 0 && p.lent < p.max {
+			p.emptied = time.Now()
+			p.poke()
+		}
+		return i.Lease, nil, nil
+	}
+	opens := patient && !p.closed && p.suspended == OK && (p.lastErr == nil || !time.Now().Before(p.nextDial))
+	if p.lent == 0 && !opens {
+		return nil, nil, p.whyNone()
+	}
+	return nil, p.changed, nil
 }
 
 // Suspend stops dialling while somebody else knows that it is in vain; Resume starts again at once.
@@ -142,6 +158,7 @@ func (p *Pool) Suspend(reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.suspended = reason
+	p.tell()
 }
 
 // Resume ends Suspend and forgets the backoff.
@@ -151,93 +168,181 @@ func (p *Pool) Resume() {
 	p.suspended = OK
 	p.nextDial = time.Time{}
 	p.wait.Reset()
+	p.poke()
 }
 
 // Reset closes every connection, those on loan when they come back: after a restart of the server.
-func (p *Pool) Reset() { p.pool.Reset() }
+func (p *Pool) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.age++
+	p.closeIdle()
+	p.poke()
+}
+
+// Age is how often it was Reset: sessions of one age have seen the same run of the server.
+func (p *Pool) Age() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.age
+}
 
 // Close ends the pool; it waits for leases to come back.
 func (p *Pool) Close() {
 	p.end()
-	p.pool.Close()
+	<-p.ended
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.closeIdle()
+	p.tell()
+	for p.lent > 0 {
+		changed := p.changed
+		p.mu.Unlock()
+		<-changed
+		p.mu.Lock()
+	}
 }
 
 // Open is how many connections wait for work, and how many are lent. One that is being opened is neither.
 func (p *Pool) Open() (idle, lent int) {
-	s := p.pool.Stat()
-	return int(s.IdleConns()), int(s.AcquiredConns())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle), p.lent
 }
 
-const sessionKey = "session"
+// closeIdle, putBack, poke and tell are called with the lock held.
+func (p *Pool) closeIdle() {
+	for _, i := range p.idle {
+		i.Wake()
+		<-i.done
+		i.Close()
+	}
+	p.idle = nil
+}
 
-// neverDial marks the context of one who must not wait for a login.
-type neverDial struct{}
+// putBack makes a session idle, and has it waited on.
+func (p *Pool) putBack(l *Lease) {
+	defer p.tell()
+	if l.Broken() || l.age != p.age || p.closed {
+		l.Close()
+		p.poke()
+		return
+	}
+	i := &idleSession{Lease: l, done: make(chan struct{})}
+	p.idle = append(p.idle, i)
+	p.emptied = time.Time{}
+	go func() {
+		i.err = l.Attend(Signs{})
+		close(i.done)
+		if i.err != nil {
+			p.gone(i)
+		}
+	}()
+}
 
-var errNoIdle = errors.New("no open connection")
+// gone takes out a session that ended while it was idle, so that no scrape meets it.
+func (p *Pool) gone(i *idleSession) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = slices.DeleteFunc(p.idle, func(o *idleSession) bool { return o == i })
+	i.Close()
+	p.poke()
+}
 
-func (p *Pool) beforeConnect(ctx context.Context, cfg *pgx.ConnConfig) error {
-	if ctx.Value(neverDial{}) != nil {
-		return errNoIdle
+func (p *Pool) poke() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (p *Pool) tell() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// fill opens connections, one at a time, whenever one is missing.
+func (p *Pool) fill(ctx context.Context) {
+	defer close(p.ended)
+	for ctx.Err() == nil {
+		due, needed := p.due()
+		if needed && due <= 0 {
+			p.open(ctx)
+			continue
+		}
+		var timer <-chan time.Time
+		if needed {
+			timer = time.After(due)
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.kick:
+		case <-timer:
+		}
+	}
+}
+
+// due is in what time a connection is to be opened; needed is false while none is.
+func (p *Pool) due() (in time.Duration, needed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	switch total := len(p.idle) + p.lent; {
+	case p.suspended != OK:
+		return 0, false
+	case total < p.min:
+		return p.nextDial.Sub(now), true
+	case len(p.idle) == 0 && total < p.max:
+		return max(p.nextDial.Sub(now), p.emptied.Add(refillAfter).Sub(now)), true
+	}
+	return 0, false
+}
+
+func (p *Pool) open(ctx context.Context) {
+	p.mu.Lock()
+	age := p.age
+	p.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	session, err := p.connector.Connect(limited)
+	if ctx.Err() != nil {
+		if session != nil {
+			session.Close()
+		}
+		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.suspended != OK:
-		return &Failure{Reason: p.suspended, Err: fmt.Errorf("the server is down: %s", p.suspended)}
-	case time.Now().Before(p.nextDial):
-		return &Failure{Reason: ReasonOf(p.lastErr), Err: fmt.Errorf("waiting to connect again: %w", p.lastErr)}
-	}
-	if p.lastErr != nil {
-		p.nextDial = time.Now().Add(cfg.ConnectTimeout) // one attempt at a time, until this one has ended
-	}
-	current := p.connector.config.Load().Copy() // an update's password and certificates
-	current.Tracer = cfg.Tracer
-	*cfg = *current
-	return p.connector.prepareConfig(cfg)
-}
-
-func (p *Pool) afterConnect(ctx context.Context, conn *pgx.Conn) error {
-	session, err := p.connector.newSession(ctx, conn)
+	p.connected(err)
 	if err != nil {
-		p.connected(err)
-		return connectError(err)
+		p.tell()
+		return
 	}
-	conn.PgConn().CustomData()[sessionKey] = session
-	p.connected(nil)
-	return nil
+	p.putBack(&Lease{Session: session, pool: p, age: age})
 }
 
 // connected folds the end of an attempt into the backoff. One line a change, not one a failure.
 func (p *Pool) connected(err error) {
-	if p.connector.turnedDown(err) {
-		return
-	}
-	if err != nil {
-		err = connectError(err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	before := ReasonOf(p.lastErr)
 	p.lastErr = err
 	if err == nil {
 		p.wait.Reset()
 		p.nextDial = time.Time{}
 		if before != OK {
-			_ = level.Info(p.logger).Log("msg", "pool connected again", "after", before)
+			_ = level.Debug(p.logger).Log("msg", "pool connected again", "after", before)
 		}
 		return
 	}
 	pause := p.wait.NextBackOff()
 	p.nextDial = time.Now().Add(pause)
-	if reason := ReasonOf(err); reason != before {
-		_ = level.Warn(p.logger).Log("msg", "pool can't connect", "reason", reason, "retry_in", pause.Round(time.Millisecond), "err", err)
+	if reason := ReasonOf(err); reason != before { // the prober tells people, once and with the remedy
+		_ = level.Debug(p.logger).Log("msg", "pool can't connect", "reason", reason, "retry_in", pause.Round(time.Millisecond), "err", err)
 	}
 }
 
-// whyNone is the error of a scrape that finds no connection.
+// whyNone is the error of one who finds no connection.
 func (p *Pool) whyNone() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	switch {
 	case p.suspended != OK:
 		return &Failure{Reason: p.suspended, Err: fmt.Errorf("the server is down: %s", p.suspended)}
@@ -246,61 +351,3 @@ func (p *Pool) whyNone() error {
 	}
 	return &Failure{Reason: Other, Err: errors.New("no connection yet: the pool is opening one")}
 }
-
-// isAlive turns away a connection that the server has ended meanwhile, and reads what it said while nobody asked; it sends nothing.
-func isAlive(_ context.Context, conn *pgx.Conn) (bool, error) {
-	pg := conn.PgConn()
-	if silent(pg.Conn()) {
-		return true, nil
-	}
-	meterOf(pg).begin("an idle connection", idleBytes)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	for {
-		message, err := pg.ReceiveMessage(ctx)
-		if err != nil {
-			return pgconn.Timeout(err), nil
-		}
-		switch message.(type) {
-		case *pgproto3.ParameterStatus, *pgproto3.NoticeResponse, *pgproto3.NotificationResponse:
-		default: // a farewell, such as that of idle_session_timeout, or nonsense
-			return false, nil
-		}
-	}
-}
-
-// weed takes connections out that ended while they were idle, so that no scrape meets them; the pool makes others in their place.
-func (p *Pool) weed(ctx context.Context) {
-	ticker := time.NewTicker(refillPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			for _, conn := range p.pool.AcquireAllIdle(ctx) {
-				conn.Release()
-			}
-		}
-	}
-}
-
-// connectTracer tells the pool of attempts that fail before there is a connection.
-type connectTracer struct{ pool *Pool }
-
-func (t connectTracer) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
-	return ctx
-}
-
-func (t connectTracer) TraceConnectEnd(_ context.Context, data pgx.TraceConnectEndData) {
-	if data.Err != nil {
-		t.pool.connected(data.Err)
-	}
-}
-
-// TraceQueryStart and TraceQueryEnd are there because pgx wants a tracer to have them.
-func (t connectTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	return ctx
-}
-
-func (t connectTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

@@ -17,7 +17,8 @@ import (
 
 func newPool(t *testing.T, dsn string, minConns, maxConns int) *postgres.Pool {
 	t.Helper()
-	p, err := postgres.NewPool(postgres.PoolOptions{Connector: connector(t, dsn), Min: minConns, Max: maxConns, Apart: 2, Logger: log.NewNopLogger()})
+	p, err := postgres.NewPool(postgres.PoolOptions{Connector: connector(t, dsn), Min: minConns, Max: maxConns, Apart: 2,
+		Logger: log.NewNopLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func newPool(t *testing.T, dsn string, minConns, maxConns int) *postgres.Pool {
 // idleWorks asks for a connection as a scrape does, and uses it.
 func idleWorks(t *testing.T, p *postgres.Pool) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience(time.Second))
 	defer cancel()
 	l, err := p.AcquireIdle(ctx)
 	if err != nil {
@@ -40,6 +41,7 @@ func idleWorks(t *testing.T, p *postgres.Pool) error {
 }
 
 func TestPoolStartsBeforeItsServer(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	if err := c.Stop(); err != nil {
 		t.Fatal(err)
@@ -101,7 +103,7 @@ func TestAcquireIdleNeverDials(t *testing.T) {
 	pgtest.Eventually(t, 20*time.Second, func() error {
 		start := time.Now()
 		err := idleWorks(t, p)
-		if took := time.Since(start); took > 100*time.Millisecond {
+		if took := time.Since(start); took > pgtest.Patience(100*time.Millisecond) {
 			t.Errorf("a scrape waited %s for a pool that has none", took)
 		}
 		if postgres.ReasonOf(err) != postgres.Refused {
@@ -112,6 +114,7 @@ func TestAcquireIdleNeverDials(t *testing.T) {
 }
 
 func TestPoolReplacesConnectionsThatTheServerCut(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	p := newPool(t, c.MonitorDSN(), 1, 4)
 	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
@@ -123,6 +126,7 @@ func TestPoolReplacesConnectionsThatTheServerCut(t *testing.T) {
 
 // A server, a proxy or a firewall may end what is idle. Whoever scrapes next meets another connection, not that one.
 func TestAConnectionThatEndedWhileIdleIsReplacedBeforeAScrapeNeedsIt(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	proxy := pgtest.NewProxy(t, c)
 	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
@@ -151,6 +155,7 @@ func TestAConnectionThatEndedWhileIdleIsReplacedBeforeAScrapeNeedsIt(t *testing.
 
 // A reload tells each idle session of changed settings. That is no reason to part.
 func TestAnIdleConnectionOutlivesAReload(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	proxy := pgtest.NewProxy(t, c)
 	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
@@ -177,6 +182,7 @@ func TestAnIdleConnectionOutlivesAReload(t *testing.T) {
 }
 
 func TestPoolKeepsItsBoundAndWaitsForABusyConnection(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	p := newPool(t, c.MonitorDSN(), 1, 3) // one connection besides the prober's two
 	pgtest.Eventually(t, 20*time.Second, func() error { return idleWorks(t, p) })
@@ -203,7 +209,8 @@ func TestPoolKeepsItsBoundAndWaitsForABusyConnection(t *testing.T) {
 func TestPoolBoundsThatCanNotWorkAreRefused(t *testing.T) {
 	c := connector(t, "host=127.0.0.1 user=u")
 	for _, bounds := range [][2]int{{1, 2}, {0, 4}, {5, 4}} {
-		if _, err := postgres.NewPool(postgres.PoolOptions{Connector: c, Min: bounds[0], Max: bounds[1], Apart: 2, Logger: log.NewNopLogger()}); err == nil {
+		if _, err := postgres.NewPool(
+			postgres.PoolOptions{Connector: c, Min: bounds[0], Max: bounds[1], Apart: 2, Logger: log.NewNopLogger()}); err == nil {
 			t.Errorf("bounds %v were accepted", bounds)
 		}
 	}
@@ -226,7 +233,39 @@ func TestConnectionStringsThatCanNotBeUsedAreNeverQuoted(t *testing.T) {
 			}
 		}
 	}
-	if _, err := postgres.NewConnector(postgres.ConnectorOptions{DSN: "host=h", PasswordFile: "/nowhere/password"}); err == nil || !errors.Is(err, fs.ErrNotExist) {
+	if _, err := postgres.NewConnector(postgres.ConnectorOptions{DSN: "host=h", PasswordFile: "/nowhere/password"}); err == nil ||
+		!errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing password file: err = %v", err)
+	}
+}
+
+// While the only connection is lent for long, scrapes have another; while it is lent for an instant, none is opened.
+func TestAConnectionIsOpenedBesideOneThatIsLentForLong(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, pgtest.Options{})
+	proxy := pgtest.NewProxy(t, c)
+	p := newPool(t, proxy.DSN(c.MonitorDSN()), 1, 4)
+	background, err := p.Acquire(t.Context()) // waits for the first login
+	if err != nil {
+		t.Fatal(err)
+	}
+	background.Release()
+	before := proxy.Accepted()
+	if background, err = p.Acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	background.Release()
+	if after := proxy.Accepted(); after != before {
+		t.Errorf("%d connections were opened for work of an instant", after-before)
+	}
+	if background, err = p.Acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer background.Release()
+	if err := idleWorks(t, p); err != nil { // waits for one, and opens none itself
+		t.Error(err)
+	}
+	if after := proxy.Accepted(); after != before+1 {
+		t.Errorf("%d connections were opened beside the one that is lent, want 1", after-before)
 	}
 }

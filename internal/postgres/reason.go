@@ -28,10 +28,16 @@ const (
 	DNS Reason = "dns"
 	// TLS: no encryption where it is required, or a certificate that does not verify.
 	TLS Reason = "tls"
-	// Auth: the login was turned down: password, pg_hba.conf, no such role or database.
+	// Auth: the login was turned down: wrong password, no such role, or a role that may not log in.
 	Auth Reason = "auth"
-	// TooManyConnections: max_connections or a connection limit of the role or database is reached.
+	// PgHBA: no line of pg_hba.conf lets this role, database and address in, or one rejects it.
+	PgHBA Reason = "pg_hba"
+	// NoDatabase: the server has no database of that name.
+	NoDatabase Reason = "no_database"
+	// TooManyConnections: no slot of max_connections is left for us.
 	TooManyConnections Reason = "too_many_connections"
+	// ConnectionLimit: the limit of our role, or of the database, is reached; the server has room for others.
+	ConnectionLimit Reason = "connection_limit"
 	// StartingUp: the server recovers or does not accept connections yet.
 	StartingUp Reason = "starting_up"
 	// ShuttingDown: the server is stopping, or cut the session because it stops or crashed.
@@ -44,6 +50,9 @@ const (
 	LockTimeout Reason = "lock_timeout"
 	// ReadOnly: a write was turned down because the server or the session is read-only.
 	ReadOnly Reason = "read_only"
+	// Protocol: what answers does not keep to PostgreSQL's protocol, or sends more than any server does: something else listens
+	// there, it is broken, or it means ill.
+	Protocol Reason = "protocol"
 	// Query: the server ran the query and reported an error in it.
 	Query Reason = "query"
 	// Other is whatever is none of the above; the log has the text.
@@ -53,9 +62,18 @@ const (
 // Reasons lists every reason a failure can have, without OK.
 func Reasons() []Reason {
 	return []Reason{
-		Refused, Timeout, DNS, TLS, Auth, TooManyConnections, StartingUp, ShuttingDown,
-		RecoveryConflict, Permission, LockTimeout, ReadOnly, Query, Other,
+		Refused, Timeout, DNS, TLS, Auth, PgHBA, NoDatabase, TooManyConnections, ConnectionLimit, StartingUp, ShuttingDown,
+		RecoveryConflict, Permission, LockTimeout, ReadOnly, Protocol, Query, Other,
 	}
+}
+
+// OnlyLogins says that the server turns new logins down for this reason, while connections that are open go on working.
+func (r Reason) OnlyLogins() bool {
+	switch r {
+	case TooManyConnections, ConnectionLimit, Auth, PgHBA, NoDatabase:
+		return true
+	}
+	return false
 }
 
 // Failure is an error that carries its reason.
@@ -80,6 +98,9 @@ func ReasonOf(err error) Reason {
 	var said *saidError
 	if errors.As(err, &said) {
 		return said.reason
+	}
+	if errors.Is(err, ErrTooMuch) || errors.Is(err, errProtocol) {
+		return Protocol
 	}
 	tried := attempts(err)
 	if report := reportOf(tried); report != nil {
@@ -137,8 +158,8 @@ func sqlStateReason(code string) (Reason, bool) {
 	switch code {
 	case "53300":
 		return TooManyConnections, true
-	case "3D000": // no such database
-		return Auth, true
+	case "3D000":
+		return NoDatabase, true
 	case "42501":
 		return Permission, true
 	case "55P03":
@@ -172,8 +193,22 @@ func reasonOfSQLState(pg *pgconn.PgError) Reason {
 	if pg.Code == "08P01" || pg.Code == "58000" {
 		return reasonOfPooler(pg.Message)
 	}
+	// A role that does not exist has the same SQLSTATE as an address that may not connect. The function that reported it is in
+	// no language (src/backend/libpq/auth.c).
+	if pg.Code == noEntry && pg.Routine == "ClientAuthentication" {
+		return PgHBA
+	}
 	reason, _ := sqlStateReason(pg.Code)
+	if reason == TooManyConnections && ofOwnLimit(pg.Routine) {
+		return ConnectionLimit
+	}
 	return reason
+}
+
+// ofOwnLimit tells the limit of a role or a database from max_connections, which have one SQLSTATE, by the function that reported it
+// (src/backend/utils/init/miscinit.c, postinit.c).
+func ofOwnLimit(routine string) bool {
+	return routine == "InitializeSessionUserId" || routine == "CheckMyDatabase"
 }
 
 // reasonOfPooler reads PgBouncer's texts: it has one SQLSTATE for all of them.
@@ -187,7 +222,7 @@ func reasonOfPooler(message string) Reason {
 		{"query_wait_timeout", Timeout},
 		{"query_timeout", Timeout},
 		{"client_login_timeout", Timeout},
-		{"no such database", Auth},
+		{"no such database", NoDatabase},
 		{"no such user", Auth},
 		{"authentication failed", Auth},
 		{"password", Auth},
@@ -241,6 +276,8 @@ func reasonOfNetwork(err error) Reason {
 		return Refused
 	case errors.Is(err, syscall.EACCES): // the unix socket's directory
 		return Permission
+	case isProtocol(err):
+		return Protocol
 	}
 	return Other
 }

@@ -15,6 +15,7 @@ import (
 
 // With sslmode=prefer, the default, two attempts are made where one is made otherwise. The reason is that of the one that mattered.
 func TestReasonIsThatOfTheAttemptThatMattered(t *testing.T) {
+	t.Parallel()
 	plain, secure := pgtest.New(t, pgtest.Options{}), pgtest.New(t, pgtest.Options{})
 	hour := time.Now().Add(time.Hour)
 	if err := secure.EnableTLS(t.Context(), hour, hour); err != nil {
@@ -53,14 +54,15 @@ func TestReasonIsThatOfTheAttemptThatMattered(t *testing.T) {
 		{"refused", nobody, "p", postgres.Refused, postgres.Refused, postgres.Refused},
 		{"wrong password, without TLS", plain.Port, "wrong-secret", postgres.Auth, postgres.Auth, postgres.TLS},
 		{"wrong password, with TLS", secure.Port, "wrong-secret", postgres.Auth, postgres.Auth, postgres.Auth},
-		{"pg_hba.conf rejects those without TLS", noTLS.Port, pgtest.Password, postgres.Auth, postgres.OK, postgres.OK},
-		{"pg_hba.conf rejects those with TLS", withTLS.Port, pgtest.Password, postgres.OK, postgres.OK, postgres.Auth},
-		{"both rejected, one for its password", noTLS.Port, "wrong-secret", postgres.Auth, postgres.Auth, postgres.Auth},
+		{"pg_hba.conf rejects those without TLS", noTLS.Port, pgtest.Password, postgres.PgHBA, postgres.OK, postgres.OK},
+		{"pg_hba.conf rejects those with TLS", withTLS.Port, pgtest.Password, postgres.OK, postgres.OK, postgres.PgHBA},
+		{"both rejected, one for its password", noTLS.Port, "wrong-secret", postgres.PgHBA, postgres.Auth, postgres.Auth},
 		{"silent from the start", listen(t, silent), "p", postgres.Timeout, postgres.Timeout, postgres.Timeout},
 		{"no TLS, then silent in the login", listen(t, refuseTLS(silent)), "p", postgres.Timeout, postgres.Timeout, postgres.TLS},
 		{"no TLS, then cut in the login", listen(t, refuseTLS(cutOff)), "p", postgres.Refused, postgres.Refused, postgres.TLS},
 		{"silent in the TLS handshake", listen(t, acceptTLS(silent)), "p", postgres.Timeout, postgres.Timeout, postgres.Timeout},
 		{"silent in the login after TLS", listen(t, handshake(t, secure, silent)), "p", postgres.Timeout, postgres.Timeout, postgres.Timeout},
+		{"another program", listen(t, http), "p", postgres.Protocol, postgres.Protocol, postgres.TLS},
 		{"cut in the login after TLS", listen(t, handshake(t, secure, cutOff)), "p", postgres.Refused, postgres.Refused, postgres.Refused},
 	} {
 		for mode, want := range map[string]postgres.Reason{"disable": tc.disable, "prefer": tc.prefer, "require": tc.require} {
@@ -108,6 +110,13 @@ func listen(t *testing.T, serve func(conn net.Conn, first []byte)) int {
 
 func silent(conn net.Conn, _ []byte) { _, _ = io.Copy(io.Discard, conn) }
 func cutOff(net.Conn, []byte)        {}
+func http(conn net.Conn, first []byte) {
+	if asksForTLS(first) {
+		_, _ = conn.Write([]byte("N"))
+	} else {
+		_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+	}
+}
 
 // asksForTLS is whether a client's first message is SSLRequest.
 func asksForTLS(first []byte) bool { return strings.HasSuffix(string(first), "\x04\xd2\x16\x2f") }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,10 +34,11 @@ func settings() postgres.Settings {
 	}
 }
 
-// login returns the reason of one attempt to connect and to run a query, and checks that no password shows.
+// login returns the reason of one attempt to connect and to run a query, and checks that no password shows, and that a mistake
+// that a person can mend is told with its remedy.
 func login(t *testing.T, dsn string, sql ...string) postgres.Reason {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience(2*time.Second))
 	defer cancel()
 	s, err := connector(t, dsn).Connect(ctx)
 	if err == nil {
@@ -53,6 +55,12 @@ func login(t *testing.T, dsn string, sql ...string) postgres.Reason {
 	if err != nil && strings.Contains(err.Error(), "\n") {
 		t.Errorf("the error has several lines: %q", err)
 	}
+	switch r := postgres.ReasonOf(err); r {
+	case postgres.Auth, postgres.PgHBA, postgres.NoDatabase, postgres.TLS, postgres.Protocol:
+		if !strings.Contains(err.Error(), "HINT: ") {
+			t.Errorf("%s without a remedy: %v", r, err)
+		}
+	}
 	t.Logf("%v", err)
 	return postgres.ReasonOf(err)
 }
@@ -65,6 +73,7 @@ func expect(t *testing.T, got, want postgres.Reason) {
 }
 
 func TestReasonOfEachFailureOfARealServer(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"max_connections": "8", "superuser_reserved_connections": "1"}})
 	monitor := c.MonitorDSN()
@@ -73,8 +82,26 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 	t.Run("auth: wrong password", func(t *testing.T) {
 		expect(t, login(t, strings.Replace(monitor, pgtest.Password, "wrong-secret", 1)), postgres.Auth)
 	})
-	t.Run("auth: no such database", func(t *testing.T) {
-		expect(t, login(t, c.DSN(pgtest.Monitor, "nowhere")), postgres.Auth)
+	t.Run("auth: no such role", func(t *testing.T) { expect(t, login(t, c.DSN("nobody", "postgres")), postgres.Auth) })
+	// Each of the two is told what it has not done, and not to compare what it never gave.
+	t.Run("auth: no password", func(t *testing.T) {
+		_, err := connector(t, strings.Replace(monitor, pgtest.Password, "", 1)+"&passfile=/nowhere").Connect(ctx)
+		if postgres.ReasonOf(err) != postgres.Auth || !strings.Contains(err.Error(), "No password was given") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("auth: no role named", func(t *testing.T) {
+		me, err := user.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = connector(t, c.DSN(me.Username, "postgres")).Connect(ctx)
+		if postgres.ReasonOf(err) != postgres.Auth || !strings.Contains(err.Error(), "name yours with DATA_SOURCE_USER") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("no_database", func(t *testing.T) {
+		expect(t, login(t, c.DSN(pgtest.Monitor, "nowhere")), postgres.NoDatabase)
 	})
 	t.Run("permission", func(t *testing.T) {
 		expect(t, login(t, monitor, "SELECT * FROM pg_authid"), postgres.Permission)
@@ -129,6 +156,26 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 			_ = conn.Close(ctx)
 		}
 	})
+	for _, limited := range []string{"ROLE " + pgtest.Monitor, "DATABASE postgres"} {
+		t.Run("connection_limit: "+limited, func(t *testing.T) {
+			held, err := pgx.Connect(ctx, monitor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer held.Close(ctx)
+			if err := c.Exec(ctx, "ALTER "+limited+" CONNECTION LIMIT 1"); err != nil {
+				t.Fatal(err)
+			}
+			_, err = connector(t, monitor).Connect(ctx)
+			expect(t, postgres.ReasonOf(err), postgres.ConnectionLimit)
+			if !strings.Contains(fmt.Sprint(err), "HINT: Raise the limit") {
+				t.Errorf("no remedy in %v", err)
+			}
+			if err := c.Exec(ctx, "ALTER "+limited+" CONNECTION LIMIT -1"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 	t.Run("tls: the server has none", func(t *testing.T) {
 		expect(t, login(t, strings.Replace(monitor, "sslmode=disable", "sslmode=require", 1)), postgres.TLS)
 	})
@@ -139,7 +186,7 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 		expect(t, login(t, strings.Replace(monitor, "sslmode=disable", "sslmode=verify-full", 1)), postgres.TLS)
 		expect(t, login(t, strings.Replace(monitor, "sslmode=disable", "sslmode=require", 1)), postgres.OK)
 	})
-	t.Run("auth: pg_hba.conf wants TLS", func(t *testing.T) {
+	t.Run("pg_hba: pg_hba.conf wants TLS", func(t *testing.T) {
 		if err := c.WriteHBA("local all all trust\nhost all postgres all trust\nhostssl all all all scram-sha-256\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -147,8 +194,8 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		pgtest.Eventually(t, 20*time.Second, func() error {
-			if r := login(t, monitor); r != postgres.Auth {
-				return fmt.Errorf("reason = %s, want auth", r)
+			if r := login(t, monitor); r != postgres.PgHBA {
+				return fmt.Errorf("reason = %s, want pg_hba", r)
 			}
 			return nil
 		})
@@ -202,6 +249,7 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 }
 
 func TestReasonOfTheNetwork(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	proxy := pgtest.NewProxy(t, c)
 	t.Run("dns", func(t *testing.T) {
@@ -225,7 +273,7 @@ func TestReasonOfTheNetwork(t *testing.T) {
 		defer proxy.Refuse(false)
 		expect(t, login(t, proxy.DSN(c.MonitorDSN())), postgres.Refused)
 	})
-	t.Run("other: not PostgreSQL", func(t *testing.T) {
+	t.Run("protocol: not PostgreSQL", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -237,11 +285,13 @@ func TestReasonOfTheNetwork(t *testing.T) {
 				_ = conn.Close()
 			}
 		}()
-		expect(t, login(t, fmt.Sprintf("host=127.0.0.1 port=%d user=u dbname=d sslmode=disable", l.Addr().(*net.TCPAddr).Port)), postgres.Other)
+		port := l.Addr().(*net.TCPAddr).Port
+		expect(t, login(t, fmt.Sprintf("host=127.0.0.1 port=%d user=u dbname=d sslmode=disable", port)), postgres.Protocol)
 	})
 }
 
 func TestRecoveryConflictOnAStandby(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	primary := pgtest.New(t, pgtest.Options{})
 	if err := primary.Exec(ctx, "CREATE TABLE t AS SELECT g FROM generate_series(1, 1000) g", "GRANT SELECT ON t TO PUBLIC"); err != nil {
@@ -270,7 +320,8 @@ func TestRecoveryConflictOnAStandby(t *testing.T) {
 		failure <- err
 	}()
 	pgtest.Eventually(t, 20*time.Second, func() error {
-		if err := primary.Exec(ctx, "DELETE FROM t WHERE g % 7 = 0", "VACUUM (FREEZE) t", "INSERT INTO t SELECT generate_series(1, 1000)"); err != nil {
+		if err := primary.Exec(ctx, "DELETE FROM t WHERE g % 7 = 0", "VACUUM (FREEZE) t",
+			"INSERT INTO t SELECT generate_series(1, 1000)"); err != nil {
 			return err
 		}
 		select {

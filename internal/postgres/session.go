@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -18,7 +18,7 @@ const closeTimeout = time.Second
 
 // Session is one connection. It is not safe for concurrent use.
 type Session struct {
-	conn     *pgx.Conn
+	conn     *pgconn.PgConn
 	settings Settings
 	version  int
 	phases   Phases
@@ -31,6 +31,7 @@ type Session struct {
 	named    int
 	// closed: Close was called. The driver may still be saying goodbye, in another goroutine.
 	closed bool
+	rest   rest
 }
 
 // Statement is one query of a pipeline.
@@ -40,6 +41,9 @@ type Statement struct {
 	Timeout time.Duration
 	// MaxBytes is what the server may send for it; 0 is 1 MiB. The statements of a pipeline share the sum of theirs.
 	MaxBytes int64
+	// Undo runs it in a transaction that is rolled back: what it changes of the session, such as settings, does not stay for those behind
+	// it. Locks that it takes for the session are given back. It costs no round trip.
+	Undo bool
 }
 
 // Outcome of one statement of a pipeline.
@@ -57,6 +61,14 @@ func (s *Session) Version() int { return s.version }
 
 // Phases says how long the parts of connecting took.
 func (s *Session) Phases() Phases { return s.phases }
+
+// Within is a Timeout for a statement that is to end within limit, and within what the session has; 0 where the session sees to it.
+func (s *Session) Within(limit time.Duration) time.Duration {
+	if own := s.settings.StatementTimeout; own != 0 && own <= limit {
+		return 0
+	}
+	return limit
+}
 
 // Pooled says whether a pooler in transaction mode stands in between.
 func (s *Session) Pooled() bool { return s.pooled }
@@ -79,10 +91,10 @@ func (s *Session) Close() {
 
 // abort ends the connection at once, without a word to a server that does not keep to the protocol.
 func (s *Session) abort() {
-	_ = s.conn.PgConn().Conn().Close()
+	_ = s.conn.Conn().Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = s.conn.PgConn().Close(ctx)
+	_ = s.conn.Close(ctx)
 }
 
 // Query runs one statement in one round trip and returns its rows as text; nil is NULL.
@@ -97,10 +109,13 @@ func (s *Session) Query(ctx context.Context, sql string) ([][]*string, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case out[0].Err == nil && count > queryRows:
-		return nil, fmt.Errorf("the server sent %d rows, %w: at most %d", count, ErrTooMuch, queryRows)
+	case out[0].Err != nil:
+		return rows, out[0].Err
 	}
-	return rows, out[0].Err
+	if err := tooMany(count); err != nil {
+		return nil, err
+	}
+	return rows, nil
 }
 
 // Pipeline sends all statements at once and reads their results: one round trip for all of them, and one
@@ -117,13 +132,17 @@ func (s *Session) Stream(ctx context.Context, statements []Statement, row RowFun
 	for _, st := range statements {
 		limit += cmp.Or(st.MaxBytes, queryBytes)
 	}
-	meterOf(s.conn.PgConn()).begin("a query's answer", limit)
+	meterOf(s.conn).begin("a query's answer", limit)
 	s.show(ctx)
-	p := s.conn.PgConn().StartPipeline(ctx)
+	p := s.conn.StartPipeline(ctx)
 	queue := make([]sent, len(statements))
 	for i, st := range statements {
 		queue[i] = s.send(p, st)
 		p.SendPipelineSync()
+		if st.Undo {
+			s.sendUndo(p)
+			p.SendPipelineSync()
+		}
 	}
 	started := time.Now()
 	err := p.Flush()
@@ -133,6 +152,9 @@ func (s *Session) Stream(ctx context.Context, statements []Statement, row RowFun
 	done := 0
 	for ; err == nil && done < len(statements); done++ {
 		outcomes[done].Err, err = s.receive(p, queue[done], func(f []pgconn.FieldDescription, v [][]byte) { row(done, f, v) })
+		if err == nil && statements[done].Undo {
+			_, err = s.receive(p, sent{before: noRows}, nil) // outside a transaction the server warns, and that is all
+		}
 		now := time.Now()
 		outcomes[done].Duration, started = now.Sub(started), now
 		if err != nil {
@@ -164,8 +186,23 @@ type sent struct {
 	before    int    // results that come before its own
 }
 
+// noRows of what was sent are anybody's.
+const noRows = math.MaxInt
+
+// sendUndo stands behind a Sync of its own: a statement that fails makes the server skip all up to the next one.
+func (s *Session) sendUndo(p *pgconn.Pipeline) {
+	p.SendQueryParams("ROLLBACK", nil, nil, nil, nil)
+	if !s.pooled { // else the process may hold locks of others
+		p.SendQueryParams("SELECT pg_catalog.pg_advisory_unlock_all()", nil, nil, nil, nil)
+	}
+}
+
 func (s *Session) send(p *pgconn.Pipeline, st Statement) sent {
 	q := sent{sql: st.SQL}
+	if st.Undo {
+		p.SendQueryParams("BEGIN", nil, nil, nil, nil)
+		q.before++
+	}
 	switch {
 	case s.pooled:
 		p.SendQueryParams(s.localSettings(st.Timeout), nil, nil, nil, nil)
@@ -238,7 +275,7 @@ func (s *Session) receive(p *pgconn.Pipeline, q sent, row func([]pgconn.FieldDes
 			for r.NextRow() {
 				fields, values := r.FieldDescriptions(), r.Values()
 				if len(values) != len(fields) {
-					err := fmt.Errorf("the server sent a row of %d columns and had announced %d: is it PostgreSQL?", len(values), len(fields))
+					err := notPostgres("the server sent a row of %d columns and had announced %d", len(values), len(fields))
 					return err, err
 				}
 				if step == q.before {
@@ -252,7 +289,7 @@ func (s *Session) receive(p *pgconn.Pipeline, q sent, row func([]pgconn.FieldDes
 				stmtErr = err
 			}
 		case nil:
-			err := errors.New("the server ended the pipeline early")
+			err := notPostgres("the server ended the pipeline early")
 			return err, err
 		}
 	}

@@ -35,6 +35,7 @@ func text(row []*string) []string {
 }
 
 func TestEverySessionHasItsLimits(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		// What the connection string says about them must not win.
 		role := "ALTER ROLE " + pgtest.Monitor + " SET "
@@ -48,7 +49,8 @@ func TestEverySessionHasItsLimits(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s, err := connector(t, c.MonitorDSN()+"&options=-c%20statement_timeout=0%20-c%20search_path=public&application_name=x").Connect(t.Context())
+		s, err := connector(t, c.MonitorDSN()+"&options=-c%20statement_timeout=0%20-c%20search_path=public&application_name=x").
+			Connect(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +83,8 @@ func TestPipelineKeepsFailuresApart(t *testing.T) {
 	defer s.Close()
 	statements := []postgres.Statement{
 		{SQL: "SELECT 1"}, {SQL: "SELECT 1/0"}, {SQL: "SELECT 2"}, {SQL: "SELECT no_such_function()"},
-		{SQL: "SELECT 3"}, {SQL: "SELECT pg_sleep(9)"}, {SQL: "SELECT current_setting('statement_timeout')", Timeout: 7 * time.Second}, {SQL: "SELECT 4"},
+		{SQL: "SELECT 3"}, {SQL: "SELECT pg_sleep(9)"}, {SQL: "SELECT current_setting('statement_timeout')", Timeout: 7 * time.Second},
+		{SQL: "SELECT 4"},
 	}
 	for round := range 3 { // the first round prepares, the others use what is prepared
 		var got []string
@@ -98,7 +101,8 @@ func TestPipelineKeepsFailuresApart(t *testing.T) {
 		for _, o := range out {
 			reasons = append(reasons, postgres.ReasonOf(o.Err))
 		}
-		want := []postgres.Reason{postgres.OK, postgres.Query, postgres.OK, postgres.Query, postgres.OK, postgres.Timeout, postgres.OK, postgres.OK}
+		want := []postgres.Reason{postgres.OK, postgres.Query, postgres.OK, postgres.Query, postgres.OK, postgres.Timeout, postgres.OK,
+			postgres.OK}
 		if !slices.Equal(reasons, want) {
 			t.Errorf("round %d: reasons = %v, want %v", round, reasons, want)
 		}
@@ -118,7 +122,7 @@ func TestPipelineIsOneRoundTrip(t *testing.T) {
 	proxy.Delay(delay)
 	var statements []postgres.Statement
 	for i := range 20 {
-		statements = append(statements, postgres.Statement{SQL: fmt.Sprintf("SELECT %d", i)})
+		statements = append(statements, postgres.Statement{SQL: fmt.Sprintf("SELECT %d", i), Undo: i%2 == 0})
 	}
 	for range 2 {
 		start := time.Now()
@@ -131,7 +135,48 @@ func TestPipelineIsOneRoundTrip(t *testing.T) {
 	}
 }
 
+// A collector of a user's own may call a function of the application that changes the session.
+func TestWhatAStatementChangesOfTheSessionIsUndone(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, pgtest.Options{})
+	s, err := connector(t, c.MonitorDSN()).Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const locks = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+	change := "SELECT set_config(name, value, false) FROM (VALUES ('search_path', 'public'), ('statement_timeout', '0'), " +
+		"('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('TimeZone', 'Asia/Tokyo'), ('client_encoding', 'LATIN1'), " +
+		"('application_name', 'x')) AS s(name, value)"
+	statements := []postgres.Statement{{SQL: change, Undo: true}, {SQL: "SELECT pg_advisory_lock(4711), pg_sleep(9)", Undo: true},
+		{SQL: "SELECT set_config('search_path', 'public', false), pg_advisory_lock(4711), 1/(random()*0)::int", Undo: true},
+		{SQL: "SELECT pg_advisory_lock(4712), current_setting('statement_timeout')", Timeout: 7 * time.Second, Undo: true},
+		{SQL: showSettings}, {SQL: locks}, {SQL: "SHOW client_encoding"}}
+	for range 3 { // the first round prepares, the others use what is prepared
+		rows := map[int][]string{}
+		out, err := s.Pipeline(t.Context(), statements, func(i int, _ []pgconn.FieldDescription, values [][]byte) {
+			rows[i] = nil
+			for _, v := range values {
+				rows[i] = append(rows[i], string(v))
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out[0].Err != nil || postgres.ReasonOf(out[1].Err) != postgres.Timeout || postgres.ReasonOf(out[2].Err) != postgres.Query {
+			t.Errorf("outcomes %v", out)
+		}
+		if !slices.Equal(rows[0], []string{"x"}) || !slices.Equal(rows[3], []string{"", "7s"}) {
+			t.Errorf("their rows: %v", rows)
+		}
+		if !slices.Equal(rows[4], wantSettings) || rows[5][0] != "0" || rows[6][0] != "UTF8" {
+			t.Errorf("settings %q, %s advisory locks, encoding %s", rows[4], rows[5], rows[6])
+		}
+	}
+}
+
 func TestPreparedStatementsThatVanishArePreparedAgain(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	s, err := connector(t, c.MonitorDSN()).Connect(t.Context())
 	if err != nil {
@@ -157,6 +202,7 @@ func TestPreparedStatementsThatVanishArePreparedAgain(t *testing.T) {
 // In transaction mode the server's process belongs to somebody else after each of our transactions: what
 // we need must hold for our queries, and must not stay behind for others.
 func TestPgBouncerInTransactionMode(t *testing.T) {
+	t.Parallel()
 	for name, ignore := range map[string]string{
 		"turns our parameters down": "extra_float_digits",
 		"swallows our parameters": "extra_float_digits,statement_timeout,lock_timeout,idle_in_transaction_session_timeout," +
@@ -183,6 +229,10 @@ func TestPgBouncerInTransactionMode(t *testing.T) {
 					if got := text(rows[0]); !slices.Equal(got, wantSettings) {
 						t.Errorf("settings = %q, want %q", got, wantSettings)
 					}
+				}
+				if _, err := s.Pipeline(t.Context(), []postgres.Statement{{SQL: "SELECT set_config('statement_timeout', '1h', false)", Undo: true}},
+					func(int, []pgconn.FieldDescription, [][]byte) {}); err != nil {
+					t.Fatal(err)
 				}
 				if _, err := s.Query(t.Context(), "SELECT pg_sleep(9)"); postgres.ReasonOf(err) != postgres.Timeout {
 					t.Errorf("statement_timeout does not hold: %v", err)
@@ -247,7 +297,7 @@ ignore_startup_parameters = %s
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	dsn := fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres sslmode=disable", port, pgtest.Monitor)
 	pgtest.Eventually(t, 10*time.Second, func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience(time.Second))
 		defer cancel()
 		s, err := connector(t, dsn).Connect(ctx)
 		if err == nil {

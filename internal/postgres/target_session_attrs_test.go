@@ -15,6 +15,7 @@ import (
 
 // target_session_attrs means what it means to libpq, although each of our sessions is read-only: read-write is the primary.
 func TestTargetSessionAttrsFindTheirServer(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.New(t, pgtest.Options{})
 	standby, err := primary.Standby(t.Context())
 	if err != nil {
@@ -64,7 +65,7 @@ func TestTargetSessionAttrsFindTheirServer(t *testing.T) {
 
 func loginError(t *testing.T, dsn string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Patience(10*time.Second))
 	defer cancel()
 	s, err := connector(t, dsn).Connect(ctx)
 	if err == nil {

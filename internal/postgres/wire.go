@@ -26,25 +26,16 @@ func (w *Wire) Unread() bool {
 	return conn != nil && unread(*conn)
 }
 
+// Unacked says that the other side's system has not confirmed what was sent: the network loses it. It is false where that can't be
+// told. What was sent a moment ago is not confirmed yet.
+func (w *Wire) Unacked() bool {
+	conn := w.conn.Load()
+	return conn != nil && unacked(*conn)
+}
+
 // show lets a session's connection be seen by who asked for it in ctx.
 func (s *Session) show(ctx context.Context) {
 	if w, ok := ctx.Value(wireKey{}).(*Wire); ok {
-		w.set(s.conn.PgConn().Conn())
+		w.set(s.conn.Conn())
 	}
-}
-
-// Watch calls stirred once, from a goroutine of its own, when something comes in on the connection or it ends, and reads
-// nothing: what came in is there for the next query. A query's answer is such a thing, too. Where the system can't tell
-// (Windows) it does nothing. It works below TLS and on unix sockets; behind PgBouncer it is PgBouncer's connection
-// that is watched.
-func (s *Session) Watch(stirred func()) {
-	conn, ok := system(s.conn.PgConn().Conn())
-	if !ok {
-		return
-	}
-	go func() {
-		if watch(conn) {
-			stirred()
-		}
-	}()
 }

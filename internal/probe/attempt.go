@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
 )
 
 // patience is how long an attempt that is reported as timed out is left pending. A frozen server that wakes
@@ -15,18 +16,23 @@ const patience = 10 * time.Second
 // connector opens sessions: *postgres.Connector.
 type connector interface {
 	Connect(ctx context.Context) (session, error)
+	Login(ctx context.Context) (postgres.Login, error)
 }
 
 // session is what the probes use of a *postgres.Session.
 type session interface {
 	querier
+	QueryWith(ctx context.Context, sql string, more postgres.Statement, answered func(rows [][]*string, err error)) ([][]*string, error)
 	Pipeline(ctx context.Context, statements []postgres.Statement, row postgres.RowFunc) ([]postgres.Outcome, error)
 	// Pooled says whether a pooler in transaction mode stands in between.
 	Pooled() bool
 	Phases() postgres.Phases
 	Certificate() postgres.Certificate
-	// Watch calls stirred once, when something comes in or the connection ends.
-	Watch(stirred func())
+	// Attend, Wake and GiveUp are what the kept session does between queries, by the clock that KeepTime names.
+	KeepTime(c *quiet.Clock)
+	Attend(signs postgres.Signs) error
+	Wake()
+	GiveUp()
 	Close()
 }
 
@@ -107,6 +113,7 @@ func launch[T any](l *loop, limit time.Duration, work func(context.Context) T, d
 // loop runs everything that touches the prober's state on one goroutine.
 type loop struct {
 	ctx     context.Context
+	clock   *quiet.Clock // nil is Go's timers
 	events  chan func()
 	ended   chan struct{} // closed when no more events are taken
 	running sync.WaitGroup
@@ -126,5 +133,5 @@ func (l *loop) post(f func()) bool {
 
 // after calls f on the loop in d.
 func (l *loop) after(d time.Duration, f func()) {
-	time.AfterFunc(d, func() { l.post(f) })
+	l.clock.AfterFunc(d, func() { l.post(f) })
 }

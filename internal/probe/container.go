@@ -1,6 +1,9 @@
 package probe
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // container is what the container engine said of the database's container last.
 type container struct {
@@ -17,7 +20,7 @@ type container struct {
 func (s *state) observeContainer(is container, seen time.Time) {
 	was := s.Container
 	if was != nil && was.ID == is.ID {
-		is.StartedAt = known(is.StartedAt, was.StartedAt)
+		is.StartedAt = cmp.Or(is.StartedAt, was.StartedAt)
 	}
 	s.Container = &is
 	if was == nil {

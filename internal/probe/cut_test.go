@@ -2,9 +2,11 @@ package probe
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"os/exec"
 	"strconv"
 	"sync"
 	"testing"
@@ -113,6 +115,29 @@ func (n *cut) handle(client net.Conn) {
 	go func() { _, _ = io.Copy(server, held{n, client}); done <- struct{}{} }()
 	go func() { _, _ = io.Copy(client, held{n, server}); done <- struct{}{} }()
 	<-done
+}
+
+// dropPackets has the kernel drop what comes from or goes to a local port, until mend. It needs iptables and the right to it.
+func dropPackets(t testing.TB, port int) (mend func(), err error) {
+	t.Helper()
+	rule := func(action string) error {
+		out, err := exec.Command("iptables", "--wait", action, "INPUT", "--in-interface", "lo", "--protocol", "tcp",
+			"--match", "multiport", "--ports", strconv.Itoa(port), "--jump", "DROP").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("iptables: %w: %s", err, out)
+		}
+		return nil
+	}
+	if err := rule("--insert"); err != nil {
+		return nil, err
+	}
+	mend = sync.OnceFunc(func() {
+		if err := rule("--delete"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(mend)
+	return mend, nil
 }
 
 // held passes on what was read once the network is whole.

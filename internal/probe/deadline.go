@@ -3,6 +3,8 @@ package probe
 import (
 	"runtime"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
 )
 
 const (
@@ -27,8 +29,11 @@ type deadline struct {
 	more   int
 	unread func() bool
 	passed func()
+	// each is called on the loop as each part ends, but the last.
+	each func()
 
-	timer *time.Timer
+	timer *quiet.Timer
+	due   time.Time // of the part that is waited for
 	ended bool
 	late  time.Duration
 }
@@ -48,7 +53,8 @@ func (l *loop) deadline(limit time.Duration, unread func() bool, passed func()) 
 
 func (d *deadline) wait() {
 	due := time.Now().Add(d.part)
-	d.timer = time.AfterFunc(d.part, func() {
+	d.due = due
+	d.timer = d.loop.clock.AfterFunc(d.part, func() {
 		runtime.Gosched() // behind all that wait for their turn, as an answer from the network does
 		d.loop.post(func() {
 			if !d.ended {
@@ -71,6 +77,9 @@ func (d *deadline) over(late time.Duration) {
 	}
 	if d.left > 0 {
 		d.wait()
+		if d.each != nil {
+			d.each()
+		}
 		return
 	}
 	d.ended = true
@@ -85,10 +94,18 @@ func (d *deadline) stop() {
 	}
 }
 
-// slept is how much of the time since it was set does not count: what this process was late by, and the parts it was late in.
+// slept is how much of the time since it was set does not count: what this process was late by, and the parts it was late in. A process
+// that wakes finds the end of a part and the answer at once: where the answer is looked at first, the part counts here all the same.
 func (d *deadline) slept() time.Duration {
 	if d == nil {
 		return 0
 	}
-	return d.late
+	late := sub(time.Now(), d.due)
+	switch {
+	case late <= 0:
+		return d.late
+	case counts(d.part, late):
+		return d.late + late
+	}
+	return d.late + late + d.part
 }

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
@@ -59,13 +61,16 @@ func TestADeadlineCountsOnlyWhatThisProcessDidNotSleepThrough(t *testing.T) {
 
 const sleeper = "PROBE_TEST_SLEEPER"
 
-// TestMain also plays the process that is stopped and woken.
+// TestMain also plays the process that is stopped and woken. Nothing that a test has started goes on after all of them, but what pgtest
+// keeps for the process: ports, and the thread that its servers are the children of.
 func TestMain(m *testing.M) {
 	if dsn := os.Getenv(sleeper); dsn != "" {
 		sleepAndTell(dsn)
 		return
 	}
-	os.Exit(m.Run())
+	const module = "github.com/pg-reliability/pg_reliability_exporter/internal/"
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction(module+"pgtest.FreePort.func1"), goleak.IgnoreAnyFunction(module+"spawn.(*spawner).start.func1.1"))
 }
 
 // sleepAndTell runs a prober, and says at the end of its input what it made of its life.
@@ -82,7 +87,8 @@ func sleepAndTell(dsn string) {
 	in := bufio.NewScanner(os.Stdin)
 	for in.Scan() {
 		s := p.Snapshot()
-		fmt.Printf("reached %v, reason %s, outages %d, at %d\n", s.Reached, s.Reason, s.Outages, s.Probes[Read].At.UnixMilli())
+		fmt.Printf("reached %v, reason %s, outages %d, stalled %s, at %d\n", s.Reached, s.Reason, s.Outages, s.Stalled,
+			s.Probes[Read].At.UnixMilli())
 	}
 	cancel()
 	<-done
@@ -134,7 +140,7 @@ func TestAnExporterThatSleptDoesNotCallTheServerDown(t *testing.T) {
 		time.Sleep(time.Duration(700+37*i) * time.Millisecond)
 		must(t, cmd.Process.Signal(syscall.SIGCONT))
 		time.Sleep(700 * time.Millisecond)
-		if text := fit(); !strings.Contains(text, "outages 0") {
+		if text := fit(); !strings.Contains(text, "outages 0, stalled 0s,") {
 			t.Fatalf("woken %d times: %s", i+1, text)
 		}
 	}

@@ -1,9 +1,11 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -20,7 +22,7 @@ type querier interface {
 	Version() int
 }
 
-// fact is one column of the read probe's only query, for PostgreSQL 13 to 18.
+// fact is one column of the read probe's only query, for PostgreSQL 13 to 19.
 type fact struct {
 	// calls lists the functions that may have been revoked. A server checks that right for the whole
 	// query before it runs, so that no CASE can guard a call.
@@ -87,15 +89,21 @@ func facts() []fact {
 		},
 		{
 			// 0 only while a receiver streams and all it received is replayed. With the link cut, nothing
-			// tells how far behind the standby is but the age of the last transaction it saw. A
-			// receiver whose status we may not see leaves it unknown.
+			// tells how far behind the standby is but the age of the last transaction it saw; a link on which the primary
+			// is silent for longer than it ever is counts as cut, before the receiver gives it up (collector replication does
+			// the same). Without wal_receiver_timeout an idle primary is as silent as a frozen link, and the lag is unknown after
+			// 20 s: a primary that writes has something to send each 15 s. So does a receiver whose status we may not see.
 			calls: []string{
 				"pg_stat_get_wal_receiver", "pg_last_wal_receive_lsn", "pg_last_wal_replay_lsn",
-				"pg_last_xact_replay_timestamp",
+				"pg_last_xact_replay_timestamp", "current_setting",
 			},
 			sql: "CASE WHEN recovery.yes THEN (SELECT CASE" +
 				" WHEN w.pid IS NOT NULL AND w.status IS NULL THEN NULL" +
-				" WHEN w.status = 'streaming' AND pg_catalog.pg_last_wal_replay_lsn() >= pg_catalog.pg_last_wal_receive_lsn() THEN 0" +
+				" WHEN w.status = 'streaming' AND pg_catalog.pg_last_wal_replay_lsn() >= pg_catalog.pg_last_wal_receive_lsn()" +
+				" AND pg_catalog.clock_timestamp() - w.last_msg_receipt_time < coalesce(" +
+				"nullif(pg_catalog.current_setting('wal_receiver_timeout')::pg_catalog.interval, '0'), '20 s') / 2 + '10 s' THEN 0" +
+				" WHEN w.status = 'streaming' AND pg_catalog.pg_last_wal_replay_lsn() >= pg_catalog.pg_last_wal_receive_lsn()" +
+				" AND pg_catalog.current_setting('wal_receiver_timeout')::pg_catalog.interval = '0' THEN NULL" +
 				" ELSE " + fmt.Sprintf(micros, "pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp()") +
 				" END FROM pg_catalog.pg_stat_get_wal_receiver() AS w) END",
 			set: setReplayLag,
@@ -123,7 +131,8 @@ func coreSQL(denied map[string]bool) string {
 	without := maps.Clone(denied)
 	for _, name := range factCalls() {
 		switch name {
-		case "pg_is_in_recovery", "pg_postmaster_start_time", "pg_stat_get_activity", "inet_server_addr", "inet_server_port", "pg_has_role", "clock_timestamp":
+		case "pg_is_in_recovery", "pg_postmaster_start_time", "pg_stat_get_activity", "inet_server_addr", "inet_server_port",
+			"pg_has_role", "clock_timestamp":
 		default:
 			without[name] = true
 		}
@@ -135,7 +144,7 @@ func coreSQL(denied map[string]bool) string {
 func factsSQL(denied map[string]bool) string {
 	column := func(f fact) string {
 		if slices.ContainsFunc(f.calls, func(name string) bool { return denied[name] }) {
-			return known(f.without, "NULL")
+			return cmp.Or(f.without, "NULL")
 		}
 		return f.sql
 	}
@@ -176,8 +185,13 @@ func newInterview() *interview {
 // ask is the read probe: one round trip. Where a fact can't be had the probe goes on without it, because
 // a server that answers is up.
 func (i *interview) ask(ctx context.Context, s querier) (Server, error) {
-	server := Server{Version: s.Version(), ReplayLag: UnknownLag}
 	rows, err := s.Query(ctx, i.sql)
+	return i.conclude(ctx, s, rows, err)
+}
+
+// conclude reads the answer, and asks for less where there is none.
+func (i *interview) conclude(ctx context.Context, s querier, rows [][]*string, err error) (Server, error) {
+	server := Server{Version: s.Version(), ReplayLag: UnknownLag}
 	if err != nil && postgres.ReasonOf(err) == postgres.Permission && !hopeless(ctx, s, err) {
 		if err := i.askRights(ctx, s); err != nil {
 			return server, err
@@ -243,9 +257,16 @@ func roleOf(recovering string) Role {
 	return Primary
 }
 
+// mostMicros is the last second that a time of four digits for its year has.
+const mostMicros = 253402300799 * 1e6
+
+// parseMicros reads a time after 1970. Any other is no server's, and unknown; nothing that keeps or tells times could hold it.
 func parseMicros(v string) (time.Time, error) {
 	n, err := strconv.ParseInt(v, 10, 64)
-	return time.UnixMicro(n).UTC(), err
+	if err != nil || n < 0 || n > mostMicros {
+		return time.Time{}, err
+	}
+	return time.UnixMicro(n).UTC(), nil
 }
 
 func setAddress(s *Server, v string) error {
@@ -264,6 +285,6 @@ func setSight(s *Server, v string) error {
 
 func setReplayLag(s *Server, v string) error {
 	n, err := strconv.ParseInt(v, 10, 64)
-	s.ReplayLag = max(0, time.Duration(n)*time.Microsecond) // the primary's clock may be ahead
+	s.ReplayLag = time.Duration(min(max(0, n), math.MaxInt64/1000)) * time.Microsecond // the primary's clock may be ahead
 	return err
 }

@@ -38,7 +38,7 @@ func TestAFrozenServer(t *testing.T) {
 	c.Pause()
 	frozen := time.Now()
 	down := p.waitFor(t, postgres.Timeout)
-	if d := time.Since(frozen); d > 2*time.Second {
+	if d := time.Since(frozen); d > pgtest.Patience(2*time.Second) {
 		t.Errorf("the timeout was reported after %s, want after one interval and one timeout", d)
 	}
 	if d := down.OutageStart.Sub(frozen); d < -200*time.Millisecond || d > 500*time.Millisecond {
@@ -49,7 +49,7 @@ func TestAFrozenServer(t *testing.T) {
 	c.Resume()
 	awake := time.Now()
 	up := p.waitFor(t, postgres.OK)
-	if d := time.Since(awake); d > time.Second {
+	if d := time.Since(awake); d > pgtest.Patience(time.Second) {
 		t.Errorf("the server's waking up was seen after %s, want at once", d)
 	}
 	assertOutage(t, up, awake.Sub(frozen), 400*time.Millisecond)
@@ -262,7 +262,7 @@ func TestASessionEndedByTheAdministratorIsNoOutage(t *testing.T) {
 	must(t, c.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '"+pgtest.Monitor+"'"))
 	select {
 	case <-p.lost:
-	case <-time.After(20 * time.Second):
+	case <-time.After(pgtest.Patience(20 * time.Second)):
 		t.Fatal("OnConnectionLost was not called")
 	}
 	if s := p.waitAfter(t); s.Outages != 0 || len(s.Restarts) != 0 {

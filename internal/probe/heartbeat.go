@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -78,7 +79,13 @@ func quote(text string) string {
 // heartbeat checks and writes in one transaction of three round trips. After a failure nothing of it is left, or the session
 // is closed.
 func heartbeat(ctx context.Context, s session, write string) error {
-	err := writeChecked(ctx, s, write)
+	return checked(ctx, s, heartbeatLock, write, func([][]byte) {})
+}
+
+// checked runs a statement on the table in a transaction that has found it to be what heartbeat.sql makes, and has it locked. After a
+// failure nothing of that is left, or the session is closed.
+func checked(ctx context.Context, s tableSession, lock, statement string, row func([][]byte)) error {
+	err := lockedAndChecked(ctx, s, lock, statement, row)
 	if err == nil || s.Broken() {
 		return err
 	}
@@ -92,10 +99,19 @@ func heartbeat(ctx context.Context, s session, write string) error {
 	return err
 }
 
-func writeChecked(ctx context.Context, s session, write string) error {
+// tableSession is what that takes of a session.
+type tableSession interface {
+	Query(ctx context.Context, sql string) ([][]*string, error)
+	Pipeline(ctx context.Context, statements []postgres.Statement, row postgres.RowFunc) ([]postgres.Outcome, error)
+	Pooled() bool
+	Broken() bool
+	Close()
+}
+
+func lockedAndChecked(ctx context.Context, s tableSession, lock, statement string, row func([][]byte)) error {
 	// The lock apart from the check, which would fill the server's log where there is no table.
-	if err := pipeline(ctx, s, []string{heartbeatBegin, heartbeatLock}, func([][]byte) {}); err != nil {
-		return err
+	if err := pipeline(ctx, s, []string{heartbeatBegin, lock}, func([][]byte) {}); err != nil {
+		return withoutTable(err)
 	}
 	var complaints []string
 	err := pipeline(ctx, s, []string{heartbeatCheck}, func(values [][]byte) {
@@ -105,14 +121,24 @@ func writeChecked(ctx context.Context, s session, write string) error {
 		return err
 	}
 	if len(complaints) > 0 {
-		return &postgres.Failure{Reason: postgres.Permission, Err: fmt.Errorf("the write probe does not write to reliability.heartbeat: %s. "+
+		return &postgres.Failure{Reason: postgres.Permission, Err: fmt.Errorf("reliability.heartbeat is not used: %s. "+
 			"HINT: Drop the schema reliability, and run deploy/sql/heartbeat.sql as a superuser", strings.Join(complaints, "; "))}
 	}
-	return pipeline(ctx, s, []string{write, heartbeatCommit}, func([][]byte) {})
+	return pipeline(ctx, s, []string{statement, heartbeatCommit}, row)
+}
+
+// withoutTable adds the remedy where the table was never made.
+func withoutTable(err error) error {
+	const noSchema, noTable = "3F000", "42P01"
+	var report *pgconn.PgError
+	if errors.As(err, &report) && (report.Code == noSchema || report.Code == noTable) {
+		return fmt.Errorf("%w. HINT: Run deploy/sql/heartbeat.sql in this database as a superuser", err)
+	}
+	return err
 }
 
 // pipeline runs statements in one round trip; the error is the first one's.
-func pipeline(ctx context.Context, s session, statements []string, row func([][]byte)) error {
+func pipeline(ctx context.Context, s tableSession, statements []string, row func([][]byte)) error {
 	list := make([]postgres.Statement, len(statements))
 	for i, sql := range statements {
 		list[i].SQL = sql

@@ -5,7 +5,8 @@ import (
 	"strconv"
 )
 
-// RecoveryBuckets are the bounds of pg_reliability_recovery_duration_seconds in seconds, close together around the objective of recovering within 30 s.
+// RecoveryBuckets are the bounds of pg_reliability_recovery_duration_seconds in seconds, close together around the objective of recovering
+// within 30 s.
 func RecoveryBuckets() []float64 {
 	return []float64{1, 2, 5, 10, 15, 20, 30, 45, 60, 120, 300, 900, 3600}
 }

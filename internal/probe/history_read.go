@@ -13,9 +13,9 @@ type History struct {
 type HistoryBucket struct {
 	Start             time.Time
 	Up, Down, Unknown time.Duration
-	// Probes is how many reads succeeded; P50, P95 and Max of their latencies are 0 when there was none.
-	Probes        uint64
-	P50, P95, Max time.Duration
+	// Probes is how many reads succeeded; P50, P95, P99 and Max of their latencies are 0 when there was none.
+	Probes             uint64
+	P50, P95, P99, Max time.Duration
 }
 
 // Widths of the buckets.
@@ -38,7 +38,19 @@ func (p *Prober) HistoryTotals(now time.Time) (hour, day, month HistoryBucket) {
 	h := p.history
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.rings[0].total(now), h.rings[1].total(now), h.rings[2].total(now)
+	var always time.Time
+	return h.rings[0].total(now, always), h.rings[1].total(now, always), h.rings[2].total(now, always)
+}
+
+// RecentWindow is what Recent looks at.
+const RecentWindow = 5 * time.Minute
+
+// Recent are the minutes of the last hour that lie within RecentWindow, summed up.
+func (p *Prober) Recent(now time.Time) HistoryBucket {
+	h := p.history
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rings[0].total(now, now.Add(-RecentWindow))
 }
 
 // read returns all buckets of the window that ends now.
@@ -48,11 +60,14 @@ func (r ring) read(now time.Time) []HistoryBucket {
 	return out
 }
 
-// total adds them up.
-func (r ring) total(now time.Time) HistoryBucket {
+// total adds up those that begin after a moment.
+func (r ring) total(now, after time.Time) HistoryBucket {
 	var sum bucket
 	var up, down, unknown time.Duration // more than a bucket can hold
 	r.each(now, func(b bucket) {
+		if !time.Unix(int64(b.start), 0).After(after) {
+			return
+		}
 		if sum.start == 0 {
 			sum.start = b.start
 		}
@@ -97,7 +112,7 @@ func (b bucket) summary(passed time.Duration) HistoryBucket {
 	}
 	if s.Probes > 0 {
 		s.Max = time.Duration(b.max) * time.Microsecond
-		s.P50, s.P95 = b.quantile(0.5, s.Probes), b.quantile(0.95, s.Probes)
+		s.P50, s.P95, s.P99 = b.quantile(0.5, s.Probes), b.quantile(0.95, s.Probes), b.quantile(0.99, s.Probes)
 	}
 	return s
 }

@@ -62,7 +62,8 @@ func TestHistoryCountsEverySecondOnce(t *testing.T) {
 	hour, day, month := windows(h, end)
 	const passed = 30*time.Minute + 20*time.Second
 	expect(t, "hour", hour, passed-45*time.Second, 45*time.Second, 59*time.Minute+20*time.Second-passed)
-	expect(t, "day", day, passed-45*time.Second, 45*time.Second, 24*time.Hour-15*time.Minute+20*time.Second-30*time.Minute+30*time.Minute-passed)
+	expect(t, "day", day, passed-45*time.Second, 45*time.Second, 24*time.Hour-15*time.Minute+20*time.Second-30*time.Minute+
+		30*time.Minute-passed)
 	expect(t, "30 days", month, passed-45*time.Second, 45*time.Second, 30*24*time.Hour-6*time.Hour)
 
 	var minutes []HistoryBucket
@@ -188,7 +189,8 @@ func TestTheHistoryOutlivesTheExporter(t *testing.T) {
 	defer st.stop(true, 5*time.Second)
 	p, q := &Prober{history: h}, &Prober{history: again}
 	now := noon.Add(10 * time.Minute)
-	if got, want := q.History(now), p.History(now); !slices.Equal(got.Hour, want.Hour) || !slices.Equal(got.Day, want.Day) || !slices.Equal(got.Month, want.Month) {
+	if got, want := q.History(now), p.History(now); !slices.Equal(got.Hour, want.Hour) || !slices.Equal(got.Day, want.Day) ||
+		!slices.Equal(got.Month, want.Month) {
 		t.Error("what is read back is not what was saved")
 	}
 	watch(again, noon.Add(11*time.Minute), noon.Add(12*time.Minute), never)

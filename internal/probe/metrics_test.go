@@ -16,11 +16,14 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
+// shown is a prober, bare or as a test runs it.
+type shown interface{ Metrics() prometheus.Collector }
+
 // samples of a scrape, such as `pg_up` or `pg_reliability_role{role="primary"}`. Histograms count.
-func samples(t *testing.T, c prometheus.Collector) map[string]float64 {
+func samples(t *testing.T, p shown) map[string]float64 {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()
-	must(t, r.Register(c))
+	must(t, r.Register(p.Metrics()))
 	families, err := r.Gather()
 	must(t, err)
 	out := map[string]float64{}
@@ -54,9 +57,9 @@ func value(m *dto.Metric) float64 {
 	return float64(m.GetHistogram().GetSampleCount())
 }
 
-func assertSamples(t *testing.T, c prometheus.Collector, present map[string]float64, absent ...string) {
+func assertSamples(t *testing.T, p shown, present map[string]float64, absent ...string) {
 	t.Helper()
-	got := samples(t, c)
+	got := samples(t, p)
 	for name, want := range present {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s = %v (present: %v), want %v", name, v, ok, want)
@@ -71,9 +74,9 @@ func assertSamples(t *testing.T, c prometheus.Collector, present map[string]floa
 	}
 }
 
-func assertClean(t *testing.T, c prometheus.Collector) {
+func assertClean(t *testing.T, p shown) {
 	t.Helper()
-	problems, err := testutil.CollectAndLint(c)
+	problems, err := testutil.CollectAndLint(p.Metrics())
 	must(t, err)
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
@@ -127,7 +130,8 @@ func TestMetricsThroughAnOutage(t *testing.T) {
 	p.waitFor(t, postgres.Refused)
 	p.wait(t, "down for a while", func(s Snapshot) bool { return s.Downtime > 300*time.Millisecond })
 	got := samples(t, p)
-	if a, b := got["pg_reliability_outage_in_progress_seconds"], got[`pg_reliability_downtime_seconds_total{reason="refused"}`]; a < 0.3 || b < 0.3 {
+	if a, b := got["pg_reliability_outage_in_progress_seconds"], got[`pg_reliability_downtime_seconds_total{reason="refused"}`]; a < 0.3 ||
+		b < 0.3 {
 		t.Errorf("in progress %v s, downtime %v s; want both to grow", a, b)
 	}
 	assertSamples(t, p, map[string]float64{
@@ -183,7 +187,8 @@ func TestWritesOnAPrimaryAndNotOnAStandby(t *testing.T) {
 		runScript(t, c, "../../deploy/sql/heartbeat.sql") // may be run again
 		p.wait(t, "written", func(s Snapshot) bool { return s.Probes[Write].Reason == postgres.OK })
 		pgtest.Eventually(t, 20*time.Second, func() error {
-			got, err := c.Query(t.Context(), "postgres", "SELECT instance || ' ' || count(*) OVER () || ' ' || (beats > 2) FROM reliability.heartbeat")
+			got, err := c.Query(t.Context(), "postgres", "SELECT instance || ' ' || count(*) OVER () || ' ' || (beats > 2) FROM "+
+				"reliability.heartbeat")
 			must(t, err)
 			if want := `it's a \ name 1 true`; got != want {
 				return fmt.Errorf("heartbeats = %q, want %q", got, want)

@@ -12,12 +12,14 @@ import (
 )
 
 const (
-	DefaultReadInterval  = time.Second
+	DefaultReadInterval = time.Second
+	// DefaultPulseInterval dates what stops answering to an eighth of a second on average.
+	DefaultPulseInterval = 250 * time.Millisecond
 	DefaultLoginInterval = 10 * time.Second
 	DefaultWriteInterval = 5 * time.Second
 	DefaultTimeout       = 2 * time.Second
-	// DefaultStallThreshold is far above what a read takes on a machine that has work to do.
-	DefaultStallThreshold = 500 * time.Millisecond
+	// DefaultStallThreshold is far above what a read takes, and what a user feels.
+	DefaultStallThreshold = 200 * time.Millisecond
 
 	minInterval = 100 * time.Millisecond
 	maxInterval = time.Hour
@@ -39,13 +41,20 @@ type Options struct {
 	// ReadInterval is the time between read probes, and between attempts to connect while there is no
 	// connection; 0 means DefaultReadInterval.
 	ReadInterval time.Duration
+	// PulseInterval is the time between signs of life asked for between reads; 0 means DefaultPulseInterval, and one as long as
+	// ReadInterval asks for none.
+	PulseInterval time.Duration
 	// ReadTimeout is when a read probe without an answer counts as failed; 0 means DefaultTimeout.
 	ReadTimeout time.Duration
-	// StallThreshold is when a read that succeeds in time counts as stalled; 0 means DefaultStallThreshold.
+	// StallThreshold is how much longer than the way to the server a read that succeeds in time takes that counts as stalled; 0 means
+	// DefaultStallThreshold.
 	StallThreshold time.Duration
 	// LoginInterval is the time between logins; 0 means DefaultLoginInterval.
 	LoginInterval time.Duration
-	// LoginTimeout is when a login without an answer counts as failed; 0 means DefaultTimeout.
+	// CalmLoginInterval is the time between logins once nothing odd was seen for five minutes; 0 means three times LoginInterval.
+	CalmLoginInterval time.Duration
+	// LoginTimeout is when a login without an answer counts as failed, and six round trips as the reads find them are added to
+	// it; 0 means DefaultTimeout.
 	LoginTimeout time.Duration
 
 	// Write switches the write probe on: a row of reliability.heartbeat (deploy/sql/heartbeat.sql) is updated.
@@ -68,7 +77,7 @@ func (o Options) withDefaults() Options {
 		value *time.Duration
 		or    time.Duration
 	}{
-		{&o.ReadInterval, DefaultReadInterval}, {&o.ReadTimeout, DefaultTimeout},
+		{&o.ReadInterval, DefaultReadInterval}, {&o.PulseInterval, DefaultPulseInterval}, {&o.ReadTimeout, DefaultTimeout},
 		{&o.StallThreshold, DefaultStallThreshold},
 		{&o.LoginInterval, DefaultLoginInterval}, {&o.LoginTimeout, DefaultTimeout},
 		{&o.WriteInterval, DefaultWriteInterval}, {&o.WriteTimeout, DefaultTimeout},
@@ -76,6 +85,9 @@ func (o Options) withDefaults() Options {
 		if *d.value == 0 {
 			*d.value = d.or
 		}
+	}
+	if o.CalmLoginInterval == 0 {
+		o.CalmLoginInterval = min(3*o.LoginInterval, maxInterval)
 	}
 	if o.OnConnectionLost == nil {
 		o.OnConnectionLost = func() {}
@@ -91,7 +103,9 @@ func (o Options) validate() error {
 		min, max time.Duration
 	}{
 		{"probe interval", o.ReadInterval, minInterval, maxInterval},
+		{"pulse interval", o.PulseInterval, minInterval, maxInterval},
 		{"login interval", o.LoginInterval, minInterval, maxInterval},
+		{"calm login interval", o.CalmLoginInterval, minInterval, maxInterval},
 		{"write interval", o.WriteInterval, minInterval, maxInterval},
 		{"stall threshold", o.StallThreshold, minThreshold, maxTimeout},
 		{"probe timeout", o.ReadTimeout, minTimeout, maxTimeout},
@@ -105,6 +119,10 @@ func (o Options) validate() error {
 	if o.LoginInterval < o.ReadInterval {
 		return fmt.Errorf("the login interval (%s) is shorter than the probe interval (%s): logins cost the server more "+
 			"than reads. HINT: Choose a login interval of at least %s", o.LoginInterval, o.ReadInterval, o.ReadInterval)
+	}
+	if o.CalmLoginInterval < o.LoginInterval {
+		return fmt.Errorf("the calm login interval (%s) is shorter than the login interval (%s). HINT: Choose at least that", o.CalmLoginInterval,
+			o.LoginInterval)
 	}
 	if o.Target == "" {
 		return fmt.Errorf("the prober has no target. HINT: Give it host:port/database")

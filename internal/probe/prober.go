@@ -6,6 +6,7 @@ package probe
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/sessions"
 )
 
 const (
@@ -32,7 +35,10 @@ type Prober struct {
 	store   *store
 	history *history
 	metrics *metrics
-	changed []func(old, now Snapshot)
+	// sessions knows what the server's sessions do.
+	sessions *sessions.Sampler
+	changed  []func(old, now Snapshot)
+	told     []func(Outcome, Snapshot)
 
 	// Only the loop touches these.
 	state *state
@@ -42,6 +48,10 @@ type Prober struct {
 	reader *reader
 	login  *login
 	writer *writer
+	// saved and historySaved are when that was last done because it was time to.
+	saved, historySaved time.Time
+	// starved: the newest attempt to connect failed for want of something of our own.
+	starved bool
 
 	published atomic.Pointer[view]
 
@@ -76,6 +86,7 @@ func newProber(o Options, read connector, write func() connector) (*Prober, erro
 	p.store = newStore(o.StateDir, o.Target, o.Logger)
 	p.state, p.loaded = newState(), o.StateDir == ""
 	p.state.maxAge = o.maxAges()
+	p.sessions = sessions.NewSampler()
 	p.metrics = newMetrics(p, o.Write)
 	p.loop.lateness = p.metrics.late
 	p.reader = &reader{p: p, connector: read}
@@ -91,8 +102,16 @@ func newProber(o Options, read connector, write func() connector) (*Prober, erro
 // read probe's reason, the role or the restarts. It must not block, and be registered before Run.
 func (p *Prober) OnChange(f func(old, now Snapshot)) { p.changed = append(p.changed, f) }
 
+// OnOutcome registers a function that is called from the prober's goroutine with each probe's outcome, and with what the state is
+// then. It must not block, and be registered before Run.
+func (p *Prober) OnOutcome(f func(Outcome, Snapshot)) { p.told = append(p.told, f) }
+
 // Snapshot is the newest state.
-func (p *Prober) Snapshot() Snapshot { return p.published.Load().Snapshot }
+func (p *Prober) Snapshot() Snapshot {
+	s := p.published.Load().Snapshot
+	s.Keeping = p.store.keeping(time.Now())
+	return s
+}
 
 // Outages lists the newest 100, newest first; the one in progress has no End.
 func (p *Prober) Outages(now time.Time) []Outage { return p.published.Load().outages.recent(now) }
@@ -102,6 +121,9 @@ func (p *Prober) Outages(now time.Time) []Outage { return p.published.Load().out
 func (p *Prober) Observable(k RestartKind) (observable, known bool) {
 	return p.published.Load().observable(k)
 }
+
+// Sessions are the samples of what the server's sessions do, one with each read.
+func (p *Prober) Sessions() *sessions.Sampler { return p.sessions }
 
 // ObserveContainer takes what the container engine says of the database's container. Starts since the last
 // observation, also by an earlier run of the exporter, count as restarts of kind Container. waiting says that the
@@ -120,6 +142,10 @@ func (p *Prober) ObserveContainer(id string, restartCount int, startedAt time.Ti
 func (p *Prober) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	p.loop.ctx = ctx
+	if p.o.Connector != nil { // there is a server, and not a script of a test
+		p.loop.clock = quiet.NewClock()
+		defer p.loop.clock.Close()
+	}
 	go p.store.run(func(s *state, h *history) { p.loop.post(func() { p.restore(s, h) }) }, newHistory(p.history.maxGap))
 	p.work(ctx)
 	cancel()
@@ -138,18 +164,25 @@ func (p *Prober) Run(ctx context.Context) {
 
 func (p *Prober) work(ctx context.Context) {
 	due := time.Now().Add(p.o.ReadInterval)
-	reads := time.NewTimer(p.o.ReadInterval)
-	defer reads.Stop()
-	saves := time.NewTicker(saveInterval)
-	defer saves.Stop()
-	histories := time.NewTicker(historyInterval)
-	defer histories.Stop()
+	var tick func()
+	plan := func() { p.loop.after(time.Until(due), tick) }
+	tick = func() {
+		late := sub(time.Now(), due)
+		p.loop.lateness(late)
+		due = due.Add(late - late%p.o.ReadInterval + p.o.ReadInterval) // what was slept through is not made up for
+		plan()
+		p.saveDue()
+		p.reader.tick()
+	}
+	p.saved, p.historySaved = time.Now(), time.Now()
+	plan()
 	var writes <-chan time.Time
 	if p.writer != nil {
 		t := time.NewTicker(p.o.WriteInterval)
 		defer t.Stop()
 		writes = t.C
 	}
+	p.login.odd = time.Now() // what it is like is yet to be seen
 	p.reader.tick()
 	for {
 		select {
@@ -157,24 +190,10 @@ func (p *Prober) work(ctx context.Context) {
 			return
 		case f := <-p.loop.events:
 			f()
-		case <-reads.C:
-			late := sub(time.Now(), due)
-			p.loop.lateness(late)
-			due = due.Add(late - late%p.o.ReadInterval + p.o.ReadInterval) // what was slept through is not made up for
-			reads.Reset(time.Until(due))
-			p.reader.tick()
 		case <-writes:
 			p.writer.tick()
 		case <-p.wake:
 			p.foldContainers()
-		case <-histories.C:
-			if p.loaded {
-				p.store.saveHistory(p.history)
-			}
-		case <-saves.C:
-			if p.state.Outages.Open != nil {
-				p.save()
-			}
 		}
 	}
 }
@@ -183,6 +202,7 @@ func (p *Prober) work(ctx context.Context) {
 func (p *Prober) report(outcomes ...Outcome) {
 	identity := p.state.Identity
 	var restarts []RestartKind
+	p.starved = false
 	for _, o := range outcomes {
 		if !p.loaded {
 			p.early.add(o)
@@ -194,14 +214,33 @@ func (p *Prober) report(outcomes ...Outcome) {
 		}
 		p.metrics.count(o)
 	}
+	if len(restarts) > 0 || slices.ContainsFunc(outcomes, Outcome.odd) {
+		p.login.unsettle()
+	}
 	old, now := p.publish()
 	p.logChanges(old, now, restarts)
 	if len(restarts) > 0 || identity != p.state.Identity || !old.OutageStart.Equal(now.OutageStart) || old.Outages != now.Outages {
 		p.save()
 	}
 	p.notify(old, now, len(restarts) > 0)
+	for _, f := range p.told {
+		for _, o := range outcomes {
+			f(o, now)
+		}
+	}
 	if p.writer != nil && !old.OutageStart.IsZero() && now.OutageStart.IsZero() {
 		p.writer.again()
+	}
+}
+
+// unasked takes an attempt to connect that failed for want of something of our own: it says nothing of the server. When that lasts, the
+// newest reports become too old, and the state unknown.
+func (p *Prober) unasked(err error) {
+	if !p.starved {
+		p.starved = true
+		level.Error(p.o.Logger).Log("msg", "the server can't be asked: this process or its machine has nothing left to connect with. "+
+			"HINT: Is its limit of open files high enough (LimitNOFILE, ulimit -n)? Who holds so many connections?",
+			"target", p.o.Target, "err", err)
 	}
 }
 
@@ -224,6 +263,19 @@ func (p *Prober) restore(s *state, h *history) {
 func (p *Prober) save() {
 	if p.loaded {
 		p.store.save(p.state, time.Now())
+	}
+}
+
+// saveDue saves what is worth it by time alone. It is called with each read's turn: between two, nothing changes of it.
+func (p *Prober) saveDue() {
+	now := time.Now()
+	if p.state.Outages.Open != nil && now.Sub(p.saved) >= saveInterval {
+		p.saved = now
+		p.save()
+	}
+	if p.loaded && now.Sub(p.historySaved) >= historyInterval {
+		p.historySaved = now
+		p.store.saveHistory(p.history)
 	}
 }
 
@@ -294,7 +346,7 @@ func (p *Prober) logChanges(old, now Snapshot, restarts []RestartKind) {
 	case old.Reason == now.Reason && !old.Since.IsZero():
 	case now.Reason != postgres.OK:
 		level.Error(logger).Log("msg", "the database is not fit for use", "target", p.o.Target, "reason", now.Reason,
-			"probe", failing(now), "before", old.Reason, "err", errorText(now))
+			"probe", failing(now), "err", errorText(now))
 	case !old.OutageStart.IsZero():
 		level.Info(logger).Log("msg", "the database is fit for use again", "target", p.o.Target,
 			"outage", now.LastOutageEnd.Sub(now.LastOutageStart).Round(time.Millisecond))
@@ -303,7 +355,8 @@ func (p *Prober) logChanges(old, now Snapshot, restarts []RestartKind) {
 			"version", now.Server.Version)
 	}
 	if now.Server.Sight == PartialSight && old.Server.Sight != PartialSight {
-		level.Warn(logger).Log("msg", "values are incomplete: the role lacks pg_monitor. HINT: GRANT pg_monitor TO "+now.User, "target", p.o.Target)
+		level.Warn(logger).Log("msg", "values are incomplete: the role lacks pg_monitor. HINT: GRANT pg_monitor TO "+now.User, "target",
+			p.o.Target)
 	}
 	p.logWrites(old.Probes[Write], now.Probes[Write])
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,27 +19,9 @@ import (
 // running is a prober at work.
 type running struct {
 	*Prober
-	log  *syncBuffer
+	log  *pgtest.Buffer
 	lost chan struct{}
 	stop func() // ends Run and waits for it
-}
-
-// syncBuffer collects log lines.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func connectTo(t testing.TB, dsn string) *postgres.Connector {
@@ -72,7 +53,7 @@ func start(t testing.TB, o Options) *running {
 // prepare makes a prober that does not run yet.
 func prepare(t testing.TB, o Options) *running {
 	t.Helper()
-	r := &running{log: &syncBuffer{}, lost: make(chan struct{}, 100)}
+	r := &running{log: &pgtest.Buffer{}, lost: make(chan struct{}, 100)}
 	o.Logger = log.NewLogfmtLogger(r.log)
 	o.OnConnectionLost = func() { r.lost <- struct{}{} }
 	p, err := New(o)
@@ -174,7 +155,9 @@ func TestPromotionAndStandbyFacts(t *testing.T) {
 		p.waitFor(t, postgres.OK)
 
 		must(t, c.Exec(t.Context(), "CREATE TABLE t (id int)"))
-		snap := p.wait(t, "replaying all it receives", func(s Snapshot) bool { return s.Server.ReplayLag == 0 })
+		snap := p.wait(t, "replaying all it receives, with its checkpointer", func(s Snapshot) bool {
+			return s.Server.ReplayLag == 0 && !s.Server.CheckpointerStart.IsZero() // which a server that has only begun may not show yet
+		})
 		if got := snap.Server; got.Role != Standby || got.Timeline != 1 || got.CheckpointerStart.IsZero() || got.SystemIdentifier == "" {
 			t.Errorf("server = %+v, want a standby on timeline 1 with all its facts", got)
 		}
@@ -230,7 +213,8 @@ func TestFactsAreExact(t *testing.T) {
 		for what, pair := range map[string][2]string{
 			"start": {got.StartTime.Format(layout), query("to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')")},
 			"checkpointer": {got.CheckpointerStart.Format(layout),
-				query("SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') FROM pg_stat_activity WHERE backend_type = 'checkpointer'")},
+				query("SELECT to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') FROM pg_stat_activity WHERE backend_type = " +
+					"'checkpointer'")},
 			"system identifier": {got.SystemIdentifier, query("SELECT system_identifier FROM pg_control_system()")},
 			"timeline":          {fmt.Sprint(got.Timeline), query("SELECT timeline_id FROM pg_control_checkpoint()")},
 			"version":           {fmt.Sprint(got.Version), query("current_setting('server_version_num')")},
@@ -284,7 +268,8 @@ func TestAFactThatCantBeReadIsNoOutage(t *testing.T) {
 		torn[40] ^= 0xff
 		must(t, os.WriteFile(control, torn, 0o600))
 		s := p.wait(t, "without a system identifier", func(s Snapshot) bool { return s.Server.SystemIdentifier == "" })
-		if got := s.Server; s.Reason != postgres.OK || s.Outages != 0 || got.Role != Primary || got.StartTime.IsZero() || got.CheckpointerStart.IsZero() {
+		if got := s.Server; s.Reason != postgres.OK || s.Outages != 0 || got.Role != Primary || got.StartTime.IsZero() ||
+			got.CheckpointerStart.IsZero() {
 			t.Errorf("snapshot = %+v, want it up, with what can be told", s)
 		}
 		must(t, os.WriteFile(control, whole, 0o600))

@@ -11,11 +11,12 @@ import (
 type step int
 
 const (
-	// idle: nothing is in flight. With a session, it is watched: its end begins the next probe at once.
+	// idle: nothing is in flight but perhaps a sign of life. The session's end begins the next probe at once.
 	idle step = iota
 	// dialling: a new session is asked for, and the probe in flight is not too late yet.
 	dialling
-	// asking: a query is under way on the session, and not too late yet. One that is gets given up, and the step is overdue.
+	// asking: a query is under way on the session, or a sign of life that takes long, and not too late yet. One that is gets given
+	// up, and the step is overdue.
 	asking
 	// overdue: the probe in flight is reported as timed out, and with each interval again, while a dial is left pending.
 	overdue
@@ -28,23 +29,23 @@ type reader struct {
 	p         *Prober
 	connector connector
 
-	step      step
-	session   session // nil while there is none
-	interview *interview
-	fresh     bool // the session was dialled for the probe in flight
-	busy      *attempt
-	limit     *deadline
+	step  step
+	kept  *kept // nil while there is no session
+	fresh bool  // the session was dialled for the probe in flight
+	dials *attempt
+	trip  time.Duration // what an answer takes of late, at the least
+	limit *deadline
 	// started is when the probe in flight began; after each report of a timeout, when that was.
 	started time.Time
+	// since is when the server was first asked for the answer that is awaited.
+	since time.Time
+	// missed is when the server stopped answering, if it did before then.
+	missed time.Time
+	// pulsed: what is awaited is a sign of life, and the query follows it.
+	pulsed bool
 	// login is the result of this probe's dial, told together with the probe's.
 	login *Outcome
 
-	// asked counts queries, so that what comes in on the session is known as an answer or as something else.
-	asked int
-	// watched is the session that is watched.
-	watched session
-	// stirred: the probe was begun because something came in. What goes on stirring is asked with the interval alone.
-	stirred bool
 	// failing is when the newest row of failed dials began; zero while there is none. tries counts them.
 	failing time.Time
 	tries   int
@@ -62,13 +63,13 @@ type answer struct {
 	asked  time.Time
 	took   time.Duration
 	err    error
+	over   bool // the session is of no use any more
 }
 
 // tick begins a probe with each interval.
 func (r *reader) tick() {
 	switch r.step {
 	case idle:
-		r.stirred = false
 		r.begin()
 	case overdue:
 		r.timedOut()
@@ -78,7 +79,7 @@ func (r *reader) tick() {
 func (r *reader) begin() {
 	r.started = time.Now()
 	r.tries++
-	if r.session != nil {
+	if r.kept != nil {
 		r.ask()
 	} else {
 		r.dial()
@@ -88,18 +89,36 @@ func (r *reader) begin() {
 // within sets the deadline of the step that begins.
 func (r *reader) within() {
 	r.limit.stop()
-	r.limit = r.p.loop.deadline(r.p.o.ReadTimeout, func() bool { return r.busy.wire.Unread() }, r.late)
+	r.limit = r.p.loop.deadline(r.p.o.ReadTimeout, func() bool {
+		if r.step == asking {
+			return r.kept.wire.Unread()
+		}
+		return r.dials.wire.Unread()
+	}, r.late)
+	r.limit.each = r.look
+}
+
+// look has the server dialled beside a query or sign of life that the network seems to have lost: what is lost is sent again ever
+// later, and a new connection tells at once that the network is whole.
+func (r *reader) look() {
+	if r.step == asking && r.dials == nil && r.kept.wire.Unacked() {
+		r.launchDial()
+	}
 }
 
 // late reports the timeout. A session that does not answer is given up for the one new dial.
 func (r *reader) late() {
 	if r.step == asking {
-		r.busy.abandon() // closes the connection
-		r.session = nil
-		r.step = overdue
+		if r.missed.Before(r.started) {
+			r.started = r.missed
+		}
+		r.kept.end()
+		r.kept, r.step = nil, overdue
 		r.p.o.OnConnectionLost()
 		r.timedOut()
-		r.launchDial()
+		if r.dials == nil {
+			r.launchDial()
+		}
 		return
 	}
 	r.step = overdue
@@ -110,10 +129,10 @@ func (r *reader) timedOut() {
 	now := time.Now()
 	o := Outcome{Kind: Read, Started: r.started, Ended: now, Reason: postgres.Timeout, Error: "no answer within " + r.p.o.ReadTimeout.String()}
 	r.started = now
-	if !r.busy.abandoned && r.busy.age() >= r.p.o.LoginTimeout {
+	if r.dials != nil && r.dials.age() >= r.p.login.timeout() {
 		r.login = &Outcome{
-			Kind: Login, Started: r.busy.started, Ended: now, Reason: postgres.Timeout,
-			Error: "no answer within " + r.p.o.LoginTimeout.String(),
+			Kind: Login, Started: r.dials.started, Ended: now, Reason: postgres.Timeout,
+			Error: "no answer within " + r.p.login.timeout().String(),
 		}
 	}
 	r.report(o)
@@ -121,14 +140,19 @@ func (r *reader) timedOut() {
 
 func (r *reader) dial() {
 	r.step = dialling
+	r.dials.abandon()
 	r.launchDial()
 	r.within()
 }
 
 func (r *reader) launchDial() {
-	r.busy = launch(r.p.loop, max(patience, r.p.o.ReadTimeout, r.p.o.LoginTimeout),
+	again := func(ctx context.Context) context.Context { return ctx }
+	if start := r.p.state.Outages.start(); r.p.state.Outages.Reached && (start.IsZero() || time.Since(start) < fairlyFor) {
+		again = func(ctx context.Context) context.Context { return postgres.WithRedial(ctx, redial) }
+	}
+	r.dials = launch(r.p.loop, max(patience, r.p.o.ReadTimeout, r.p.o.LoginTimeout),
 		func(ctx context.Context) dialed {
-			s, err := r.connector.Connect(ctx)
+			s, err := r.connector.Connect(again(ctx))
 			return dialed{session: s, err: err}
 		},
 		r.dialed,
@@ -141,15 +165,25 @@ func (r *reader) launchDial() {
 
 func (r *reader) dialed(d dialed) {
 	now := time.Now()
-	began := r.busy.started
-	inTime := r.busy.age() < r.p.o.LoginTimeout
+	began := r.dials.started
+	inTime := r.dials.age() < r.p.login.timeout()
+	if r.step == asking {
+		r.replace(d, inTime)
+		return
+	}
+	if postgres.IsOwn(d.err) { // the next tick asks again
+		r.rest()
+		r.login = nil
+		r.p.unasked(d.err)
+		return
+	}
 	if d.err != nil {
-		reason := r.busy.reason(d.err)
+		reason := r.dials.reason(d.err)
 		if r.step == overdue && reason == postgres.Timeout && !inTime {
 			r.launchDial() // still no answer; the next tick says so
 			return
 		}
-		if r.step == dialling && r.busy.early(reason, r.p.o.ReadTimeout) {
+		if r.step == dialling && r.dials.early(reason, r.p.o.ReadTimeout) {
 			r.launchDial() // within the same limit
 			return
 		}
@@ -159,24 +193,46 @@ func (r *reader) dialed(d dialed) {
 		r.retry(reason)
 		return
 	}
-	r.session, r.interview, r.fresh = d.session, newInterview(), true
-	if inTime {
-		r.login = &Outcome{Kind: Login, Started: began, Ended: now, Reason: postgres.OK, Certificate: d.session.Certificate()}
-		r.p.metrics.phases(Login, d.session.Phases())
-	} else {
-		// Too late to count as a login. The server is awake now: ask it for another.
-		r.p.login.soon()
-	}
+	r.take(d.session, inTime)
 	if r.step == overdue {
 		r.started = now
 	}
 	r.ask()
 }
 
+// take begins with a session that was dialled.
+func (r *reader) take(s session, inTime bool) {
+	r.kept, r.fresh = r.keep(s, r.dials.wire), true
+	if inTime {
+		r.login = &Outcome{Kind: Login, Started: r.dials.started, Ended: time.Now(), Reason: postgres.OK, Certificate: s.Certificate()}
+		r.p.metrics.phases(Login, s.Phases())
+	} else {
+		// Too late to count as a login. The server is awake now: ask it for another.
+		r.p.login.soon()
+	}
+	r.dials = nil
+}
+
+// replace takes a dial made beside a session that the network seemed to have lost: the probe goes on where the server answers. A dial
+// that failed is made again as long as that session does not answer.
+func (r *reader) replace(d dialed, inTime bool) {
+	if d.err != nil {
+		r.dials = nil
+		return
+	}
+	r.kept.end()
+	r.p.o.OnConnectionLost()
+	r.take(d.session, inTime)
+	r.pulsed = false
+	r.kept.ask()
+}
+
 const (
 	// For the first second of a row of failures the next dial follows soon, and for half a minute not much later: a restart
 	// of 0.3 s is an outage of 0.3 s, and the end of a longer one is seen when it is. Afterwards the interval must do.
-	soonFor, soon     = time.Second, 50 * time.Millisecond
+	soonFor, soon = time.Second, 50 * time.Millisecond
+	// redial is how often a network that swallows everything is asked for a connection in that half minute.
+	redial            = 100 * time.Millisecond
 	fairlyFor, fairly = 30 * time.Second, 200 * time.Millisecond
 )
 
@@ -193,7 +249,7 @@ func (r *reader) retry(reason postgres.Reason) {
 		wait = fairly
 	}
 	r.p.loop.after(wait, func() {
-		if r.step == idle && r.session == nil && r.tries == tries {
+		if r.step == idle && r.kept == nil && r.tries == tries {
 			r.begin()
 		}
 	})
@@ -206,42 +262,33 @@ func cheap(reason postgres.Reason) bool {
 }
 
 func (r *reader) ask() {
-	s, interview := r.session, r.interview
-	r.step = asking
-	r.asked++
-	r.busy = launch(r.p.loop, patience+r.p.o.ReadTimeout,
-		func(ctx context.Context) answer {
-			start := time.Now()
-			server, err := interview.ask(ctx, s)
-			return answer{server: server, asked: start, took: time.Since(start), err: err}
-		},
-		r.answered,
-		func(answer) { s.Close() })
+	r.step, r.since, r.pulsed = asking, time.Now(), false
+	r.missed = r.kept.missed(r.since)
+	r.kept.ask()
 	r.within()
 }
 
 // rest ends the step.
 func (r *reader) rest() {
-	r.step, r.busy = idle, nil
+	r.dials.abandon()
+	r.step, r.dials = idle, nil
 	r.limit.stop()
 }
 
 func (r *reader) answered(a answer) {
-	now := time.Now()
-	slept, reason := r.limit.slept(), r.busy.reason(a.err)
-	r.rest()
+	now, slept := time.Now(), r.limit.slept()
+	if r.rest(); a.err == nil { // what this process slept through is no latency of the server's
+		r.started = r.started.Add(min(slept, sub(now, r.started)))
+		a.took -= min(slept, a.took)
+	}
 	o := Outcome{Kind: Read, Started: r.started, Ended: now, Reason: postgres.OK, Server: a.server}
 	if a.err != nil {
-		o.Reason, o.Error, o.Server = reason, a.err.Error(), Server{}
+		o.Reason, o.Error, o.Server = postgres.ReasonOf(a.err), a.err.Error(), Server{}
 	}
-	if a.err != nil && r.session.Broken() {
-		fresh := r.fresh
-		r.session.Close()
-		r.session = nil
-		if !fresh {
-			// A server that is back already was not down: what counts is whether it takes us now.
-			r.p.o.OnConnectionLost()
-			r.dial()
+	if a.over {
+		r.kept = nil
+		if a.err != nil && !r.fresh {
+			r.redial()
 			return
 		}
 	}
@@ -250,47 +297,66 @@ func (r *reader) answered(a answer) {
 			skew := skewOf(a.server.Clock, a.asked, a.took)
 			o.Skew = &skew
 		}
-		if took := sub(now, a.asked) - slept; took >= r.p.o.StallThreshold {
-			o.Stalled = took
+		o.Stalled = r.stalled(now, slept)
+		if r.kept != nil {
+			r.trip = time.Duration(r.kept.trip.Load())
 		}
 		r.p.metrics.phase(Read, phaseQuery, a.took)
 		r.failing = time.Time{}
 	}
 	r.fresh = false
 	r.report(o)
-	if r.session == nil {
+	if r.kept == nil {
 		r.retry(o.Reason)
-		return
-	}
-	if !r.stirred {
-		r.watch()
 	}
 }
 
-// watch begins a probe as soon as something comes in on the idle session: most likely its end.
-func (r *reader) watch() {
-	if r.watched == r.session {
-		return // that of before still waits
+// stalled is how long the server stood still, of a read that succeeds in time: nothing while its answer took no longer than the
+// threshold on top of the way, and from between the last sign of life and the first one missed otherwise.
+func (r *reader) stalled(now time.Time, slept time.Duration) time.Duration {
+	if r.kept == nil || sub(now, r.since)-slept < r.p.o.StallThreshold+time.Duration(r.kept.trip.Load()) {
+		return 0
 	}
-	s, asked := r.session, r.asked
-	r.watched = s
-	s.Watch(func() {
-		r.p.loop.post(func() {
-			if r.session != s {
-				return
-			}
-			r.watched = nil
-			switch {
-			case r.step != idle:
-				// The end of the probe under way watches again.
-			case r.asked != asked:
-				r.watch() // it was that probe's answer
-			default:
-				r.stirred = true
-				r.begin()
-			}
-		})
-	})
+	return sub(now, r.missed) - slept
+}
+
+// redial goes on with the probe on a new session: a server that is back already was not down, what counts is whether it takes us
+// now.
+func (r *reader) redial() {
+	r.p.login.unsettle()
+	r.p.o.OnConnectionLost()
+	r.dial()
+}
+
+// broke takes the end of the session while nothing was asked but a sign of life.
+func (r *reader) broke() {
+	r.kept = nil
+	if r.step == idle {
+		r.started = time.Now()
+		r.tries++
+	}
+	r.redial()
+}
+
+// hangs takes a sign of life that does not come: the probe that is due, and has begun already, is the one that finds out.
+func (r *reader) hangs(since time.Time) {
+	if r.step == idle {
+		r.step, r.started, r.since, r.pulsed = asking, since, since, true
+		r.tries++
+		r.within()
+	} else if since.Before(r.since) {
+		r.since = since
+	}
+	r.missed = r.kept.missed(r.since)
+	r.look()
+}
+
+// woke takes a sign of life that came late: the query follows, and what both took counts.
+func (r *reader) woke() {
+	if r.pulsed {
+		r.pulsed = false
+		r.kept.ask()
+	}
 }
 
 // report tells the probe's result, and the login's where the probe was one.
@@ -304,10 +370,5 @@ func (r *reader) report(o Outcome) {
 	r.p.report(outcomes...)
 }
 
-// close ends the session.
-func (r *reader) close() {
-	r.limit.stop()
-	if r.session != nil && r.step == idle {
-		r.session.Close()
-	}
-}
+// close ends what is planned; the session ends with the loop.
+func (r *reader) close() { r.limit.stop() }

@@ -1,6 +1,9 @@
 package probe
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // RestartKind is how a server came to be another one than before.
 type RestartKind string
@@ -101,21 +104,13 @@ func (was identity) merge(is identity) identity {
 		return is
 	}
 	return identity{
-		Role:              known(is.Role, was.Role),
-		StartTime:         known(is.StartTime, was.StartTime),
-		CheckpointerStart: known(is.CheckpointerStart, was.CheckpointerStart),
-		SystemIdentifier:  known(is.SystemIdentifier, was.SystemIdentifier),
-		Timeline:          known(is.Timeline, was.Timeline),
-		Address:           known(is.Address, was.Address),
+		Role:              cmp.Or(is.Role, was.Role),
+		StartTime:         cmp.Or(is.StartTime, was.StartTime),
+		CheckpointerStart: cmp.Or(is.CheckpointerStart, was.CheckpointerStart),
+		SystemIdentifier:  cmp.Or(is.SystemIdentifier, was.SystemIdentifier),
+		Timeline:          cmp.Or(is.Timeline, was.Timeline),
+		Address:           cmp.Or(is.Address, was.Address),
 	}
-}
-
-func known[T comparable](newer, older T) T {
-	var unknown T
-	if newer != unknown {
-		return newer
-	}
-	return older
 }
 
 // at is when a change happened, as well as it is known: the server's own word, else when it was seen.

@@ -2,8 +2,12 @@ package probe
 
 import "time"
 
-// skewWindow is how long a sample of the server's clock may be the best one.
-const skewWindow = time.Minute
+const (
+	// skewWindow is how long a sample of the server's clock may be the best one.
+	skewWindow = time.Minute
+	// drift is how much two clocks that nobody sets may part in that time.
+	drift = 100 * time.Millisecond
+)
 
 // Skew is how far the server's clock is ahead of the exporter's; negative when it is behind. The truth lies within
 // Uncertainty of Offset: at which moment of the round trip the server read its clock, nobody knows.
@@ -20,13 +24,15 @@ func skewOf(server, asked time.Time, roundTrip time.Duration) Skew {
 }
 
 // skews keeps the samples that are, or may yet be, the best of a minute: those with the shortest round trip. The
-// oldest is the best one, each later one is worse than those before.
+// oldest is the best one, each later one is worse than those before. Samples that can't be true beside a newer one are of before a clock
+// was set.
 type skews []Skew
 
 func (s skews) add(n Skew) skews {
 	kept := make(skews, 0, len(s)+1)
 	for _, o := range s {
-		if o.Uncertainty < n.Uncertainty && n.At.Sub(o.At) < skewWindow {
+		agree := (o.Offset - n.Offset).Abs() <= o.Uncertainty+n.Uncertainty+drift
+		if agree && o.Uncertainty < n.Uncertainty && n.At.Sub(o.At) < skewWindow {
 			kept = append(kept, o)
 		}
 	}

@@ -45,6 +45,23 @@ func TestTheQuickestSampleOfAMinuteTellsTheSkew(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsSetIsBelievedAtOnce(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	var s skews
+	for i, tc := range []struct{ offset, uncertainty, best time.Duration }{
+		{2 * time.Hour, time.Millisecond, 2 * time.Hour},
+		{2*time.Hour + 40*time.Millisecond, 50 * time.Millisecond, 2 * time.Hour}, // slow, and the same clock
+		{-2 * time.Hour, 50 * time.Millisecond, -2 * time.Hour},
+		{-2 * time.Hour, 60 * time.Millisecond, -2 * time.Hour},
+		{0, time.Second, 0},
+	} {
+		s = s.add(Skew{At: at.Add(time.Duration(i) * time.Second), Offset: tc.offset, Uncertainty: tc.uncertainty})
+		if got := s.best().Offset; got != tc.best {
+			t.Errorf("after sample %d the skew is %s, want %s", i, got, tc.best)
+		}
+	}
+}
+
 // No real server's clock can be set without setting ours, so this one is a script.
 func TestTheSkewOfAServersClock(t *testing.T) {
 	played(t, func(t *testing.T, s *script, p *Prober) {
@@ -97,7 +114,7 @@ func TestAnotherServersClockIsForgotten(t *testing.T) {
 	for _, step := range []struct {
 		system          string
 		skew, slow, was time.Duration
-	}{{"1", time.Hour, 1, time.Hour}, {"1", time.Minute, 2, time.Hour}, {"2", time.Second, 3, time.Second}} {
+	}{{"1", time.Hour, 1, time.Hour}, {"1", time.Hour + drift, 2, time.Hour}, {"2", time.Second, 3, time.Second}} {
 		if got := read(step.system, step.skew, step.slow); got != step.was {
 			t.Errorf("server %s: %v, want %v", step.system, got, step.was)
 		}

@@ -78,6 +78,17 @@ type Server struct {
 	Clock time.Time
 }
 
+// Keeping is how the directory fares in which counts outlive the exporter.
+type Keeping struct {
+	// Loading: the counts of an earlier run were not read in a time that a disk takes; they are absent until then.
+	Loading bool
+	// Locked: another exporter keeps its state there.
+	Locked bool
+	// Failing: the directory can't be read or written, or does not answer; Error says why.
+	Failing bool
+	Error   string
+}
+
 // Snapshot is the prober's state at one moment: a value, safe to keep. Its maps are never written to again.
 type Snapshot struct {
 	// Probes holds the state of each probe that has something to say: no login before the first, no
@@ -103,6 +114,8 @@ type Snapshot struct {
 	Skew     Skew
 	ChainEnd time.Time
 
+	// Keeping is how the state directory fares.
+	Keeping Keeping
 	// Loaded: the counts below go on from those of an earlier run. While the state directory has yet to answer, they are this run's.
 	Loaded bool
 	// Outages ended or in progress, since the state was first kept.

@@ -28,6 +28,9 @@ type Outcome struct {
 	Skipped bool
 }
 
+// odd is what keeps logins frequent.
+func (o Outcome) odd() bool { return !o.Skipped && o.Reason != postgres.OK || o.Stalled > 0 }
+
 // state is all the prober knows. What has a JSON name outlives the exporter.
 type state struct {
 	Identity    identity                  `json:"identity"`

@@ -57,8 +57,9 @@ func TestOutagesAsTheyAreTold(t *testing.T) {
 			count:  map[postgres.Reason]uint64{full: 1}, downtime: downtime{full: 2}, reason: full, open: true,
 		},
 		"the read's reason wins": {
-			probes: []Outcome{o(Read, 0, 0, ok), o(Login, 0, 0, ok), o(Login, 1, 1, full), o(Read, 2, 4, timeout), o(Read, 5, 5, ok), o(Login, 6, 6, ok)},
-			count:  map[postgres.Reason]uint64{full: 1}, downtime: downtime{full: 4, timeout: 1}, reason: ok, lengths: 5,
+			probes: []Outcome{o(Read, 0, 0, ok), o(Login, 0, 0, ok), o(Login, 1, 1, full), o(Read, 2, 4, timeout), o(Read, 5, 5, ok),
+				o(Login, 6, 6, ok)},
+			count: map[postgres.Reason]uint64{full: 1}, downtime: downtime{full: 4, timeout: 1}, reason: ok, lengths: 5,
 		},
 		"writes that fail are no outage": {
 			probes: []Outcome{o(Read, 0, 0, ok), o(Login, 0, 0, ok), o(Write, 1, 1, postgres.ReadOnly)},
@@ -69,12 +70,14 @@ func TestOutagesAsTheyAreTold(t *testing.T) {
 			reason: timeout,
 		},
 		"down from the start, then up, then down": {
-			probes: []Outcome{o(Read, 0, 2, timeout), o(Login, 0, 2, timeout), o(Read, 4, 4, ok), o(Login, 4, 4, ok), o(Read, 5, 5, refused), o(Read, 6, 6, ok)},
-			count:  map[postgres.Reason]uint64{refused: 1}, downtime: downtime{refused: 1}, reason: ok, lengths: 1,
+			probes: []Outcome{o(Read, 0, 2, timeout), o(Login, 0, 2, timeout), o(Read, 4, 4, ok), o(Login, 4, 4, ok), o(Read, 5, 5, refused),
+				o(Read, 6, 6, ok)},
+			count: map[postgres.Reason]uint64{refused: 1}, downtime: downtime{refused: 1}, reason: ok, lengths: 1,
 		},
 		"a login that began to hang in the outage before": {
-			probes: []Outcome{o(Read, 0, 0, ok), o(Login, 0, 0, ok), o(Read, 1, 1, refused), o(Read, 3, 3, ok), o(Login, 2, 4, timeout), o(Login, 5, 5, ok)},
-			count:  map[postgres.Reason]uint64{refused: 1, timeout: 1}, downtime: downtime{refused: 2, timeout: 2}, reason: ok, lengths: 4,
+			probes: []Outcome{o(Read, 0, 0, ok), o(Login, 0, 0, ok), o(Read, 1, 1, refused), o(Read, 3, 3, ok), o(Login, 2, 4, timeout),
+				o(Login, 5, 5, ok)},
+			count: map[postgres.Reason]uint64{refused: 1, timeout: 1}, downtime: downtime{refused: 2, timeout: 2}, reason: ok, lengths: 4,
 		},
 		"a clock that steps back": {
 			probes: []Outcome{o(Read, 0, 0, ok), o(Read, 1, 1, refused), o(Read, -50, -50, refused), o(Read, -48, -48, ok)},
@@ -126,7 +129,8 @@ func TestAnOutageOpenAtShutdown(t *testing.T) {
 		s := restore(t)
 		s.observe(o(Read, 60, 60, postgres.StartingUp))
 		s.observe(o(Read, 61, 61, postgres.OK))
-		if got := s.Outages; got.total() != 1 || got.Recovery.Sum != 51 || got.Seconds[postgres.Refused] != 50 || got.Seconds[postgres.StartingUp] != 1 {
+		if got := s.Outages; got.total() != 1 || got.Recovery.Sum != 51 || got.Seconds[postgres.Refused] != 50 ||
+			got.Seconds[postgres.StartingUp] != 1 {
 			t.Errorf("books = %+v, want one outage of 51 s: 50 refused, 1 starting up", got)
 		}
 	})
@@ -134,7 +138,8 @@ func TestAnOutageOpenAtShutdown(t *testing.T) {
 		s := restore(t)
 		s.observe(o(Read, 60, 60, postgres.OK))
 		s.observe(o(Login, 60, 60, postgres.OK))
-		if got := s.snapshot(); got.Outages != 1 || got.Downtime != 5*time.Second || !got.LastOutageEnd.Equal(at(15)) || !got.OutageStart.IsZero() {
+		if got := s.snapshot(); got.Outages != 1 || got.Downtime != 5*time.Second || !got.LastOutageEnd.Equal(at(15)) ||
+			!got.OutageStart.IsZero() {
 			t.Errorf("snapshot = %+v, want one outage of 5 s that ended at %v", got, at(15))
 		}
 	})

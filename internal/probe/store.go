@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +26,10 @@ const (
 
 	// slowLoad is when a state that is not read yet is worth a line in the log.
 	slowLoad = 5 * time.Second
+	// slowSave is when a save that has not ended is worth one.
+	slowSave = 5 * time.Second
+	// A save that fails is tried again after firstRetry, and ever more seldom up to lastRetry; a change is saved at once.
+	firstRetry, lastRetry = time.Second, time.Minute
 	// moment is how long a state that is not read yet is waited for at the end.
 	moment = 200 * time.Millisecond
 )
@@ -56,17 +59,8 @@ const (
 	asideOtherTarget   setAside = "other_target"
 )
 
-// document is the state file.
-type document struct {
-	Version int `json:"version"`
-	// Target the state belongs to: another server's counts must not go on as this one's.
-	Target  string          `json:"target"`
-	SavedAt time.Time       `json:"saved_at"`
-	State   json.RawMessage `json:"state"`
-}
-
-// store keeps the state in <dir>/state.json and the history in <dir>/history.bin. It never stops the exporter: what goes wrong is one log line
-// and a metric. Saving happens in its own goroutine, because a disk that hangs must not hold up a probe.
+// store keeps the state in <dir>/state.json and the history in <dir>/history.bin. It never stops the exporter: what goes wrong is one log
+// line and a metric. Saving happens in its own goroutine, because a disk that hangs must not hold up a probe.
 type store struct {
 	dir, target string
 	logger      log.Logger
@@ -79,6 +73,9 @@ type store struct {
 	// made: the directory was not there before.
 	made bool
 
+	// slowLoad and slowSave are the constants of their names, but in tests.
+	slowLoad, slowSave time.Duration
+
 	wake   chan struct{} // something is pending
 	closed chan struct{}
 	given  atomic.Bool // stop has given up: nothing may be written any more
@@ -86,6 +83,8 @@ type store struct {
 	mu      sync.Mutex
 	pending map[string][]byte // the newest unsaved content of each file
 	failing map[string]bool   // files whose last save failed; "" is the directory
+	why     error             // of the newest failure
+	begun   time.Time         // when reading began; zero before
 	stats   storeStats
 }
 
@@ -100,7 +99,7 @@ type storeStats struct {
 // newStore does nothing yet: run opens it. dir may be empty: nothing is kept then.
 func newStore(dir, target string, logger log.Logger) *store {
 	st := &store{
-		dir: dir, target: target, logger: logger, readOnly: true,
+		dir: dir, target: target, logger: logger, readOnly: true, slowLoad: slowLoad, slowSave: slowSave,
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
 		pending: map[string][]byte{}, failing: map[string]bool{},
 		stats: storeStats{persistence: persistenceOff, aside: map[setAside]uint64{}},
@@ -116,8 +115,9 @@ func (st *store) open(h *history, now time.Time) *state {
 	if st.dir == "" {
 		return newState()
 	}
-	slow := time.AfterFunc(slowLoad, func() {
-		level.Error(st.logger).Log("msg", "the state directory does not answer: the server is watched, and counts of outages and restarts are absent "+
+	slow := time.AfterFunc(st.slowLoad, func() {
+		level.Error(st.logger).Log("msg", "the state directory does not answer: the server is watched, and counts of outages and restarts are "+
+			"absent "+
 			"until it does. HINT: Look for a network file system that hangs", "dir", st.dir)
 	})
 	defer slow.Stop()
@@ -224,42 +224,6 @@ func (st *store) setAside(file string, why setAside, err error, msg string, now 
 	return nil
 }
 
-// decodeState reads a document. why is empty when it can be used.
-func decodeState(data []byte, target string) (s *state, why setAside, err error) {
-	var d document
-	if err := json.Unmarshal(data, &d); err != nil {
-		return nil, asideCorrupt, fmt.Errorf("not a state file: %w", err)
-	}
-	switch {
-	case d.Version > stateVersion:
-		return nil, asideFutureVersion, fmt.Errorf("version %d is newer than this exporter's %d", d.Version, stateVersion)
-	case d.Version < 1:
-		return nil, asideCorrupt, errors.New("no version in it")
-	case d.Target != target:
-		return nil, asideOtherTarget, fmt.Errorf("it belongs to %q, not to %q", d.Target, target)
-	}
-	s = newState()
-	if err := json.Unmarshal(d.State, s); err != nil {
-		return nil, asideCorrupt, fmt.Errorf("not a state file: %w", err)
-	}
-	if err := s.resume(); err != nil {
-		return nil, asideCorrupt, err
-	}
-	return s, "", nil
-}
-
-func encodeState(s *state, target string, now time.Time) ([]byte, error) {
-	inner, err := json.Marshal(s)
-	if err != nil {
-		return nil, fmt.Errorf("encode the state: %w", err)
-	}
-	data, err := json.MarshalIndent(document{Version: stateVersion, Target: target, SavedAt: now.UTC(), State: inner}, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encode the state: %w", err)
-	}
-	return append(data, '\n'), nil
-}
-
 // save hands a document over and returns at once; of several of a file that wait, the newest is written.
 func (st *store) save(s *state, now time.Time) {
 	if st.readOnly {
@@ -293,6 +257,9 @@ func (st *store) hand(file string, data []byte) {
 // run opens the store, hands over what it found, and writes what save hands over until stop. All that touches the disk
 // happens here: who waits for a disk waits alone.
 func (st *store) run(opened func(*state, *history), h *history) {
+	st.mu.Lock()
+	st.begun = time.Now()
+	st.mu.Unlock()
 	opened(st.open(h, time.Now()), h)
 	st.write()
 }
@@ -304,22 +271,54 @@ func (st *store) write() {
 			_ = st.lock.Unlock()
 		}
 	}()
-	for range st.wake {
-		st.mu.Lock()
-		pending := st.pending
-		st.pending = map[string][]byte{}
-		st.mu.Unlock()
-		for file, data := range pending {
-			if st.given.Load() {
-				return // it may be another's by now
-			}
-			if err := atomicfile.Write(st.path(file), data, 0o640); err != nil {
-				st.failed(file, "the state can't be saved; it is tried again at the next change", err)
-				continue
-			}
-			st.saved(file, time.Now())
+	wait := firstRetry
+	retry := time.NewTimer(lastRetry)
+	defer retry.Stop()
+	retry.Stop()
+	for woken := true; woken; {
+		select {
+		case _, woken = <-st.wake:
+		case <-retry.C:
+			wait = min(2*wait, lastRetry)
+		}
+		if st.given.Load() {
+			return // it may be another's by now
+		}
+		if st.flush() {
+			wait = firstRetry
+		} else {
+			retry.Reset(wait)
 		}
 	}
+}
+
+// flush writes what is pending; false when something could not be, which is pending still.
+func (st *store) flush() (all bool) {
+	st.mu.Lock()
+	pending := st.pending
+	st.pending = map[string][]byte{}
+	st.mu.Unlock()
+	all = true
+	for file, data := range pending {
+		slow := time.AfterFunc(st.slowSave, func() {
+			st.failed(file, "the disk does not take the state: counts of outages and restarts will be lost if the exporter stops now. "+
+				"HINT: Look for a disk or network file system that hangs", fmt.Errorf("no answer within %s", st.slowSave))
+		})
+		err := atomicfile.Write(st.path(file), data, 0o640)
+		slow.Stop()
+		if err == nil {
+			st.saved(file, time.Now())
+			continue
+		}
+		all = false
+		st.failed(file, "the state can't be saved; it is tried again at each change, and each minute at least", err)
+		st.mu.Lock()
+		if _, newer := st.pending[file]; !newer {
+			st.pending[file] = data
+		}
+		st.mu.Unlock()
+	}
+	return all
 }
 
 // stop waits until the last document is written, but not longer than within. What is not loaded has nothing to write.
@@ -374,7 +373,7 @@ func readBounded(path string) ([]byte, error) {
 func (st *store) failed(file, msg string, err error) {
 	st.mu.Lock()
 	first := len(st.failing) == 0
-	st.failing[file] = true
+	st.failing[file], st.why = true, err
 	st.stats.persistence = persistenceFailing
 	st.stats.saveErrors++
 	st.mu.Unlock()
@@ -401,6 +400,21 @@ func (st *store) saved(file string, at time.Time) {
 	}
 }
 
+// keeping is for people.
+func (st *store) keeping(now time.Time) (k Keeping) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch st.stats.persistence {
+	case persistenceLoading:
+		k.Loading = !st.begun.IsZero() && now.Sub(st.begun) >= st.slowLoad
+	case persistenceLocked:
+		k.Locked = true
+	case persistenceFailing:
+		k.Failing, k.Error = true, st.why.Error()
+	}
+	return k
+}
+
 // read is for the metrics.
 func (st *store) read() storeStats {
 	st.mu.Lock()
@@ -421,25 +435,3 @@ func (st *store) sweep() {
 }
 
 func (st *store) path(file string) string { return filepath.Join(st.dir, file) }
-
-// resume makes a state that was read ready for use, and refuses one that makes no sense.
-func (s *state) resume() error {
-	if s.Restarts == nil || s.LastRestart == nil || s.Outages.Count == nil || s.Outages.Seconds == nil ||
-		s.Outages.Recovery.Cumulative == nil {
-		return errors.New("a part is missing")
-	}
-	for reason, sec := range s.Outages.Seconds {
-		if sec < 0 {
-			return fmt.Errorf("downtime %q is negative", reason)
-		}
-	}
-	// Earlier versions did not say so.
-	s.Outages.Reached = s.Outages.Reached || s.Outages.total() > 0 || s.Identity != (identity{})
-	if o := s.Outages.Open; o != nil {
-		if o.Start.IsZero() || o.Accounted.IsZero() || o.Reason == "" || o.Seconds < 0 {
-			return errors.New("the outage in progress is incomplete")
-		}
-		s.Outages.resumed = true
-	}
-	return nil
-}

@@ -2,23 +2,27 @@ package probe
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-kit/log"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
 const target = "db1:5432/shop"
 
 // keep opens a store that is closed at the test's end.
-func keep(t *testing.T, dir, target string) (*store, *state, *syncBuffer) {
+func keep(t *testing.T, dir, target string) (*store, *state, *pgtest.Buffer) {
 	t.Helper()
-	var out syncBuffer
+	var out pgtest.Buffer
 	st := newStore(dir, target, log.NewLogfmtLogger(&out))
 	opened := make(chan *state)
 	go st.run(func(s *state, _ *history) { opened <- s }, newHistory(time.Minute))
@@ -105,15 +109,21 @@ func TestAFileThatCantBeUsedIsSetAside(t *testing.T) {
 		why     setAside
 		as, log string
 	}{
-		"empty":             {"", asideCorrupt, "corrupt", "not a state file"},
-		"cut":               {good[:len(good)/2], asideCorrupt, "corrupt", "not a state file"},
-		"zeros":             {strings.Repeat("\x00", 100), asideCorrupt, "corrupt", "not a state file"},
-		"other JSON":        {`{"a": 1}`, asideCorrupt, "corrupt", "no version"},
-		"no state":          {`{"version": 1, "target": "` + target + `", "state": {"restarts": null}}`, asideCorrupt, "corrupt", "a part is missing"},
+		"empty":      {"", asideCorrupt, "corrupt", "not a state file"},
+		"cut":        {good[:len(good)/2], asideCorrupt, "corrupt", "not a state file"},
+		"zeros":      {strings.Repeat("\x00", 100), asideCorrupt, "corrupt", "not a state file"},
+		"other JSON": {`{"a": 1}`, asideCorrupt, "corrupt", "no version"},
+		"no state": {`{"version": 1, "target": "` + target + `", "state": {"restarts": null}}`, asideCorrupt, "corrupt",
+			"a part is missing"},
 		"wrong type":        {strings.Replace(good, `"restart": 1`, `"restart": "x"`, 1), asideCorrupt, "corrupt", "not a state file"},
 		"negative count":    {strings.Replace(good, `"restart": 1`, `"restart": -1`, 1), asideCorrupt, "corrupt", "not a state file"},
-		"negative downtime": {strings.Replace(good, `"refused": 3`, `"refused": -3`, 1), asideCorrupt, "corrupt", "negative"},
-		"half an outage":    {strings.Replace(good, `"outages": {`, `"outages": {"open": {"reason": "refused"},`, 1), asideCorrupt, "corrupt", "incomplete"},
+		"negative downtime": {strings.Replace(good, `"refused": 3`, `"refused": -3`, 1), asideCorrupt, "corrupt", "impossible"},
+		"endless downtime":  {strings.Replace(good, `"refused": 3`, `"refused": 1e300`, 1), asideCorrupt, "corrupt", "impossible"},
+		"endless restarts":  {strings.Replace(good, `"restart": 1`, `"restart": 18446744073709551615`, 1), asideCorrupt, "corrupt", "impossible"},
+		"negative stall": {strings.Replace(good, `"outages": {`, `"stalled_seconds": -5, "outages": {`, 1), asideCorrupt, "corrupt",
+			"impossible"},
+		"half an outage": {strings.Replace(good, `"outages": {`, `"outages": {"open": {"reason": "refused"},`, 1), asideCorrupt, "corrupt",
+			"incomplete"},
 		"of the future":     {strings.Replace(good, `"version": 1`, `"version": 2`, 1), asideFutureVersion, "corrupt", "newer than"},
 		"of another server": {strings.Replace(good, target, "db2:5432/shop", 1), asideOtherTarget, "other-target", "belongs to"},
 	} {
@@ -201,12 +211,12 @@ func TestASaveThatFailsIsOneLineAndIsTriedAgain(t *testing.T) {
 	}
 	for n := uint64(1); n <= 3; n++ {
 		st.save(s, time.Now())
-		waitUntil(t, func() bool { return st.read().saveErrors == n })
+		waitUntil(t, func() bool { return st.read().saveErrors >= n })
 	}
 	if err := os.Rename(dir+".gone", dir); err != nil {
 		t.Fatal(err)
 	}
-	st.save(s, time.Now())
+	waitUntil(t, func() bool { return st.read().persistence == persistenceOK }) // without a change
 	st.stop(true, time.Second)
 	if stats := st.read(); stats.persistence != persistenceOK || stats.lastSave.IsZero() {
 		t.Errorf("store = %+v, want ok again", stats)
@@ -216,11 +226,74 @@ func TestASaveThatFailsIsOneLineAndIsTriedAgain(t *testing.T) {
 	}
 }
 
-func waitUntil(t *testing.T, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not within 5 s")
+// A disk that takes nothing any more is told of while it does, not when the exporter stops.
+func TestASaveThatHangsIsToldOfWhenItHappens(t *testing.T) {
+	image, dir := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	run := func(name string, args ...string) error {
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", name, err, out)
+		}
+		return nil
+	}
+	for _, command := range [][]string{{"truncate", "--size=8M", image}, {"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
+		if err := run(command[0], command[1:]...); err != nil {
+			t.Skipf("no disk can be made to hang here: %v", err)
 		}
 	}
+	t.Cleanup(func() { _ = run("umount", dir) })
+	var out pgtest.Buffer
+	st := newStore(dir, target, log.NewLogfmtLogger(&out))
+	st.slowSave = 100 * time.Millisecond
+	opened := make(chan *state)
+	go st.run(func(s *state, _ *history) { opened <- s }, newHistory(time.Minute))
+	s := <-opened
+	must(t, run("fsfreeze", "--freeze", dir))
+	thaw := sync.OnceFunc(func() { _ = run("fsfreeze", "--unfreeze", dir) })
+	t.Cleanup(thaw)
+	st.save(s, time.Now())
+	waitUntil(t, func() bool { return strings.Contains(out.String(), "the disk does not take the state") })
+	if stats := st.read(); stats.persistence != persistenceFailing {
+		t.Errorf("store = %+v, want failing", stats)
+	}
+	if k := st.keeping(time.Now()); !k.Failing || !strings.Contains(k.Error, "no answer within") {
+		t.Errorf("keeping = %+v, want failing", k)
+	}
+	thaw()
+	waitUntil(t, func() bool { return st.read().persistence == persistenceOK })
+	st.stop(true, pgtest.Patience(5*time.Second))
+	if n := strings.Count(out.String(), "\n"); n != 2 {
+		t.Errorf("log = %q, want a line when it began and one when it ended", &out)
+	}
+}
+
+// How the state fares is told to people, and why it is not kept.
+func TestHowTheStateIsKeptIsTold(t *testing.T) {
+	dir := t.TempDir()
+	first, _, _ := keep(t, dir, target)
+	defer first.stop(true, time.Second)
+	second, _, _ := keep(t, dir, target)
+	defer second.stop(true, time.Second)
+	if k := second.keeping(time.Now()); (k != Keeping{Locked: true}) {
+		t.Errorf("of a directory that is another's: %+v", k)
+	}
+	if k := first.keeping(time.Now()); (k != Keeping{}) {
+		t.Errorf("of a directory of its own: %+v", k)
+	}
+	file := filepath.Join(dir, "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	third, _, _ := keep(t, filepath.Join(file, "below"), target)
+	defer third.stop(true, time.Second)
+	if k := third.keeping(time.Now()); !k.Failing || !strings.Contains(k.Error, "not a directory") {
+		t.Errorf("of a directory that can't be made: %+v", k)
+	}
+}
+
+func waitUntil(t *testing.T, f func() bool) {
+	t.Helper()
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		if !f() {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }

@@ -98,6 +98,6 @@ func (s Snapshot) writeFails() (Result, bool) {
 // maxAges are how old the newest report of each probe may be: three intervals and a timeout.
 func (o Options) maxAges() map[Kind]time.Duration {
 	return map[Kind]time.Duration{
-		Read: 3*o.ReadInterval + o.ReadTimeout, Login: 3*o.LoginInterval + o.LoginTimeout, Write: 3*o.WriteInterval + o.WriteTimeout,
+		Read: 3*o.ReadInterval + o.ReadTimeout, Login: 3*o.CalmLoginInterval + o.LoginTimeout, Write: 3*o.WriteInterval + o.WriteTimeout,
 	}
 }

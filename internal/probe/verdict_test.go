@@ -43,10 +43,11 @@ func TestVerdicts(t *testing.T) {
 		"a standby turns a write down": {standby, StatusUp, ok, ok, true},
 		"writes fail":                  {told(ok, ok, postgres.LockTimeout), StatusDegraded, postgres.LockTimeout, ok, true},
 		"logins are refused":           {told(ok, postgres.Auth), StatusDown, postgres.Auth, postgres.Auth, false},
-		"no slot is left":              {told(ok, postgres.TooManyConnections), StatusDown, postgres.TooManyConnections, postgres.TooManyConnections, false},
-		"reads time out":               {told(postgres.Timeout, ok), StatusDown, postgres.Timeout, postgres.Timeout, false},
-		"it starts":                    {told(postgres.StartingUp, postgres.StartingUp), StatusDown, postgres.StartingUp, postgres.StartingUp, false},
-		"it is not there":              {told(postgres.Refused, postgres.Refused), StatusDown, postgres.Refused, postgres.Refused, false},
+		"no slot is left": {told(ok, postgres.TooManyConnections), StatusDown, postgres.TooManyConnections,
+			postgres.TooManyConnections, false},
+		"reads time out":  {told(postgres.Timeout, ok), StatusDown, postgres.Timeout, postgres.Timeout, false},
+		"it starts":       {told(postgres.StartingUp, postgres.StartingUp), StatusDown, postgres.StartingUp, postgres.StartingUp, false},
+		"it is not there": {told(postgres.Refused, postgres.Refused), StatusDown, postgres.Refused, postgres.Refused, false},
 	} {
 		v := tc.s.Judge(at(100))
 		if v.Status != tc.status || v.Reason != tc.reason || v.UpReason() != tc.upReason || v.Fit() != tc.fit || v.Message == "" {
@@ -67,16 +68,18 @@ func TestPgUpIsWhatAUserOfTheDatabaseFeels(t *testing.T) {
 	must(t, err)
 	must(t, os.WriteFile(hba, []byte("host all "+pgtest.Monitor+" all reject\n"+string(before)), 0o600))
 	must(t, c.Reload())
-	s := p.waitFor(t, postgres.Auth)
+	s := p.waitFor(t, postgres.PgHBA)
 	if !s.Answers() || s.OutageStart.IsZero() || !strings.Contains(s.Probes[Login].Error, "pg_hba.conf rejects") {
 		t.Errorf("snapshot = %+v, want reads to go on, and an outage", s)
 	}
 	assertSamples(t, p, map[string]float64{
-		"pg_up": 0, `pg_reliability_up_reason{reason="auth"}`: 1, `pg_reliability_up_reason{reason="ok"}`: 0,
-		`pg_reliability_probe_success{probe="read"}`: 1, `pg_reliability_probe_success{probe="login"}`: 0, `pg_reliability_role{role="primary"}`: 1,
+		"pg_up": 0, `pg_reliability_up_reason{reason="pg_hba"}`: 1, `pg_reliability_up_reason{reason="ok"}`: 0,
+		`pg_reliability_probe_success{probe="read"}`: 1, `pg_reliability_probe_success{probe="login"}`: 0,
+		`pg_reliability_role{role="primary"}`: 1,
 	})
 	must(t, os.WriteFile(hba, before, 0o600))
 	must(t, c.Reload())
 	p.waitFor(t, postgres.OK)
-	assertSamples(t, p, map[string]float64{"pg_up": 1, `pg_reliability_up_reason{reason="ok"}`: 1, `pg_reliability_up_reason{reason="auth"}`: 0})
+	assertSamples(t, p, map[string]float64{"pg_up": 1, `pg_reliability_up_reason{reason="ok"}`: 1,
+		`pg_reliability_up_reason{reason="pg_hba"}`: 0})
 }

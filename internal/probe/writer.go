@@ -40,7 +40,7 @@ func (w *writer) tick() {
 		// Not a word from the server so far.
 	case read.Reason == postgres.OK && w.p.state.server.Role == Standby:
 		w.p.report(Outcome{Kind: Write, Skipped: true})
-	case read.Reason != postgres.OK && w.p.reader.session == nil:
+	case read.Reason != postgres.OK && w.p.reader.kept == nil:
 		now := time.Now()
 		w.p.report(Outcome{Kind: Write, Started: now, Ended: now, Reason: read.Reason, Error: read.Error})
 	default:
@@ -107,6 +107,10 @@ func (w *writer) finished(r written) {
 	if late {
 		return // reported as timed out, or not yet; the next write tells more
 	}
+	if postgres.IsOwn(r.err) {
+		w.p.unasked(r.err)
+		return
+	}
 	if r.phases != nil {
 		w.p.metrics.phases(Write, *r.phases)
 	}
@@ -121,7 +125,8 @@ func (w *writer) finished(r written) {
 
 func (w *writer) timedOut() {
 	now := time.Now()
-	o := Outcome{Kind: Write, Started: w.started, Ended: now, Reason: postgres.Timeout, Error: "no answer within " + w.p.o.WriteTimeout.String()}
+	o := Outcome{Kind: Write, Started: w.started, Ended: now, Reason: postgres.Timeout, Error: "no answer within " +
+		w.p.o.WriteTimeout.String()}
 	w.started = now
 	w.p.report(o)
 }

@@ -37,8 +37,36 @@ type Backups struct {
 	// OffsiteAgeSeconds is the age of the newest backup with a complete off-site copy.
 	OffsiteAgeSeconds *float64 `json:"offsite_age_seconds,omitempty"`
 	OffsiteFailing    *bool    `json:"offsite_failing,omitempty"`
+	// Recovery says what a loss of the server's data would cost now: by the repository, and by its off-site copies.
+	Recovery []Recovery `json:"recovery,omitempty"`
 	// Recent are the newest 5 of whatever state, newest first.
 	Recent []Backup `json:"recent"`
+}
+
+// Stores of a Recovery.
+const (
+	// Repository is the one of --backup.catalog.
+	Repository = "repository"
+	// Offsite are its complete copies elsewhere.
+	Offsite = "off-site"
+)
+
+// Recovery is what a loss would cost, with what one store has.
+type Recovery struct {
+	// Store is repository or off-site.
+	Store string `json:"store"`
+	// LossSeconds is the age of the newest state that the store has; left out where it has none.
+	LossSeconds *float64 `json:"loss_seconds,omitempty"`
+	// ReturnSeconds is how long a restore of the newest good backup takes, by the rate that the last compared restore had; a download is
+	// not in it. Left out where none was measured.
+	ReturnSeconds *float64 `json:"return_seconds,omitempty"`
+	// ProvedAt is when that restore was.
+	ProvedAt *time.Time `json:"proved_at,omitempty"`
+	// LossMissed: LossSeconds is more than --objective.rpo; ReturnMissed: ReturnSeconds is more than --objective.rto.
+	LossMissed   bool `json:"loss_missed"`
+	ReturnMissed bool `json:"return_missed"`
+	// Sentence says it in words, which may change.
+	Sentence string `json:"sentence"`
 }
 
 // Backup is one entry of the catalogue.

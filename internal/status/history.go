@@ -53,6 +53,15 @@ type Window struct {
 	MaxSeconds *float64 `json:"max_seconds,omitempty"`
 }
 
+// Observed is for how many seconds of the window somebody looked; 0 when that was nearly all of it, and need not be said.
+func (w Window) Observed() float64 {
+	const most = 0.02
+	if seen := w.UpSeconds + w.DownSeconds; w.UnknownSeconds > most*seen {
+		return seen
+	}
+	return 0
+}
+
 // Budget is how much the database may be down in 30 days, and what is left of that.
 type Budget struct {
 	ObjectiveRatio float64 `json:"objective_ratio"`

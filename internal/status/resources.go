@@ -115,7 +115,7 @@ type Collectors struct {
 	Failing []FailingCollector `json:"failing"`
 }
 
-// FailingCollector is one whose newest run failed.
+// FailingCollector is one whose newest run failed, or had to leave samples out.
 type FailingCollector struct {
 	Name string `json:"name"`
 	// Error is the reason's word, as in pg_reliability_collector_errors_total; the exporter's log has the text.

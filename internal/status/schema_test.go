@@ -122,7 +122,7 @@ func describe(s *jsonschema.Schema, t reflect.Type, comments map[string]string, 
 func comments(t *testing.T) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for _, file := range []string{"status.go", "history.go", "resources.go", "backups.go"} {
+	for _, file := range []string{"status.go", "history.go", "resources.go", "backups.go", "sessions.go", "watchdog.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

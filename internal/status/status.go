@@ -46,10 +46,14 @@ type Status struct {
 	// Connections are left out while the server does not answer, and without pg_monitor.
 	Connections *Connections `json:"connections,omitempty"`
 	Replication *Replication `json:"replication,omitempty"`
+	// Sessions are left out while the server does not answer, before the first sample, and without pg_monitor.
+	Sessions *Sessions `json:"sessions,omitempty"`
 	// Volumes are those given with --volume.
 	Volumes []Volume `json:"volumes"`
 	// Container is left out without --container.name, and before the container engine's first answer.
 	Container *Container `json:"container,omitempty"`
+	// Watchdog is what has a server started again that hangs.
+	Watchdog Watchdog `json:"watchdog"`
 	// Backups are as the newest reading of the repository found them, one every 15 seconds. They are left out without
 	// --backup.catalog, before the repository was first read, and when it has not answered for long.
 	Backups    *Backups   `json:"backups,omitempty"`
@@ -106,6 +110,10 @@ type Server struct {
 	// VersionNumber is server_version_num, such as 170006; Version is the same for people, such as 17.6.
 	VersionNumber int    `json:"version_number,omitempty"`
 	Version       string `json:"version,omitempty"`
+	// MinorReleasesBehind is how many minor releases it lacks, at least, by the exporter's list, which was made at ReleasesKnownAt. It is
+	// left out where the list is too old to say that there is no newer one; 0 is that it had the newest when the list was made.
+	MinorReleasesBehind *int64     `json:"minor_releases_behind,omitempty"`
+	ReleasesKnownAt     *time.Time `json:"releases_known_at,omitempty"`
 	// StartedAt is when its postmaster was started.
 	StartedAt        *time.Time `json:"started_at,omitempty"`
 	SystemIdentifier string     `json:"system_identifier,omitempty"`

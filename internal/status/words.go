@@ -42,7 +42,7 @@ func twoUnits(n, per int64, large, small string) string {
 // Size is a number of bytes for people: 512 B, 1.5 GiB.
 func Size(bytes int64) string {
 	if bytes < 0 {
-		return "-" + Size(-bytes)
+		return "-" + Size(-max(bytes, -math.MaxInt64)) // the least one has no opposite
 	}
 	n, unit := float64(bytes), 0
 	units := [...]string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
@@ -13,6 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
 
 // encoders are as many as may work at once. The one that worked last works next: usually that is all that are ever made.
@@ -50,35 +52,49 @@ func (p *encoders) giveBack(e *encoder) {
 
 // encoder makes pages of families, one at a time. It keeps its compressor: making one costs more than using it.
 type encoder struct {
-	gzip *gzip.Writer // nil before the first page that wants it
+	gzip *gzipWriter // nil before the first page that wants it
+	// size of the newest page, in bytes: the next one is likely to be as long.
+	size int
 }
 
-// encode negotiates the format (text, OpenMetrics, protobuf with native histograms) through promhttp, and gzip by
-// itself: promhttp compresses harder than a local network needs, with a compressor that is made anew after each
-// garbage collection. zstd is left out: the library's encoder takes 9.6 MB for each page, and Prometheus asks for
-// gzip alone.
-func (e *encoder) encode(p *pages, r *http.Request, families []*dto.MetricFamily) *bufferedPage {
-	page := &bufferedPage{header: http.Header{}, status: http.StatusOK}
-	page.to = &page.body
+// encode negotiates the format (text, OpenMetrics, protobuf with native histograms). Text is put together of what is written already;
+// the other formats, and a choice of names, are promhttp's. gzip is done here: promhttp compresses harder than a local network needs, with
+// a compressor that is made anew after each garbage collection. zstd is left out: the library's encoder takes 9.6 MB for each page, and
+// Prometheus asks for gzip alone.
+func (e *encoder) encode(p *pages, r *http.Request, families []*metric.Family) *bufferedPage {
+	page := newBufferedPage()
+	page.body.Grow(e.size)
 	compress := acceptsGzip(r.Header)
 	if compress {
 		if e.gzip == nil {
-			e.gzip, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is a valid one
+			e.gzip = newGzipWriter()
 		}
-		e.gzip.Reset(&page.body)
+		_ = e.gzip.begin(&page.body) // into memory
 		page.to = e.gzip
 	}
+	format := expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...)
+	if text, ok := metric.TextFormatOf(format); ok && !r.URL.Query().Has("name[]") {
+		page.header.Set("Content-Type", string(format))
+		p.note("encoding", text.Write(page.to, families))
+		return e.done(page, compress)
+	}
 	promhttp.HandlerFor(
-		prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil }),
+		prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return metric.DTO(families), nil }),
 		promhttp.HandlerOpts{
 			ErrorHandling: promhttp.ContinueOnError, ErrorLog: encodingErrors{p}, EnableOpenMetrics: true, DisableCompression: true,
 		},
 	).ServeHTTP(page, r)
+	return e.done(page, compress)
+}
+
+// done ends a page.
+func (e *encoder) done(page *bufferedPage, compress bool) *bufferedPage {
 	page.header.Set("Vary", "Accept, Accept-Encoding")
 	if compress {
-		_ = e.gzip.Close() // into memory
+		_ = e.gzip.end() // into memory
 		page.header.Set("Content-Encoding", "gzip")
 	}
+	e.size = page.body.Len() + page.body.Len()/16
 	return page
 }
 
@@ -104,6 +120,12 @@ type bufferedPage struct {
 	status int
 	body   bytes.Buffer
 	to     io.Writer // the body, or the compressor before it
+}
+
+func newBufferedPage() *bufferedPage {
+	page := &bufferedPage{header: http.Header{}, status: http.StatusOK}
+	page.to = &page.body
+	return page
 }
 
 func (p *bufferedPage) Header() http.Header         { return p.header }

@@ -54,7 +54,7 @@ func (h *health) alive(s probe.Snapshot) bool {
 // answered is whether a probe that ended so had an answer from PostgreSQL.
 func answered(r postgres.Reason) bool {
 	switch r {
-	case postgres.Refused, postgres.Timeout, postgres.DNS, postgres.TLS, postgres.Other:
+	case postgres.Refused, postgres.Timeout, postgres.DNS, postgres.TLS, postgres.Protocol, postgres.Other:
 		return false
 	}
 	return true

@@ -178,7 +178,8 @@ func (h *health) role(want probe.Role, also func(*answer) bool) (answer, error) 
 func parseMaxLag(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return 0, fmt.Errorf("max_lag %.40q is not a length of time. HINT: Write a number and a unit, such as ?max_lag=10s or ?max_lag=500ms", text)
+		return 0, fmt.Errorf("max_lag %.40q is not a length of time. HINT: Write a number and a unit, such as ?max_lag=10s or ?max_lag=500ms",
+			text)
 	}
 	return d, nil
 }

@@ -43,8 +43,9 @@ func TestHealthEndpoints(t *testing.T) {
 		"stopping":             {snapshot(postgres.ShuttingDown, postgres.ShuttingDown), "down", "shutting_down", down, up, down, down, down},
 		"auth":                 {snapshot(postgres.Auth, postgres.Auth), "down", "auth", down, up, down, down, down},
 		"full, our reads work": {snapshot(ok, postgres.TooManyConnections), "down", "too_many_connections", down, up, down, down, down},
-		"full from the start":  {snapshot(postgres.TooManyConnections, postgres.TooManyConnections), "down", "too_many_connections", down, up, down, down, down},
-		"one backend hangs":    {snapshot(postgres.Timeout, ok), "down", "timeout", down, up, down, down, down},
+		"full from the start": {snapshot(postgres.TooManyConnections, postgres.TooManyConnections), "down", "too_many_connections", down, up,
+			down, down, down},
+		"one backend hangs": {snapshot(postgres.Timeout, ok), "down", "timeout", down, up, down, down, down},
 		"the login is from before the reads began to fail": {
 			with(snapshot(postgres.Refused, ok), func(s *probe.Snapshot) {
 				read := s.Probes[probe.Read]
@@ -57,13 +58,16 @@ func TestHealthEndpoints(t *testing.T) {
 		"standby refuses writes": {with(standby(0), func(s *probe.Snapshot) {
 			s.Probes[probe.Write] = snapshot(ok, ok, postgres.ReadOnly).Probes[probe.Write]
 		}), "up", "ok", up, up, down, up, up},
-		"before the first probe":   {probe.Snapshot{Reason: postgres.Other}, "unknown", "unknown", down, down, down, down, down},
-		"only reads have reported": {with(snapshot(ok), func(s *probe.Snapshot) { s.Known, s.Reason = false, postgres.Other }), "unknown", "unknown", down, up, down, down, down},
-		"the prober hangs":         {aged(aged(snapshot(ok, ok), probe.Read, 6*time.Second), probe.Login, time.Minute), "unknown", "unknown", down, down, down, down, down},
-		"only logins hang":         {aged(snapshot(ok, ok), probe.Login, 31*time.Second), "unknown", "unknown", down, up, down, down, down},
-		"old, but not too old":     {aged(snapshot(ok, ok), probe.Read, 5*time.Second), "up", "ok", up, up, up, down, down},
-		"the clock went back":      {aged(snapshot(ok, ok), probe.Read, -time.Hour), "up", "ok", up, up, up, down, down},
-		"role unknown":             {with(snapshot(ok, ok), func(s *probe.Snapshot) { s.Server = probe.Server{} }), "up", "ok", up, up, down, down, down},
+		"before the first probe": {probe.Snapshot{Reason: postgres.Other}, "unknown", "unknown", down, down, down, down, down},
+		"only reads have reported": {with(snapshot(ok), func(s *probe.Snapshot) { s.Known, s.Reason = false, postgres.Other }), "unknown",
+			"unknown", down, up, down, down, down},
+		"the prober hangs": {aged(aged(snapshot(ok, ok), probe.Read, 6*time.Second), probe.Login, time.Minute), "unknown", "unknown", down,
+			down, down, down, down},
+		"only logins hang":     {aged(snapshot(ok, ok), probe.Login, 31*time.Second), "unknown", "unknown", down, up, down, down, down},
+		"old, but not too old": {aged(snapshot(ok, ok), probe.Read, 5*time.Second), "up", "ok", up, up, up, down, down},
+		"the clock went back":  {aged(snapshot(ok, ok), probe.Read, -time.Hour), "up", "ok", up, up, up, down, down},
+		"role unknown": {with(snapshot(ok, ok), func(s *probe.Snapshot) { s.Server = probe.Server{} }), "up", "ok", up, up, down, down,
+			down},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t)

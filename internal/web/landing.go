@@ -18,7 +18,7 @@ var landingHTML string
 // landing is the page at /, for people: the state of the database in a word, and where everything is.
 type landing struct {
 	health   *health
-	options  Options
+	options  Options // of which it shows where everything is
 	template *template.Template
 }
 
@@ -36,6 +36,7 @@ func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		"Version": l.options.Version,
 		"Own":     l.health != nil,
 		"Fleet":   l.options.fleetNames(),
+		"Stories": l.options.FleetStories,
 		"Status":  string(v.Status),
 		"Message": v.Message,
 		"Since":   timeOrNil(v.Since),

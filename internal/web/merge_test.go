@@ -6,6 +6,8 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
 
 // family has one gauge for each of the values of its label.
@@ -27,14 +29,14 @@ func family(name string, kind dto.MetricType, values ...string) *dto.MetricFamil
 func TestMergeFamilies(t *testing.T) {
 	shared := family("pg_b", dto.MetricType_GAUGE, "x", "y")
 	page, err := mergeFamilies(
-		[]*dto.MetricFamily{family("pg_c", dto.MetricType_GAUGE, "x"), shared, nil, family("pg_empty", dto.MetricType_GAUGE)},
-		[]*dto.MetricFamily{
+		metric.FromDTO([]*dto.MetricFamily{family("pg_c", dto.MetricType_GAUGE, "x"), shared, nil, family("pg_empty", dto.MetricType_GAUGE)}),
+		metric.FromDTO([]*dto.MetricFamily{
 			family("pg_b", dto.MetricType_GAUGE, "y", "z"), family("pg_a", dto.MetricType_COUNTER, "x"),
 			family("pg_c", dto.MetricType_COUNTER, "q"),
-		},
+		}),
 	)
 	var got []string
-	for _, f := range page {
+	for _, f := range metric.DTO(page) {
 		for _, m := range f.Metric {
 			got = append(got, f.GetName()+"{"+m.Label[0].GetValue()+"}")
 		}
@@ -42,7 +44,8 @@ func TestMergeFamilies(t *testing.T) {
 	if want := "pg_a{x} pg_b{x} pg_b{y} pg_b{z} pg_c{x}"; strings.Join(got, " ") != want {
 		t.Errorf("page %s, want %s", got, want)
 	}
-	if err == nil || !strings.Contains(err.Error(), `pg_b{l="y"} is there twice`) || !strings.Contains(err.Error(), "pg_c is left out where its type is COUNTER") {
+	if err == nil || !strings.Contains(err.Error(), `pg_b{l="y"} is there twice`) ||
+		!strings.Contains(err.Error(), "pg_c is left out where its type is COUNTER") {
 		t.Errorf("error %v, want both that were left out", err)
 	}
 	if len(shared.Metric) != 2 {

@@ -10,10 +10,11 @@ import (
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
 )
 
 // encodersAtOnce bounds how many pages are encoded at the same time: clients that come all at once must not each cost
@@ -25,24 +26,28 @@ type Engine interface {
 	// Select checks names of collectors; its error lists the right ones.
 	Select(include, exclude []string) (collector.Selection, error)
 	// Gather returns before ctx's deadline, with what there is by then.
-	Gather(ctx context.Context, s collector.Selection) []*dto.MetricFamily
+	Gather(ctx context.Context, s collector.Selection) []*metric.Family
 }
 
 // pages makes metrics pages: of our own server, and of those of a fleet.
 type pages struct {
-	offset   time.Duration
-	logger   log.Logger
-	encoders *encoders
-	shared   *sharing
-	errors   *prometheus.CounterVec
+	offset     time.Duration
+	processors *quiet.Processors
+	logger     log.Logger
+	encoders   *encoders
+	shared     *sharing
+	turn       chan struct{} // to make a page for people
+	errors     *prometheus.CounterVec
 }
 
-func newPages(o Options) *pages {
+func newPages(offset time.Duration, processors *quiet.Processors, logger log.Logger) *pages {
 	p := &pages{
-		offset:   o.TimeoutOffset,
-		logger:   o.Logger,
-		encoders: newEncoders(encodersAtOnce),
-		shared:   newSharing(),
+		offset:     offset,
+		processors: processors,
+		logger:     logger,
+		encoders:   newEncoders(encodersAtOnce),
+		shared:     newSharing(),
+		turn:       make(chan struct{}, 1),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "promhttp_metric_handler_errors_total",
 			Help: "Total number of internal errors encountered by the promhttp metric handler.",
@@ -55,7 +60,7 @@ func newPages(o Options) *pages {
 
 // newMetricsHandler serves /metrics: what the engine collects for this request, where there is one, and what the
 // gatherer always has. Requests beyond the limit are counted by their status, too.
-func newMetricsHandler(o Options, p *pages, limit *httpserver.Limit) http.Handler {
+func newMetricsHandler(o Metrics, p *pages, limit *httpserver.Limit) http.Handler {
 	h := limit.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, "", o.Engine, o.Gatherer) }))
 	if o.Registerer == nil {
 		return h
@@ -77,22 +82,18 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request, subject string, en
 		}
 	}
 	budget := scrapeBudget(r.Header, p.offset)
-	page := p.shared.page(r.Context(), pageKey(r, subject, budget), func(ctx context.Context) *bufferedPage {
-		return p.make(ctx, r, budget, selection, engine, gatherer)
+	page := p.shared.page(r.Context(), pageKey(r, subject, budget), func(ctx context.Context) (page *bufferedPage) {
+		p.processors.Work(func() { page = p.make(ctx, r, budget, selection, engine, gatherer) })
+		return page
 	})
-	switch {
-	case page != nil:
-		page.writeTo(w) // outside: a slow reader holds a page, and no encoder
-	case r.Context().Err() == nil: // who stays although it was not made has shared somebody's misfortune
-		http.Error(w, "The page can't be made; the exporter's log says why.", http.StatusInternalServerError)
-	}
+	p.answer(w, r, page)
 }
 
 // make collects and encodes; nil when ctx ends before there is a turn to encode.
 func (p *pages) make(
 	ctx context.Context, r *http.Request, budget time.Duration, selection collector.Selection, engine Engine, gatherer prometheus.Gatherer,
 ) *bufferedPage {
-	var families []*dto.MetricFamily
+	var families []*metric.Family
 	if engine != nil {
 		ctx, cancel := context.WithTimeout(ctx, budget)
 		families = engine.Gather(ctx, selection)
@@ -102,7 +103,7 @@ func (p *pages) make(
 	// What the prober and the process count comes last: it is fast, and newest then.
 	always, err := gatherer.Gather()
 	p.note("gathering", err)
-	families, err = mergeFamilies(families, always)
+	families, err = mergeFamilies(families, metric.FromDTO(always))
 	p.note("gathering", err)
 
 	e := p.encoders.take(ctx)

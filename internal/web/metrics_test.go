@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-kit/log"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -63,7 +64,8 @@ func TestMetricsErrorsNeverCostThePage(t *testing.T) {
 	for _, accept := range []string{"", "application/openmetrics-text; version=1.0.0"} {
 		resp := get(t, s, "GET", "/metrics", "Accept", accept)
 		page := body(t, resp)
-		for _, want := range []string{"good{", "fine{", "promhttp_metric_handler_errors_total{cause=\"gathering\"} ", "promhttp_metric_handler_errors_total{cause=\"encoding\"} "} {
+		for _, want := range []string{"good{", "fine{", "promhttp_metric_handler_errors_total{cause=\"gathering\"} ",
+			"promhttp_metric_handler_errors_total{cause=\"encoding\"} "} {
 			if resp.StatusCode != 200 || !strings.Contains(page, want) {
 				t.Errorf("%s: status %d, the page lacks %q:\n%s", accept, resp.StatusCode, want, page)
 			}
@@ -89,14 +91,16 @@ func TestMetricsNegotiation(t *testing.T) {
 
 	const protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 	for name, tc := range map[string]struct{ accept, contentType, has, end string }{
-		"text":        {"", "text/plain; version=0.0.4", `pg_stat_database_xact_commit{l="x"} 0`, ""},
-		"OpenMetrics": {"application/openmetrics-text; version=1.0.0", "application/openmetrics-text; version=1.0.0", `pg_stat_database_xact_commit{l="x"} 0`, "# EOF\n"},
-		"protobuf":    {protobuf, "application/vnd.google.protobuf", "pg_stat_database_xact_commit", ""},
+		"text": {"", "text/plain; version=0.0.4", `pg_stat_database_xact_commit{l="x"} 0`, ""},
+		"OpenMetrics": {"application/openmetrics-text; version=1.0.0", "application/openmetrics-text; version=1.0.0",
+			`pg_stat_database_xact_commit{l="x"} 0`, "# EOF\n"},
+		"protobuf": {protobuf, "application/vnd.google.protobuf", "pg_stat_database_xact_commit", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp := get(t, s, "GET", "/metrics", "Accept", tc.accept)
 			page := body(t, resp)
-			if !strings.HasPrefix(resp.Header.Get("Content-Type"), tc.contentType) || !strings.Contains(page, tc.has) || !strings.HasSuffix(page, tc.end) {
+			if !strings.HasPrefix(resp.Header.Get("Content-Type"), tc.contentType) || !strings.Contains(page, tc.has) ||
+				!strings.HasSuffix(page, tc.end) {
 				t.Errorf("content type %q:\n%q", resp.Header.Get("Content-Type"), page)
 			}
 		})
@@ -235,7 +239,8 @@ func BenchmarkMetrics(b *testing.B) {
 	for _, encoding := range []string{"identity", "gzip"} {
 		b.Run(encoding, func(b *testing.B) {
 			registry := prometheus.NewRegistry()
-			h := newMetricsHandler(Options{Engine: &engineStub{families: manyFamilies()}, Gatherer: registry, Registerer: registry}, newPages(Options{}), httpserver.NewLimit(0))
+			h := newMetricsHandler(Metrics{Engine: &engineStub{families: manyFamilies()}, Gatherer: registry, Registerer: registry},
+				newPages(0, nil, log.NewNopLogger()), httpserver.NewLimit(0))
 			b.ReportAllocs()
 			for b.Loop() {
 				r := httptest.NewRequest("GET", "/metrics", nil)

@@ -3,17 +3,19 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
 
 // Reloader loads the configuration again, one time after the other, and records how it went. A failed reload leaves
-// the running configuration as it is: that is the promise of the function it is given. It is a
-// prometheus.Collector.
+// the running configuration as it is: that is the promise of the function it is given.
 type Reloader struct {
 	load   func(context.Context) error
 	logger log.Logger
@@ -24,19 +26,24 @@ type Reloader struct {
 	mu     sync.Mutex
 	ok     bool
 	lastOK time.Time
-
-	okDesc, lastOKDesc *prometheus.Desc
 }
+
+// The metrics of reloads.
+var (
+	declared metric.List
+
+	descReloadOK = declared.Gauge("pg_reliability_config_last_reload_successful",
+		"1 if the newest attempt to load the configuration succeeded; 0 means that an older one runs.")
+	descReloadedAt = declared.Gauge("pg_reliability_config_last_reload_success_timestamp_seconds",
+		"When the running configuration was loaded.")
+)
+
+// Declared lists the metrics of reloads, and where the status page is.
+func Declared() []*metric.Desc { return slices.Concat(declared, pageInfo) }
 
 // NewReloader is called when the configuration has been loaded for the first time, which counts as a success.
 func NewReloader(logger log.Logger, load func(context.Context) error) *Reloader {
-	return &Reloader{
-		load: load, logger: logger, now: time.Now, ok: true, lastOK: time.Now(),
-		okDesc: prometheus.NewDesc("pg_reliability_config_last_reload_successful",
-			"1 if the newest attempt to load the configuration succeeded; 0 means that an older one runs.", nil, nil),
-		lastOKDesc: prometheus.NewDesc("pg_reliability_config_last_reload_success_timestamp_seconds",
-			"When the running configuration was loaded.", nil, nil),
-	}
+	return &Reloader{load: load, logger: logger, now: time.Now, ok: true, lastOK: time.Now()}
 }
 
 // Reload loads the configuration and returns what is wrong with it.
@@ -58,23 +65,14 @@ func (r *Reloader) Reload(ctx context.Context) error {
 	return nil
 }
 
-// Describe implements prometheus.Collector.
-func (r *Reloader) Describe(ch chan<- *prometheus.Desc) {
-	ch <- r.okDesc
-	ch <- r.lastOKDesc
-}
-
-// Collect implements prometheus.Collector. It does not wait for a reload that is under way.
-func (r *Reloader) Collect(ch chan<- prometheus.Metric) {
-	r.mu.Lock()
-	ok, lastOK := r.ok, r.lastOK
-	r.mu.Unlock()
-	value := 0.0
-	if ok {
-		value = 1
-	}
-	ch <- prometheus.MustNewConstMetric(r.okDesc, prometheus.GaugeValue, value)
-	ch <- prometheus.MustNewConstMetric(r.lastOKDesc, prometheus.GaugeValue, float64(lastOK.UnixNano())/1e9)
+// Metrics are for the registry. They do not wait for a reload that is under way.
+func (r *Reloader) Metrics() prometheus.Collector {
+	return metric.NewCollector(declared, func(out *metric.Sink) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		out.Bool(descReloadOK, r.ok)
+		out.Time(descReloadedAt, r.lastOK)
+	})
 }
 
 // reloadHandler serves /-/reload. Who asked may leave; a reload that has begun ends all the same.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
 )
 
 // routes is every path there is. Each is served with and without a slash at its end.
@@ -24,18 +25,19 @@ func (s *Server) routes() http.Handler {
 	}
 	var (
 		o     = s.options
-		pages = newPages(o)
+		pages = newPages(o.TimeoutOffset, o.Processors, o.Logger)
 		// Scrapes and people's pages don't take each other's places. Health endpoints need none: their answers are short.
 		scrapes = httpserver.NewLimit(o.MaxRequests)
 		probes  = httpserver.NewLimit(o.MaxProbes)
 		others  = httpserver.NewLimit(o.MaxRequests)
 		// named is what a browser could be misused for: it is served under known names only. Prometheus and load balancers
 		// ask under any.
-		named = func(h http.Handler) http.Handler { return s.hosts.Wrap(others.Wrap(h)) }
-		read  = []string{http.MethodGet, http.MethodHead}
-		check = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
+		named  = func(h http.Handler) http.Handler { return s.hosts.Wrap(others.Wrap(h)) }
+		people = func(h http.Handler) http.Handler { return named(pages.once(h)) }
+		read   = []string{http.MethodGet, http.MethodHead}
+		check  = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 	)
-	add(o.MetricsPath, newMetricsHandler(o, pages, scrapes), read...)
+	add(o.MetricsPath, newMetricsHandler(o.Metrics, pages, scrapes), read...)
 	if o.Fleet != nil {
 		add("/probe", probes.Wrap(&probeHandler{fleet: o.Fleet, pages: pages}), read...)
 		add("/api/targets", named(&targetsHandler{fleet: o.Fleet}), read...)
@@ -71,16 +73,35 @@ func (s *Server) routes() http.Handler {
 			mux.Handle("/debug/pprof/"+path, s.hosts.Wrap(h)) // no Limit: profiles set deadlines of their own
 		}
 	}
+	if o.Incidents != nil {
+		h := &incidentsHandler{incidents: o.Incidents, logger: o.Logger, page: page.NewIncidents(), now: s.now}
+		add("/incidents", people(http.HandlerFunc(h.serveList)), read...)
+		add("/incidents/{id}", people(http.HandlerFunc(h.serveOne)), read...)
+		add("/api/incidents", people(http.HandlerFunc(h.serveListJSON)), read...)
+		add("/api/incidents/{id}", people(http.HandlerFunc(h.serveOneJSON)), read...)
+		if o.Sessions != nil {
+			add("/api/sessions", people(sessionsHandler(o.People, o.Logger, s.now)), read...)
+		}
+	}
+	if o.Fleet != nil && o.FleetStories {
+		f := &fleetStories{o.Fleet, incidentsHandler{logger: o.Logger, page: page.NewIncidents(), now: s.now}}
+		for path, serve := range map[string]func(*incidentsHandler, http.ResponseWriter, *http.Request){
+			"incidents": (*incidentsHandler).serveList, "incidents/{id}": (*incidentsHandler).serveOne,
+			"api/incidents": (*incidentsHandler).serveListJSON, "api/incidents/{id}": (*incidentsHandler).serveOneJSON,
+		} {
+			add("/targets/{target}/"+path, people(f.of(serve)), read...)
+		}
+	}
 	var front http.Handler
 	if o.Status != nil && own != nil {
 		h := newStatusHandler(own, o)
-		add("/api/status", named(http.HandlerFunc(h.serveJSON)), read...)
+		add("/api/status", people(http.HandlerFunc(h.serveJSON)), read...)
 		front = http.HandlerFunc(h.servePage)
 	} else {
 		front = newLanding(own, o)
 	}
 	if o.MetricsPath != "/" {
-		add("/", named(front), read...)
+		add("/", people(front), read...)
 	}
 	mux.HandleFunc("/", s.notFound)
 	return mux
@@ -97,10 +118,14 @@ func (s *Server) exporterReady(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	where := "the state of the database at /api/health/"
-	if s.options.Prober == nil {
+	switch o := s.options; {
+	case o.Prober == nil && o.Fleet == nil:
+		where = "this exporter watches no PostgreSQL server"
+	case o.Prober == nil:
 		where = "those of each server at /probe?target=NAME; this exporter has no server of its own"
 	}
-	http.Error(w, fmt.Sprintf("There is nothing at %.100q. Metrics are at %s, %s.", r.URL.Path, s.options.MetricsPath, where), http.StatusNotFound)
+	http.Error(w, fmt.Sprintf("There is nothing at %.100q. Metrics are at %s, %s.", r.URL.Path, s.options.MetricsPath, where),
+		http.StatusNotFound)
 }
 
 // allow turns other methods away, saying which are right.

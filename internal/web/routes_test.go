@@ -100,7 +100,7 @@ func TestReload(t *testing.T) {
 		return nil
 	})
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(r)
+	registry.MustRegister(r.Metrics())
 	loaded := func() float64 {
 		families, err := registry.Gather()
 		if err != nil {

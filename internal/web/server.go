@@ -19,14 +19,30 @@ import (
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/fleet"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/httpserver"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status/page"
 )
 
 const defaultTimeoutOffset = 500 * time.Millisecond
 
-// Options of a server. Gatherer and Logger are required, and so are Engine and Prober, or Fleet, or all of them.
+// Options of a server. Gatherer and Logger are required, and so are Engine, or Fleet, or both.
 type Options struct {
 	Logger log.Logger
+	Listen
+	Metrics
+	People
+	// Prober is of the exporter's own server, and comes with Engine; nil where it has none.
+	Prober Prober
+	// Fleet, if set, has the servers of /probe.
+	Fleet *fleet.Fleet
+	// Reload, if set, is what /-/reload does: Reloader.Reload.
+	Reload func(context.Context) error
+	// PProf serves profiles below /debug/pprof/.
+	PProf bool
+}
+
+// Listen is where and for whom is served.
+type Listen struct {
 	// Addresses to listen on, such as ":9187"; not used with SystemdSocket.
 	Addresses []string
 	// SystemdSocket takes the sockets that systemd passes.
@@ -42,33 +58,40 @@ type Options struct {
 	MaxProbes int
 	// AllowedHosts are further names under which pages for people and /-/reload are served, as httpserver.NewHosts has them.
 	AllowedHosts []string
+	// ShutdownGrace is how long requests under way may take to end when we stop; zero means 5 s.
+	ShutdownGrace time.Duration
+}
 
-	// Engine and Prober are those of the exporter's own server; both nil where it has none.
+// Metrics is what the page of metrics is made of.
+type Metrics struct {
+	// Engine collects what a scrape asks the exporter's own server for; nil where it has none.
 	Engine Engine
-	// Fleet, if set, has the servers of /probe.
-	Fleet *fleet.Fleet
 	// Gatherer has the metrics that are on every page: the prober's, the process', our own.
 	Gatherer prometheus.Gatherer
-	// Registerer takes the server's own metrics; nil leaves them out.
+	// Registerer takes the page's own metrics; nil leaves them out.
 	Registerer prometheus.Registerer
-	Prober     Prober
-	// Reload, if set, is what /-/reload does: Reloader.Reload.
-	Reload func(context.Context) error
-
 	// MetricsPath is where metrics are; empty means /metrics.
 	MetricsPath string
 	// TimeoutOffset is what is kept of Prometheus' scrape timeout for the way back; zero means 0.5 s.
 	TimeoutOffset time.Duration
-	// PProf serves profiles below /debug/pprof/.
-	PProf bool
-	// ShutdownGrace is how long requests under way may take to end when we stop; zero means 5 s.
-	ShutdownGrace time.Duration
-	// Version is shown to people.
+	// Processors are all to be used while a page is made; nil leaves that to the runtime.
+	Processors *quiet.Processors
+}
+
+// People is what pages for people, and the answers below /api/ that tell the same, are made of.
+type People struct {
+	// Version of the exporter.
 	Version string
 	// Status is what the status page and /api/status show; nil switches both off, and / is a list of links.
 	Status Status
 	// StatusView is what the page needs to know beside it; Paused, PProf and Fleet are set for each request.
 	StatusView page.View
+	// Incidents, if set, are what /incidents shows.
+	Incidents Incidents
+	// FleetStories shows those of a fleet's targets at /targets/NAME/incidents.
+	FleetStories bool
+	// Sessions, if set with Incidents, are what /api/sessions tells.
+	Sessions Sessions
 }
 
 // Server serves everything there is over HTTP.
@@ -84,8 +107,8 @@ type Server struct {
 func New(o Options) (*Server, error) { return newAt(o, time.Now) }
 
 func newAt(o Options, now func() time.Time) (*Server, error) {
-	if o.Gatherer == nil || o.Logger == nil || (o.Engine == nil) != (o.Prober == nil) || o.Engine == nil && o.Fleet == nil {
-		return nil, errors.New("web: Gatherer, Logger, and Engine with Prober, or Fleet, are required")
+	if o.Gatherer == nil || o.Logger == nil || o.Engine == nil && (o.Prober != nil || o.Fleet == nil) {
+		return nil, errors.New("web: Gatherer, Logger, and Engine or Fleet are required, and Engine where there is Prober")
 	}
 	if o.MetricsPath == "" {
 		o.MetricsPath = "/metrics"
@@ -100,7 +123,7 @@ func newAt(o Options, now func() time.Time) (*Server, error) {
 		o.TimeoutOffset = defaultTimeoutOffset
 	}
 	if most := min(o.MaxRequests, o.MaxProbes); most < 0 {
-		return nil, fmt.Errorf("%d requests at once are none. HINT: Give a positive number, or 0 for no bound", most)
+		return nil, fmt.Errorf("the limit of requests at once is %d. HINT: Give a positive number, or 0 for no bound", most)
 	}
 	s := &Server{options: o, now: now}
 	var err error
@@ -124,9 +147,9 @@ var metricsPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
 
 func checkMetricsPath(path string) error {
 	if !metricsPath.MatchString(path) || strings.Contains(path, "//") || strings.Contains(path, "/.") {
-		return fmt.Errorf("metrics path %q is not one. HINT: Write a path such as /metrics", path)
+		return fmt.Errorf("%q can't be the path of the metrics page. HINT: Write a path such as /metrics", path)
 	}
-	for _, taken := range []string{"/-/", "/api/", "/debug/", "/primary/", "/replica/", "/probe/"} {
+	for _, taken := range []string{"/-/", "/api/", "/debug/", "/primary/", "/replica/", "/probe/", "/incidents/", "/targets/"} {
 		if strings.HasPrefix(strings.TrimSuffix(path, "/")+"/", taken) {
 			return fmt.Errorf("metrics path %q is taken. HINT: Choose one outside %s", path, taken)
 		}

@@ -41,14 +41,14 @@ func start(t *testing.T, o Options) *running {
 
 func TestBadOptionsSayWhatIsRight(t *testing.T) {
 	for want, change := range map[string]func(*Options){
-		"are required":               func(o *Options) { o.Engine = nil },
-		"no address to listen on":    func(o *Options) { o.Addresses = nil },
-		`"metrics" is not one. HINT`: func(o *Options) { o.MetricsPath = "metrics" },
-		`"/{x}" is not one. HINT`:    func(o *Options) { o.MetricsPath = "/{x}" },
-		`"/a/../b" is not one. HINT`: func(o *Options) { o.MetricsPath = "/a/../b" },
-		`"/-/ready" is taken. HINT`:  func(o *Options) { o.MetricsPath = "/-/ready" },
-		`"/primary" is taken. HINT`:  func(o *Options) { o.MetricsPath = "/primary" },
-		"offset is -1s. HINT":        func(o *Options) { o.TimeoutOffset = -time.Second },
+		"are required":            func(o *Options) { o.Engine = nil },
+		"no address to listen on": func(o *Options) { o.Addresses = nil },
+		`"metrics" can't be the path of the metrics page. HINT`: func(o *Options) { o.MetricsPath = "metrics" },
+		`"/{x}" can't be the path of the metrics page. HINT`:    func(o *Options) { o.MetricsPath = "/{x}" },
+		`"/a/../b" can't be the path of the metrics page. HINT`: func(o *Options) { o.MetricsPath = "/a/../b" },
+		`"/-/ready" is taken. HINT`:                             func(o *Options) { o.MetricsPath = "/-/ready" },
+		`"/primary" is taken. HINT`:                             func(o *Options) { o.MetricsPath = "/primary" },
+		"offset is -1s. HINT":                                   func(o *Options) { o.TimeoutOffset = -time.Second },
 	} {
 		o := options(t)
 		change(&o)

@@ -3,12 +3,11 @@ package web
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/go-kit/log/level"
+	"github.com/go-kit/log"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
@@ -24,35 +23,33 @@ type Status interface {
 
 // statusHandler serves the status page and GET /api/status.
 type statusHandler struct {
-	health  *health
-	options Options
-	page    *page.Page
+	health *health
+	people People
+	logger log.Logger
+	pprof  bool
+	listed func() []string // the targets of the fleet's file
+	page   *page.Page
 }
 
 func newStatusHandler(h *health, o Options) *statusHandler {
-	return &statusHandler{health: h, options: o, page: page.New()}
+	return &statusHandler{health: h, people: o.People, logger: o.Logger, pprof: o.PProf, listed: o.fleetNames, page: page.New()}
 }
 
 func (h *statusHandler) answer(ctx context.Context, windows gather.Windows) status.Status {
 	v := h.health.judge()
-	return h.options.Status.Status(ctx, h.health.now(), h.health.judged(v), windows)
+	return h.people.Status.Status(ctx, h.health.now(), h.health.judged(v), windows)
 }
 
 // servePage is GET /.
 func (h *statusHandler) servePage(w http.ResponseWriter, r *http.Request) {
 	var document bytes.Buffer
-	view := h.options.StatusView
-	view.Paused, view.PProf, view.Fleet = r.URL.Query().Has("pause"), h.options.PProf, h.options.fleetNames()
-	err := h.page.Render(&document, h.answer(r.Context(), gather.Windows{Hour: true, Day: true, Month: true}), view)
-	if err != nil {
-		level.Error(h.options.Logger).Log("msg", "the status page can't be made", "err", err)
-		http.Error(w, "The page can't be made; the exporter's log says why.", http.StatusInternalServerError)
-		return
+	view := h.people.StatusView
+	view.Paused, view.PProf, view.Fleet = r.URL.Query().Has("pause"), h.pprof, h.listed()
+	if h.people.Incidents != nil {
+		view.Incidents = h.people.Incidents.List()
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", page.ContentSecurityPolicy())
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	_, _ = document.WriteTo(w) // the client may have left; there is nobody to tell
+	err := h.page.Render(&document, h.answer(r.Context(), gather.Windows{Hour: true, Day: true, Month: true}), view)
+	writePage(w, h.logger, "the status page", &document, err)
 }
 
 // serveJSON is GET /api/status.
@@ -62,14 +59,7 @@ func (h *statusHandler) serveJSON(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	body, err := json.Marshal(h.answer(r.Context(), windows))
-	if err != nil {
-		level.Error(h.options.Logger).Log("msg", "the status can't be encoded", "err", err)
-		http.Error(w, "The status can't be encoded; the exporter's log says why.", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n'))
+	writeJSON(w, h.logger, "The status", h.answer(r.Context(), windows))
 }
 
 // parseHistory reads which windows are wanted bucket by bucket: all, unless some are named.
@@ -96,7 +86,8 @@ func parseHistory(names []string) (gather.Windows, error) {
 
 // judged is the verdict in the status' words.
 func (h *health) judged(v verdict) gather.Judged {
-	out := gather.Judged{State: status.State{Status: string(v.Status), Reason: string(v.Reason), Message: v.Message, Since: timeOrNil(v.Since)}}
+	out := gather.Judged{State: status.State{Status: string(v.Status), Reason: string(v.Reason), Message: v.Message,
+		Since: timeOrNil(v.Since)}}
 	if start := v.snapshot.OutageStart; v.Status == probe.StatusDown && !start.IsZero() {
 		out.State.Since = timeOrNil(start) // its reasons may change meanwhile
 	}

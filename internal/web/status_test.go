@@ -28,10 +28,13 @@ func TestStatusTellsWhatTheHealthEndpointsTell(t *testing.T) {
 		reasons []postgres.Reason
 		state   status.State
 	}{
-		"up":       {[]postgres.Reason{postgres.OK, postgres.OK}, status.State{Status: "up", Reason: "ok", Since: &since}},
-		"down":     {[]postgres.Reason{postgres.Refused, postgres.Refused}, status.State{Status: "down", Reason: "refused", Since: &since, Cause: "failed: refused"}},
-		"login":    {[]postgres.Reason{postgres.OK, postgres.Auth}, status.State{Status: "down", Reason: "auth", Since: &since, Cause: "failed: auth"}},
-		"degraded": {[]postgres.Reason{postgres.OK, postgres.OK, postgres.ReadOnly}, status.State{Status: "degraded", Reason: "read_only", Since: &since, Cause: "failed: read_only"}},
+		"up": {[]postgres.Reason{postgres.OK, postgres.OK}, status.State{Status: "up", Reason: "ok", Since: &since}},
+		"down": {[]postgres.Reason{postgres.Refused, postgres.Refused}, status.State{Status: "down", Reason: "refused", Since: &since,
+			Cause: "failed: refused"}},
+		"login": {[]postgres.Reason{postgres.OK, postgres.Auth}, status.State{Status: "down", Reason: "auth", Since: &since,
+			Cause: "failed: auth"}},
+		"degraded": {[]postgres.Reason{postgres.OK, postgres.OK, postgres.ReadOnly}, status.State{Status: "degraded", Reason: "read_only",
+			Since: &since, Cause: "failed: read_only"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t)
@@ -50,7 +53,8 @@ func TestStatusTellsWhatTheHealthEndpointsTell(t *testing.T) {
 			if s.State.Message, s.State.Since = "", &since; s.State != tc.state {
 				t.Errorf("state = %+v, want %+v", s.State, tc.state)
 			}
-			if len(s.Probes) != len(tc.reasons) || s.Probes[0].Name != "read" || s.Probes[0].Reason != string(tc.reasons[0]) || *s.Probes[0].LatencySeconds != 0.002 {
+			if len(s.Probes) != len(tc.reasons) || s.Probes[0].Name != "read" || s.Probes[0].Reason != string(tc.reasons[0]) ||
+				*s.Probes[0].LatencySeconds != 0.002 {
 				t.Errorf("probes = %+v", s.Probes)
 			}
 		})
@@ -73,7 +77,8 @@ func TestAnOutageIsAsOldAsItsBeginning(t *testing.T) {
 
 func TestHistoryOfTheStatus(t *testing.T) {
 	for query, want := range map[string]gather.Windows{
-		"": {Hour: true, Day: true, Month: true}, "?history=none": {}, "?history=hour": {Hour: true}, "?history=day&history=month": {Day: true, Month: true},
+		"": {Hour: true, Day: true, Month: true}, "?history=none": {}, "?history=hour": {Hour: true}, "?history=day&history=month": {Day: true,
+			Month: true},
 	} {
 		stub := &statusStub{}
 		o := options(t)
@@ -96,11 +101,13 @@ func TestStatusPage(t *testing.T) {
 	s := newServer(t, o)
 	resp := get(t, s, "GET", "/")
 	page := body(t, resp)
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || resp.Header.Get("Cache-Control") != "no-store" {
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/html; charset=utf-8" ||
+		resp.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v", resp.StatusCode, resp.Header)
 	}
 	policy := resp.Header.Get("Content-Security-Policy")
-	if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") {
+	if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") ||
+		!strings.Contains(policy, "frame-ancestors 'none'") {
 		t.Errorf("policy = %q", policy)
 	}
 	// Whatever the page leads to is there, below whatever path a proxy serves us.

@@ -16,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 )
@@ -82,11 +83,11 @@ type badName struct{ name string }
 
 func (b *badName) Error() string { return "no collector " + b.name + ". HINT: Choose among locks" }
 
-func (e *engineStub) Gather(ctx context.Context, _ collector.Selection) []*dto.MetricFamily {
+func (e *engineStub) Gather(ctx context.Context, _ collector.Selection) []*metric.Family {
 	if e.gather != nil {
 		e.gather(ctx)
 	}
-	return e.families
+	return metric.FromDTO(e.families)
 }
 
 // options are fit for a test; each test changes what it is about.
@@ -94,9 +95,9 @@ func options(t *testing.T) Options {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	return Options{
-		Logger: log.NewLogfmtLogger(testWriter{t}), Addresses: []string{"127.0.0.1:0"},
-		Engine: &engineStub{}, Gatherer: registry, Registerer: registry,
-		Prober: &proberAt{snapshot(postgres.OK, postgres.OK)},
+		Logger: log.NewLogfmtLogger(testWriter{t}), Listen: Listen{Addresses: []string{"127.0.0.1:0"}},
+		Metrics: Metrics{Engine: &engineStub{}, Gatherer: registry, Registerer: registry},
+		Prober:  &proberAt{snapshot(postgres.OK, postgres.OK)},
 	}
 }
 

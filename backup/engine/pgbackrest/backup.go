@@ -3,7 +3,6 @@ package pgbackrest
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,7 +26,8 @@ const infoFile = "pgbackrest-info.json"
 // consistent is in the archive, so that a backup which returns can be restored.
 func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draft) error {
 	if len(req.Databases.Only)+len(req.Databases.Except) > 0 {
-		return failure.New(failure.Config, "--engine=%s backs up the whole server, not chosen databases", Name).WithHint("Leave out --database and --exclude-database.")
+		return failure.New(failure.Config, "--engine=%s backs up the whole server, not chosen databases", Name).
+			WithHint("Leave out --database and --exclude-database.")
 	}
 	before, err := e.info(ctx, "")
 	if err != nil {
@@ -40,14 +40,14 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	m := &d.Manifest
 	if m.Server, err = server.Facts(ctx, conn); err != nil {
-		return asFailure(err)
+		return failure.WithReason(err, failure.Dump)
 	}
 	if err := e.sameServer(before, m.Server); err != nil {
 		return err
 	}
 	databases, err := readDatabases(ctx, req.Target, conn)
 	if err != nil {
-		return asFailure(err)
+		return failure.WithReason(err, failure.Dump)
 	}
 	// A mark before the backup, so that its WAL counts from the first moment.
 	if err := e.Observe(ctx, req.Target, e.Repository); err != nil {
@@ -58,14 +58,14 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 		return err
 	}
 	if m.Databases, err = stillThere(ctx, req.Target, databases); err != nil {
-		return asFailure(err)
+		return failure.WithReason(err, failure.Dump)
 	}
 	if err := e.describe(ctx, label, d); err != nil {
 		return err
 	}
 	const bootstrap = 10 // oid of the user initdb makes
 	if err := conn.QueryRow(ctx, `SELECT rolname FROM pg_catalog.pg_roles WHERE oid = $1`, bootstrap).Scan(&m.External.Superuser); err != nil {
-		return asFailure(fmt.Errorf("ask for the server's superuser: %w", err))
+		return failure.WithReason(fmt.Errorf("ask for the server's superuser: %w", err), failure.Dump)
 	}
 	if err := e.Observe(ctx, req.Target, e.Repository); err != nil {
 		_ = level.Warn(req.Log).Log("msg", "how far archived WAL reaches is unknown", "err", err)
@@ -186,7 +186,7 @@ func readDatabases(ctx context.Context, t server.Target, conn *pgx.Conn) ([]know
 	var all []known
 	for _, name := range names {
 		k := known{}
-		if k.Database, err = server.Properties(ctx, conn, name); err != nil {
+		if k.Database, _, err = server.Properties(ctx, conn, name, nil); err != nil {
 			return nil, err
 		}
 		k.SnapshotAt = time.Now().UTC()
@@ -203,16 +203,4 @@ func deref(s *string) string {
 		return ""
 	}
 	return *s
-}
-
-// asFailure gives an error without a reason the reason it has by what caused it, or Dump.
-func asFailure(err error) error {
-	var f *failure.Error
-	if err == nil || errors.As(err, &f) {
-		return err
-	}
-	if r := failure.Of(err); r != failure.Other {
-		return &failure.Error{Reason: r, Err: err}
-	}
-	return &failure.Error{Reason: failure.Dump, Err: err}
 }

@@ -115,9 +115,11 @@ pg1-user=postgres
 	logger := log.NewLogfmtLogger(testWriter{t})
 	b.engine = &pgbackrest.Engine{Stanza: stanza, Config: b.conf, Repository: b.repo}
 	b.job = &job.Job{
-		Repo: b.repo, Engine: b.engine, Policy: retention.Policy{Keep: 7}, SuspectBelow: 0.5, Trigger: "run", Tool: "test",
-		Request: engine.Request{Target: target, Log: logger}, Log: logger, Now: time.Now,
-		Verifier: &verify.Verifier{Repo: b.repo, Engines: []engine.Engine{b.engine}, Log: logger, Now: time.Now, Scratch: scratch.Options{Base: workspace()}},
+		Pruner: job.Pruner{Repo: b.repo, Policy: retention.Policy{Keep: 7}, Log: logger},
+		Engine: b.engine, Limits: job.Limits{SuspectBelow: 0.5}, Trigger: "run", Tool: "test",
+		Request: engine.Request{Target: target, Log: logger}, Now: time.Now,
+		Verifier: &verify.Verifier{Repo: b.repo, Engines: []engine.Engine{b.engine}, Log: logger, Now: time.Now,
+			Scratch: scratch.Options{Base: workspace()}},
 	}
 	return b
 }

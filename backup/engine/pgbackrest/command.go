@@ -80,7 +80,8 @@ func (e *Engine) args(command string, more ...string) []string {
 // run runs a command as the server's system user and returns what it printed.
 func (e *Engine) run(ctx context.Context, command string, more ...string) ([]byte, error) {
 	if e.Stanza == "" {
-		return nil, failure.New(failure.Config, "no stanza of pgBackRest is named").WithHint("Give --pgbackrest-stanza, or set PG_RELIABILITY_BACKUP_PGBACKREST_STANZA.")
+		return nil, failure.New(failure.Config, "no stanza of pgBackRest is named").
+			WithHint("Give --pgbackrest-stanza, or set PG_RELIABILITY_BACKUP_PGBACKREST_STANZA.")
 	}
 	path, err := e.program()
 	if err != nil {
@@ -144,7 +145,8 @@ func (e *Engine) explain(command string, err error) error {
 	case codeLock:
 		return fail(failure.Locked, "Wait for the other pgBackRest to end; `pgbackrest info` says whether a backup runs.")
 	case codeOptionRequired:
-		return fail(failure.Config, "Is stanza %s in pgBackRest's configuration, with pg1-path? See --pgbackrest-stanza and --pgbackrest-config.", e.Stanza)
+		return fail(failure.Config, "Is stanza %s in pgBackRest's configuration, with pg1-path? See --pgbackrest-stanza and --pgbackrest-config.",
+			e.Stanza)
 	case codeOptionInvalid, codeOptionValue:
 		return fail(failure.Config, "See pgBackRest's configuration, and --pgbackrest-option.")
 	case codeFileMissing:
@@ -152,18 +154,21 @@ func (e *Engine) explain(command string, err error) error {
 			return fail(failure.Config, "Make the stanza once: pgbackrest --stanza=%s stanza-create.", e.Stanza)
 		}
 	case codeBackupMismatch, codeDBMismatch:
-		return fail(failure.Config, "The stanza belongs to another server, or to this one before an upgrade: pgbackrest --stanza=%s stanza-upgrade.", e.Stanza)
+		return fail(failure.Config, "The stanza belongs to another server, or to this one before an upgrade: pgbackrest --stanza=%s "+
+			"stanza-upgrade.", e.Stanza)
 	case codeDBConnect:
 		return fail(failure.Connection, "pgBackRest connects by itself, as pg1-socket-path, pg1-port and pg1-user in its configuration say.")
 	case codeArchiveCommand, codeArchiveDisabled:
-		return fail(failure.Config, "Set archive_mode = on (restart) and archive_command = 'pgbackrest --stanza=%s archive-push %%p' on the server.", e.Stanza)
+		return fail(failure.Config, "Set archive_mode = on (restart) and archive_command = 'pgbackrest --stanza=%s archive-push %%p' on the "+
+			"server.", e.Stanza)
 	case codeArchiveTimeout:
 		return fail(failure.Dump, "WAL does not reach the archive: see the server's log and pg_stat_archiver for why archive_command fails.")
 	case codeStopped:
 		return fail(failure.Locked, "Somebody ran `pgbackrest stop`; `pgbackrest --stanza=%s start` allows it again.", e.Stanza)
 	case codeFileOpen, codePathOpen:
 		if command == "restore" {
-			return fail(failure.Config, "May the system user that pgBackRest runs as (--pgbackrest-user) reach the target directory, and its repository?")
+			return fail(failure.Config, "May the system user that pgBackRest runs as (--pgbackrest-user) reach the target directory, and its "+
+				"repository?")
 		}
 		return fail(failure.Repository, "May the system user that pgBackRest runs as (--pgbackrest-user) read its repository?")
 	case codePostgresRuns, codePathNotEmpty:

@@ -20,7 +20,7 @@ func (e *Engine) Examine(ctx context.Context, _ catalog.Backup, room *scratch.Ro
 	var on bool
 	conn, err := room.Target().Connect(ctx, "postgres")
 	if err == nil {
-		err = conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('data_checksums')::bool`).Scan(&on)
+		err = conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('data_checksums') = 'on'`).Scan(&on)
 		_ = conn.Close(context.WithoutCancel(ctx))
 	}
 	if err != nil {

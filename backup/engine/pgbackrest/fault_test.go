@@ -121,7 +121,8 @@ func TestInterruptedBackupLeavesNothingBehind(t *testing.T) {
 	defer cancel()
 	go func() { // once pgBackRest is at work
 		for ctx.Err() == nil {
-			if got, err := b.pg.Query(ctx, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgBackRest%'"); err == nil && got != "0" {
+			if got, err := b.pg.Query(ctx, "postgres",
+				"SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgBackRest%'"); err == nil && got != "0" {
 				cancel()
 			}
 		}
@@ -195,7 +196,8 @@ func TestDamageIsFound(t *testing.T) {
 		t.Fatal(wal, err)
 	}
 	aside := filepath.Join(b.pg.Dir, "aside")
-	damage("missing WAL", func() { mustRun(t, "mv", wal[0], aside) }, func() { mustRun(t, "mv", aside, wal[0]) }, verify.FullRead, verify.Rehearsal)
+	damage("missing WAL", func() { mustRun(t, "mv", wal[0], aside) }, func() { mustRun(t, "mv", aside, wal[0]) }, verify.FullRead,
+		verify.Rehearsal)
 }
 
 // TestALostRepositoryCondemnsNothing: a disk that is not mounted says nothing about the backups on it.

@@ -21,7 +21,8 @@ func TestBackupsOfABusyServerAreVerified(t *testing.T) {
 	if os.Getenv("PG_RELIABILITY_LONG") == "1" {
 		rounds, rows = 6, 4_000_000
 	}
-	b := newBench(t, pgtest.Options{InitArgs: []string{"-k"}, Settings: map[string]string{"full_page_writes": "on", "max_wal_size": "'256MB'"}})
+	b := newBench(t, pgtest.Options{InitArgs: []string{"-k"}, Settings: map[string]string{"full_page_writes": "on",
+		"max_wal_size": "'256MB'"}})
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := b.pg.ExecIn(ctx, "shop",
 		`CREATE TABLE big (id int PRIMARY KEY, v text)`,
@@ -47,7 +48,8 @@ func TestBackupsOfABusyServerAreVerified(t *testing.T) {
 			}
 		})
 	}
-	loop(`UPDATE big SET v = md5(random()::text) WHERE id IN (SELECT (random() * ` + strconv.Itoa(rows) + `)::int FROM generate_series(1, 50))`)
+	loop(`UPDATE big SET v = md5(random()::text) WHERE id IN (SELECT (random() * ` + strconv.Itoa(rows) +
+		`)::int FROM generate_series(1, 50))`)
 	loop(`DROP TABLE IF EXISTS passing`, `CREATE TABLE passing (id serial PRIMARY KEY)`, `INSERT INTO passing DEFAULT VALUES`)
 	loop(`CREATE INDEX CONCURRENTLY coming ON customer (name, n)`, `DROP INDEX coming`)
 	defer writers.Wait()

@@ -105,7 +105,8 @@ func (e *Engine) drop(ctx context.Context, repo *catalog.Repository, gone map[st
 		if err := repo.Remove(b.ID); err != nil && !errors.Is(err, catalog.ErrLocked) {
 			return err
 		}
-		_ = level.Warn(logger).Log("msg", "pgBackRest expired a backup by itself; its entry is removed", "id", b.ID, "label", b.Manifest.External.Label,
+		_ = level.Warn(logger).Log("msg", "pgBackRest expired a backup by itself; its entry is removed", "id", b.ID, "label",
+			b.Manifest.External.Label,
 			"hint", "retention is the catalogue's: remove repo-retention-* from pgBackRest's configuration, and other jobs that run expire")
 	}
 	return nil

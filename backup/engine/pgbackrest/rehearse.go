@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +45,7 @@ func (e *Engine) Rehearse(ctx context.Context, b catalog.Backup, room *scratch.R
 	return e.intoRoom(ctx, s.Label, room, "--type=immediate", "--target-action=promote")
 }
 
-// intoRoom restores into the room with a target of recovery, and starts the server.
+// intoRoom restores into the room with a target of recovery, lets the server there recover, and starts it anew, with no way out.
 func (e *Engine) intoRoom(ctx context.Context, label string, room *scratch.Room, target ...string) error {
 	options := append([]string{
 		"--set=" + label, "--pg1-path=" + room.DataDir(), "--archive-mode=off",
@@ -57,12 +58,17 @@ func (e *Engine) intoRoom(ctx context.Context, label string, room *scratch.Room,
 		}
 		return err
 	}
-	room.Fetches()
 	settings, err := e.isolate(ctx, room)
 	if err != nil {
 		return err
 	}
 	room.Patience = replayPatience
+	if err := room.Recover(ctx, settings); err != nil {
+		return condemn(ctx, room, err)
+	}
+	maps.DeleteFunc(settings, func(name, _ string) bool {
+		return name == "restore_command" || strings.HasPrefix(name, "recovery_target")
+	})
 	if err := room.Start(ctx, settings); err != nil {
 		return condemn(ctx, room, err)
 	}
@@ -82,7 +88,8 @@ func (e *Engine) isolate(ctx context.Context, room *scratch.Room) (map[string]st
 		return nil, err
 	}
 	var command []string
-	for _, word := range append([]string{program}, e.args("archive-get", "--pg1-path="+room.DataDir(), "--lock-path="+filepath.Join(room.Dir, "lock"),
+	for _, word := range append([]string{program}, e.args("archive-get", "--pg1-path="+room.DataDir(), "--lock-path="+
+		filepath.Join(room.Dir, "lock"),
 		"--no-archive-async", "--log-level-file=off")...) {
 		command = append(command, strings.ReplaceAll(quoteShell(word), "%", "%%"))
 	}
@@ -169,7 +176,8 @@ func condemn(ctx context.Context, room *scratch.Room, err error) error {
 	case strings.Contains(text, "No space left on device"):
 		return failure.New(failure.Space, "%w", err).WithHint("Choose another place with --scratch-dir.")
 	case strings.Contains(text, "could not map anonymous shared memory"), strings.Contains(text, "could not create shared memory"):
-		return failure.New(failure.Other, "%w", err).WithHint("The restored server needs as many connections and locks as the original; give this machine memory.")
+		return failure.New(failure.Other, "%w", err).
+			WithHint("The restored server needs as many connections and locks as the original; give this machine memory.")
 	case strings.Contains(text, "could not access file"), strings.Contains(text, "resource manager"):
 		return failure.New(failure.Version, "%w", err).
 			WithHint("Give the throwaway server the library: --scratch-setting shared_preload_libraries=...")

@@ -8,8 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/scratch"
@@ -21,7 +24,7 @@ import (
 // configured recovery target was reached") are in that server's log.
 func (e *Engine) RestoreServer(ctx context.Context, o engine.ServerOptions) (engine.ServerReport, error) {
 	began := e.now()
-	s, _, err := e.present(ctx, o.Backup)
+	s, i, err := e.present(ctx, o.Backup)
 	if err != nil {
 		return engine.ServerReport{}, err
 	}
@@ -31,7 +34,8 @@ func (e *Engine) RestoreServer(ctx context.Context, o engine.ServerOptions) (eng
 	}
 	dir, err := filepath.Abs(o.DataDir)
 	if err != nil || o.DataDir == "" {
-		return engine.ServerReport{}, failure.New(failure.Config, "restore: no data directory is named").WithHint("Give --data-dir DIR, an empty directory.")
+		return engine.ServerReport{}, failure.New(failure.Config, "restore: no data directory is named").
+			WithHint("Give --data-dir DIR, an empty directory.")
 	}
 	if err := e.emptyDir(dir); err != nil {
 		return engine.ServerReport{}, err
@@ -52,7 +56,8 @@ func (e *Engine) RestoreServer(ctx context.Context, o engine.ServerOptions) (eng
 	}
 	if _, err := e.run(ctx, "restore", append(options, e.Options...)...); err != nil {
 		if damaged(err) && ctx.Err() == nil {
-			return engine.ServerReport{}, failure.New(failure.Verify, "%w", err).WithHint("The directory %s is incomplete: empty it, and choose another backup.", dir)
+			return engine.ServerReport{}, failure.New(failure.Verify, "%w", err).
+				WithHint("The directory %s is incomplete: empty it, and choose another backup.", dir)
 		}
 		if failure.Of(err) == failure.Other {
 			err = failure.New(failure.Restore, "%w", err)
@@ -64,10 +69,26 @@ func (e *Engine) RestoreServer(ctx context.Context, o engine.ServerOptions) (eng
 			return engine.ServerReport{}, err
 		}
 	}
-	return engine.ServerReport{
+	report := engine.ServerReport{
 		Backup: o.Backup.ID, Label: s.Label, DataDir: dir, Target: aim, At: o.At, Archiving: o.KeepArchiving,
 		Seconds: e.now().Sub(began).Seconds(),
-	}, nil
+	}
+	if !o.At.IsZero() && !slices.ContainsFunc(e.Options, func(o string) bool { return strings.HasPrefix(o, "--target-timeline") }) {
+		report.NewerTimeline = newerTimeline(i, s)
+	}
+	return report, nil
+}
+
+// newerTimeline is the newest timeline of a backup's archive, where it is newer than the one that the backup ended on. A server that
+// recovers follows the newest: after a restore that replaced it, or a promotion, the way to a moment of before may leave the old timeline
+// too early.
+func newerTimeline(i Info, s Set) string {
+	a, ok := i.archive(s.DB.ID)
+	newest, own := deref(a.Max), deref(s.Archive.Stop)
+	if !ok || !segmentPattern.MatchString(newest) || !segmentPattern.MatchString(own) || newest[:8] <= own[:8] {
+		return ""
+	}
+	return newest[:8]
 }
 
 // spoolOfCopies is nowhere: a restore empties the spool of its stanza, also the one through which a live server
@@ -123,6 +144,21 @@ func target(o engine.ServerOptions, s Set) (string, []string, error) {
 
 // emptyDir makes the directory, for the system user that pgBackRest runs as, or finds it empty.
 func (e *Engine) emptyDir(dir string) error {
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		what := ""
+		if _, err := os.Lstat(filepath.Join(above, "PG_VERSION")); err == nil {
+			what = "a server's data directory"
+		} else if _, err := catalog.Open(above); err == nil {
+			what = "a repository of backups"
+		}
+		if what != "" {
+			return failure.New(failure.Refused, "restore: %s would be within %s, %s, nothing was changed", dir, above, what).
+				WithHint("Choose a directory of its own.")
+		}
+		if above == filepath.Dir(above) {
+			break
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err == nil && len(entries) > 0 {
 		return failure.New(failure.Refused, "restore: %s is not empty, nothing was changed", dir).

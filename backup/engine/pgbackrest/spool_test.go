@@ -206,7 +206,8 @@ func (b *bench) copy(t *testing.T, backup catalog.Backup, name string, immediate
 	dir := filepath.Join(b.pg.Dir, "copy-"+name)
 	mustRun(t, "mkdir", dir)
 	dir = filepath.Join(dir, "data")
-	if _, err := b.engine.RestoreServer(context.Background(), engine.ServerOptions{Backup: backup, DataDir: dir, Immediate: immediate}); err != nil {
+	if _, err := b.engine.RestoreServer(context.Background(),
+		engine.ServerOptions{Backup: backup, DataDir: dir, Immediate: immediate}); err != nil {
 		t.Error(err)
 		return
 	}

@@ -41,7 +41,8 @@ func TestContiguous(t *testing.T) {
 }
 
 func TestSegmentNumbers(t *testing.T) {
-	for lsn, want := range map[string]uint64{"0/15000028": 0x14, "0/15000000": 0x14, "0/15000029": 0x15, "1/0": 0xFF, "1/100": 0x100, "0/0": 0} {
+	for lsn, want := range map[string]uint64{"0/15000028": 0x14, "0/15000000": 0x14, "0/15000029": 0x15, "1/0": 0xFF, "1/100": 0x100,
+		"0/0": 0} {
 		if got, ok := segmentOf(lsn, mb16); !ok || got != want {
 			t.Errorf("segmentOf(%s) = %x, want %x", lsn, got, want)
 		}
@@ -68,12 +69,17 @@ func TestAdvance(t *testing.T) {
 	}
 	seg := func(n string) string { return "0000000100000000000000" + n }
 	for story, steps := range map[string][]step{
-		"no backup yet":             {{"", "0/1000100", "9:9:", -1}},
-		"busy, archived each time":  {{seg("01"), "0/2000100", "9:9:", -1}, {seg("02"), "0/3000100", "10:10:", 0}, {seg("03"), "0/4000100", "11:11:", 1}},
-		"idle":                      {{seg("01"), "0/2000028", "9:9:", 0}, {seg("01"), "0/2000060", "9:9:", 1}, {seg("01"), "0/20000D8", "9:9:", 2}},
-		"idle, then one commit":     {{seg("01"), "0/2000028", "9:9:", 0}, {seg("01"), "0/2000200", "9:10:", 0}, {seg("01"), "0/2000200", "9:10:", 0}, {seg("02"), "0/3000028", "9:10:", 3}},
-		"archive stuck, then heals": {{seg("01"), "0/2000028", "9:9:", 0}, {seg("01"), "0/3000100", "10:10:", 0}, {seg("01"), "0/4000100", "11:11:", 0}, {seg("03"), "0/5000100", "12:12:", 1}, {seg("04"), "0/5000100", "12:12:", 2}, {seg("05"), "0/6000100", "13:13:", 4}},
-		"snapshot unknown":          {{seg("01"), "0/2000028", "", 0}, {seg("01"), "0/2000060", "", 0}, {seg("02"), "0/3000028", "", 2}},
+		"no backup yet": {{"", "0/1000100", "9:9:", -1}},
+		"busy, archived each time": {{seg("01"), "0/2000100", "9:9:", -1}, {seg("02"), "0/3000100", "10:10:", 0},
+			{seg("03"), "0/4000100", "11:11:", 1}},
+		"idle": {{seg("01"), "0/2000028", "9:9:", 0}, {seg("01"), "0/2000060", "9:9:", 1},
+			{seg("01"), "0/20000D8", "9:9:", 2}},
+		"idle, then one commit": {{seg("01"), "0/2000028", "9:9:", 0}, {seg("01"), "0/2000200", "9:10:", 0},
+			{seg("01"), "0/2000200", "9:10:", 0}, {seg("02"), "0/3000028", "9:10:", 3}},
+		"archive stuck, then heals": {{seg("01"), "0/2000028", "9:9:", 0}, {seg("01"), "0/3000100", "10:10:", 0},
+			{seg("01"), "0/4000100", "11:11:", 0}, {seg("03"), "0/5000100", "12:12:", 1}, {seg("04"), "0/5000100", "12:12:", 2},
+			{seg("05"), "0/6000100", "13:13:", 4}},
+		"snapshot unknown": {{seg("01"), "0/2000028", "", 0}, {seg("01"), "0/2000060", "", 0}, {seg("02"), "0/3000028", "", 2}},
 	} {
 		var w catalog.WAL
 		for i, s := range steps {
@@ -105,5 +111,24 @@ func TestAdvanceForgetsNothingItNeeds(t *testing.T) {
 	back := Advance(w, "000000010000000000000001", catalog.WALMark{At: start, LSN: "0/1000100"}, mb16) // the clock was set back
 	if !back.ArchivedTo.Equal(w.ArchivedTo) {
 		t.Errorf("archived to %s after a look at an older state, want %s still", back.ArchivedTo, w.ArchivedTo)
+	}
+}
+
+// A server that was restored to a moment, and goes on, archives on a timeline of its own, which the next restore would follow.
+func TestANewerTimelineIsSaid(t *testing.T) {
+	segment := func(timeline string) *string {
+		name := timeline + "0000000000000017"
+		return &name
+	}
+	for _, test := range []struct{ own, newest, want string }{
+		{"00000001", "00000001", ""}, {"00000001", "00000002", "00000002"}, {"00000002", "00000002", ""}, {"00000009", "0000000A", "0000000A"},
+		{"", "00000002", ""},
+	} {
+		s := Set{DB: Ref{ID: 2}}
+		s.Archive.Stop = segment(test.own)
+		i := Info{Archive: []Archive{{DB: Ref{ID: 1}, Max: segment("0000000F")}, {DB: Ref{ID: 2}, Max: segment(test.newest)}}}
+		if got := newerTimeline(i, s); got != test.want {
+			t.Errorf("%s in an archive to %s: %q, want %q", test.own, test.newest, got, test.want)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
@@ -43,6 +44,8 @@ type attempt struct {
 	name     string // application_name of pg_dump's sessions
 
 	relations []contents.Relation // under the snapshot
+	kept      []contents.KeptTable
+	closed    int64 // large objects that the role may not read; then none is dumped
 	omitted   []catalog.Omission
 	warned    []catalog.Omission // by pg_dump
 	lastLook  locks
@@ -103,10 +106,14 @@ func (a *attempt) begin(ctx context.Context) (err error) {
 			a.end(context.WithoutCancel(ctx))
 		}
 	}()
-	if a.anchor, err = a.session(ctx); err != nil {
+	var sessions errgroup.Group
+	for _, conn := range []**pgx.Conn{&a.anchor, &a.look} {
+		sessions.Go(func() (err error) { *conn, err = a.session(ctx); return err })
+	}
+	if err = sessions.Wait(); err != nil {
 		return err
 	}
-	if a.look, err = a.session(ctx); err != nil {
+	if a.db.Session, err = a.req.Target.RowSettings(ctx, a.look); err != nil {
 		return err
 	}
 	a.db.SnapshotAt = time.Now().UTC()
@@ -118,7 +125,10 @@ func (a *attempt) begin(ctx context.Context) (err error) {
 		return fmt.Errorf("export the snapshot: %w", err)
 	}
 	err = a.under(ctx, func(tx pgx.Tx) error {
-		a.relations, err = contents.Relations(ctx, tx)
+		if a.relations, err = contents.Relations(ctx, tx); err != nil {
+			return err
+		}
+		a.closed, err = closedLargeObjects(ctx, tx)
 		return err
 	})
 	if err != nil {
@@ -195,7 +205,8 @@ func (a *attempt) explain(ctx context.Context, err error) error {
 	if !errors.As(err, &program) || ctx.Err() != nil {
 		return err
 	}
-	if w := a.lastLook; w.waiting && w.since > a.req.LockWait-4*lookMost && a.req.LockWait > 0 && strings.Contains(program.Stderr, "LOCK TABLE") {
+	if w := a.lastLook; w.waiting && w.since > a.req.LockWait-4*lookMost && a.req.LockWait > 0 &&
+		strings.Contains(program.Stderr, "LOCK TABLE") {
 		return failure.New(failure.LockTimeout, "a table stayed locked for longer than %s: %w", a.req.LockWait, err).
 			WithHint("Who holds it is in pg_locks; give the dump a longer --lock-wait-timeout.")
 	}

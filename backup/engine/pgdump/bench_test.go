@@ -38,13 +38,15 @@ func newBench(t *testing.T, pg *pgtest.Cluster, role string) *bench {
 		t.Fatal(err)
 	}
 	e := &pgdump.Engine{}
-	if _, err := e.Programs(t.Context(), pg.Install.Major, "pg_dump", "postgres"); failure.Of(err) == failure.Version && os.Getenv("PGTEST_VERSIONS") != "" {
+	if _, err := e.Programs(t.Context(), pg.Install.Major, "pg_dump", "postgres"); failure.Of(err) == failure.Version &&
+		os.Getenv("PGTEST_VERSIONS") != "" {
 		t.Skip(err) // only the server's programs of that version are here
 	}
 	logger := log.NewLogfmtLogger(testWriter{t})
 	b := &bench{t: t, pg: pg, repo: repo, job: &job.Job{
-		Repo: repo, Engine: e, Policy: retention.Policy{Keep: 7}, SuspectBelow: 0.5, Trigger: "run", Tool: "test",
-		Request: engine.Request{LockWait: 10 * time.Second, Log: logger}, Log: logger, Now: time.Now,
+		Pruner: job.Pruner{Repo: repo, Policy: retention.Policy{Keep: 7}, Log: logger},
+		Engine: e, Limits: job.Limits{SuspectBelow: 0.5}, Trigger: "run", Tool: "test",
+		Request: engine.Request{LockWait: 10 * time.Second, Log: logger}, Now: time.Now,
 		Verifier: &verify.Verifier{Repo: repo, Engines: []engine.Engine{e}, Log: logger, Now: time.Now},
 	}}
 	b.as(pg, role)

@@ -34,7 +34,8 @@ const (
 )
 
 // dump writes one database's archive and fills in its Contents. It returns what the archive lacks.
-func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Programs, dir string, db *catalog.Database) ([]catalog.Omission, error) {
+func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Programs, dir string, db *catalog.Database) ([]catalog.Omission,
+	error) {
 	path := filepath.Join(dir, filepath.FromSlash(db.Path))
 	before := *db
 	for try := 1; ; try++ {
@@ -48,13 +49,22 @@ func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Program
 		if rerr := os.RemoveAll(path); rerr != nil {
 			return nil, errors.Join(err, fmt.Errorf("remove the unfinished archive: %w", rerr))
 		}
-		if !errors.Is(err, errChanged) || ctx.Err() != nil {
+		most, hint := tries, "Make backups while the schema is not being changed."
+		switch {
+		case ctx.Err() != nil:
+			return nil, err
+		case errors.Is(err, errChanged):
+		case conflicted(ctx, req.Target, err):
+			most, hint = strictTries, "On the standby raise max_standby_streaming_delay and max_standby_archive_delay beyond the time of a dump, "+
+				"or set hot_standby_feedback = on."
+		default:
 			return nil, err
 		}
-		if try == tries || time.Since(began) > tryAgainWithin {
-			return nil, failure.New(failure.Dump, "%w", err).WithHint("Make backups while the schema is not being changed.")
+		if try == most || time.Since(began) > tryAgainWithin {
+			return nil, failure.New(failure.Dump, "%w", err).WithHint("%s", hint)
 		}
-		_ = level.Info(req.Log).Log("msg", "the schema was changed while the dump began: it begins anew", "database", db.Name, "try", try+1, "why", err)
+		_ = level.Info(req.Log).Log("msg", "the dump begins anew: its schema was changed, or a standby's replay ended it", "database", db.Name,
+			"try", try+1, "why", err)
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -63,11 +73,32 @@ func (e *Engine) dump(ctx context.Context, req engine.Request, p clients.Program
 	}
 }
 
+// conflicted says that the server is a standby, and replayed what a session still needed: a row that was vacuumed away, a table's lock. A
+// client program whose session was ended for that may know only that it was cut.
+func conflicted(ctx context.Context, t server.Target, err error) bool {
+	if strings.Contains(err.Error(), "due to conflict with recovery") {
+		return true
+	}
+	if failure.Of(err) != failure.Connection {
+		return false
+	}
+	conn, err := t.Connect(ctx, "")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var standby bool
+	return conn.QueryRow(ctx, "SELECT pg_catalog.pg_is_in_recovery()").Scan(&standby) == nil && standby
+}
+
 // dump runs pg_dump under the snapshot, and keeps its warnings.
 func (a *attempt) dump(ctx context.Context) error {
 	target := a.req.Target.With("application_name", a.name)
 	args := []string{
 		"--format=" + a.db.Format, "--file=" + a.path, "--snapshot=" + a.snapshot,
+	}
+	if a.closed > 0 {
+		args = append(args, "--no-blobs") // the name that every version knows
 	}
 	if a.req.LockWait > 0 {
 		args = append(args, "--lock-wait-timeout="+strconv.FormatInt(a.req.LockWait.Milliseconds(), 10))
@@ -96,7 +127,7 @@ func (a *attempt) dump(ctx context.Context) error {
 	})
 	var program *clients.ProgramError
 	if errors.As(err, &program) && program.Stderr == "" {
-		program.Stderr = words.lastLines()
+		program.Stderr = words.gist()
 	}
 	a.warned = warnings(a.db.Name, string(words.beginning)+string(words.end))
 	return err
@@ -119,7 +150,7 @@ func explainProgram(ctx context.Context, t server.Target, err error) error {
 		return err
 	}
 	if strings.Contains(program.Stderr, "No space left on device") || strings.Contains(program.Stderr, "Disk quota exceeded") {
-		return failure.New(failure.Space, "%w", err).WithHint("Free space or `prune`; the unfinished backup is removed.")
+		return failure.New(failure.Space, "%w", err)
 	}
 	for _, words := range []string{
 		"server closed the connection", "connection to server", "could not receive data from server", "could not send data to server",

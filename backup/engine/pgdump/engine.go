@@ -6,25 +6,18 @@
 package pgdump
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
-
-	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
 // Name of the engine in manifests.
@@ -76,7 +69,7 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	m := &d.Manifest
 	if m.Server, err = server.Facts(ctx, conn); err != nil {
-		return asFailure(err)
+		return failure.WithReason(err, failure.Dump)
 	}
 	programs, err := e.Finder.Find(ctx, m.Server.Major(), "pg_dump", "pg_dumpall", "pg_restore")
 	if err != nil {
@@ -85,7 +78,7 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 	m.Client = catalog.Client{Program: "pg_dump", Version: programs.Version}
 	names, omitted, err := server.Databases(ctx, conn, req.Databases)
 	if err != nil {
-		return asFailure(err)
+		return failure.WithReason(err, failure.Dump)
 	}
 	m.Omit(omitted...)
 	for _, dir := range []string{databasesDir, globalsDir} {
@@ -93,8 +86,10 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 			return fmt.Errorf("write the backup: %w", err)
 		}
 	}
-	if m.Globals, err = e.dumpGlobals(ctx, req, conn, programs, d.Dir); err != nil {
-		return asFailure(err)
+	texts := &sqltext.Texts{}
+	scripts, err := e.dumpGlobals(ctx, req, conn, programs, d, texts)
+	if err != nil {
+		return failure.WithReason(err, failure.Dump)
 	}
 	if !m.Globals.Passwords {
 		m.Omit(catalog.Omission{
@@ -107,146 +102,29 @@ func (e *Engine) Backup(ctx context.Context, req engine.Request, d *catalog.Draf
 	if template {
 		names = append(names, "template1")
 	}
-	if err := e.dumpAll(ctx, req, conn, programs, names, d); err != nil {
-		return asFailure(err)
+	if len(names) == 0 {
+		if err := noneToDump(*m); err != nil {
+			return err
+		}
+	}
+	all := &dumping{Engine: e, req: req, programs: programs, dir: d.Dir, conn: conn, texts: texts}
+	if err := all.run(ctx, names, scripts); err != nil {
+		return failure.WithReason(err, failure.Dump)
+	}
+	if err := all.enter(m); err != nil {
+		return failure.WithReason(err, failure.Dump)
+	}
+	takesBytes, err := restoresInBytes(ctx, conn)
+	if err != nil {
+		return failure.WithReason(err, failure.Dump)
+	}
+	if !takesBytes {
+		m.Omit(inBytes(m)...)
 	}
 	if m.RecoveryPoint.IsZero() { // no database at all: the globals are the backup
 		m.RecoveryPoint = time.Now().UTC()
 	}
-	say(req.Log, m.Omitted)
 	return nil
-}
-
-// say logs what a backup lacks: of each kind the first ten, for the manifest has all.
-func say(log log.Logger, omitted []catalog.Omission) {
-	const most = 10
-	n := map[catalog.OmissionKind]int{}
-	for _, o := range omitted {
-		l := level.Warn(log)
-		if o.Kind == catalog.ExcludedDatabase {
-			l = level.Info(log)
-		}
-		if n[o.Kind]++; n[o.Kind] <= most {
-			_ = l.Log("msg", "not in the backup: "+o.String(), "hint", o.Remedy)
-		} else if n[o.Kind] == most+1 {
-			_ = l.Log("msg", "not in the backup: more of the kind "+string(o.Kind), "hint", "`pg_reliability_backup show` names them")
-		}
-	}
-}
-
-// dumpAll dumps the databases one after the other. One that can't be dumped costs itself. Only where none could be dumped is
-// there no backup.
-func (e *Engine) dumpAll(ctx context.Context, req engine.Request, conn *pgx.Conn, p clients.Programs, names []string, d *catalog.Draft) error {
-	m := &d.Manifest
-	taken := map[string]bool{}
-	var first error
-	held := false // a database that holds anything
-	for i, name := range names {
-		db, err := server.Properties(ctx, conn, name)
-		if err == nil {
-			db.Path = databasesDir + "/" + fileName(name, i, taken)
-			db.Format = "custom"
-			if above := e.ParallelAbove; db.ServerBytes > above && (above > 0 || db.ServerBytes > defaultParallelAbove) {
-				db.Format = "directory"
-			}
-			_ = level.Debug(req.Log).Log("msg", "dumping", "database", name, "bytes", db.ServerBytes, "format", db.Format)
-			var omitted []catalog.Omission
-			if omitted, err = e.dump(ctx, req, p, d.Dir, &db); err == nil {
-				m.Omit(omitted...)
-			}
-		}
-		if err != nil {
-			err = asFailure(fmt.Errorf("dump database %s: %w", name, err))
-			if !ofDatabase(ctx, conn, err) {
-				return err
-			}
-			first = cmp.Or(first, err)
-			m.Omit(failed(name, err))
-			continue
-		}
-		if m.RecoveryPoint.IsZero() || db.SnapshotAt.Before(m.RecoveryPoint) {
-			m.RecoveryPoint = db.SnapshotAt
-		}
-		m.Databases = append(m.Databases, db)
-		held = held || !db.Contents.Empty()
-	}
-	// A dump that failed, and nothing else but empty databases, is a failed run. Where a database is only closed to the job's role,
-	// what is left is all that it may back up.
-	if !m.Incomplete || held || first == nil && len(m.Databases) > 0 {
-		return nil
-	}
-	if first == nil {
-		for _, o := range m.Omitted {
-			if o.Kind.Incomplete() {
-				return failure.New(failure.Permission, "no database could be dumped: %s", o).WithHint("%s.", o.Remedy)
-			}
-		}
-	}
-	return first
-}
-
-// ofDatabase says whether a failure is that of one database: others may still be dumped.
-func ofDatabase(ctx context.Context, conn *pgx.Conn, err error) bool {
-	switch failure.Of(err) {
-	case failure.Connection, failure.Permission, failure.LockTimeout, failure.Dump, failure.Other:
-		return ctx.Err() == nil && conn.Ping(ctx) == nil
-	}
-	return false
-}
-
-// failed is the omission of a database that could not be dumped.
-func failed(name string, err error) catalog.Omission {
-	o := catalog.Omission{Kind: catalog.FailedDatabase, Database: name, Why: err.Error(), Remedy: "Mend that, or --exclude-database if it may be lost."}
-	var f *failure.Error
-	if errors.As(err, &f) {
-		o.Why = f.Err.Error()
-		if f.Hint != "" {
-			o.Remedy = f.Hint
-		}
-	}
-	return o
-}
-
-// template1 looks whether template1 holds anything of a user's: then it is dumped like other databases. Most don't, and whoever
-// is in it keeps others from making databases.
-func template1(ctx context.Context, maintenance *pgx.Conn, req engine.Request) (dump bool, omitted []catalog.Omission) {
-	const name = "template1"
-	if len(req.Databases.Only) > 0 || req.Databases.Excludes(name) {
-		return false, nil
-	}
-	unread := func(err error) []catalog.Omission {
-		return []catalog.Omission{{
-			Kind: catalog.UnreadTemplate, Database: name, Why: "it could not be looked into, and may hold something: " + err.Error(),
-			Remedy: "GRANT CONNECT ON DATABASE template1 to the job's role, or --exclude-database=template1.",
-		}}
-	}
-	var there, may bool
-	err := maintenance.QueryRow(ctx, `
-		SELECT count(*) > 0, coalesce(bool_and(datallowconn AND has_database_privilege(oid, 'CONNECT')), false)
-		  FROM pg_database WHERE datname = $1`, name).Scan(&there, &may)
-	if err != nil {
-		return false, unread(err)
-	}
-	if !there {
-		return false, nil
-	}
-	if !may {
-		return false, unread(errors.New("the job's role has no CONNECT on it, or nobody has"))
-	}
-	conn, err := req.Target.Connect(ctx, name)
-	if err != nil {
-		return false, unread(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	what, err := contents.Anything(ctx, conn)
-	if err != nil {
-		return false, unread(err)
-	}
-	var extensions int
-	if err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'`).Scan(&extensions); err != nil {
-		return false, unread(err)
-	}
-	return what != "" || extensions > 0, nil
 }
 
 // Estimate implements engine.Engine: the last dump's size, scaled by how the databases grew, and a
@@ -260,7 +138,7 @@ func (e *Engine) Estimate(ctx context.Context, req engine.Request, last *catalog
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	names, _, err := server.Databases(ctx, conn, req.Databases)
 	if err != nil {
-		return 0, asFailure(err)
+		return 0, failure.WithReason(err, failure.Dump)
 	}
 	var now int64
 	err = conn.QueryRow(ctx, `
@@ -268,7 +146,7 @@ func (e *Engine) Estimate(ctx context.Context, req engine.Request, last *catalog
 		  FROM pg_catalog.pg_database
 		 WHERE datname = ANY ($1)`, names).Scan(&now)
 	if err != nil {
-		return 0, asFailure(fmt.Errorf("ask for the databases' size: %w", err))
+		return 0, failure.WithReason(fmt.Errorf("ask for the databases' size: %w", err), failure.Dump)
 	}
 	if last == nil || last.Manifest.ServerBytes() == 0 {
 		return now / 4, nil
@@ -279,29 +157,3 @@ func (e *Engine) Estimate(ctx context.Context, req engine.Request, last *catalog
 
 // Forget implements engine.Engine: everything is in the backup's directory.
 func (e *Engine) Forget(context.Context, catalog.Backup) error { return nil }
-
-var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
-
-// fileName names a database's archive: readable where the name allows, by number where not.
-func fileName(database string, i int, taken map[string]bool) string {
-	name := database + ".dump"
-	if !plainName.MatchString(database) || taken[name] {
-		for name = fmt.Sprintf("database-%d.dump", i); taken[name]; i++ {
-			name = fmt.Sprintf("database-%d.dump", i)
-		}
-	}
-	taken[name] = true
-	return name
-}
-
-// asFailure gives an error without a reason the reason it has by what caused it, or Dump.
-func asFailure(err error) error {
-	var f *failure.Error
-	if err == nil || errors.As(err, &f) {
-		return err
-	}
-	if r := failure.Of(err); r != failure.Other {
-		return &failure.Error{Reason: r, Err: err}
-	}
-	return &failure.Error{Reason: failure.Dump, Err: err}
-}

@@ -17,15 +17,18 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/globals"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/sqltext"
 )
 
-// dumpGlobals reads the server's roles and tablespaces, and writes them as SQL, too, for people. Without
-// them a restore is partial, so that a failure here fails the backup.
-func (e *Engine) dumpGlobals(ctx context.Context, req engine.Request, conn *pgx.Conn, p clients.Programs, dir string) (*catalog.Globals, error) {
-	all, err := globals.Read(ctx, conn)
+// dumpGlobals reads the server's roles and tablespaces, and returns what writes them as SQL, too, for people. Without
+// them a restore is partial, so that a failure of either fails the backup.
+func (e *Engine) dumpGlobals(ctx context.Context, req engine.Request, conn *pgx.Conn, p clients.Programs, d *catalog.Draft,
+	texts *sqltext.Texts) (scripts func(context.Context) error, err error) {
+	all, err := globals.Read(ctx, conn, texts)
 	if err != nil {
 		return nil, err
 	}
+	d.Manifest.Omit(all.TooLong...)
 	for _, note := range all.Notes {
 		_ = level.Warn(req.Log).Log("msg", "the backup lacks something of the server's roles", "what", note)
 	}
@@ -37,17 +40,19 @@ func (e *Engine) dumpGlobals(ctx context.Context, req engine.Request, conn *pgx.
 		g.PasswordsFile = passwordsFile
 		text, err := json.MarshalIndent(all.Passwords, "", "  ")
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, passwordsFile), append(text, '\n'), 0o600)
+			err = os.WriteFile(filepath.Join(d.Dir, passwordsFile), append(text, '\n'), 0o600)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("write the roles' passwords: %w", err)
 		}
 	}
-	return g, e.dumpScripts(ctx, req, p, dir, g)
+	d.Manifest.Globals = g
+	return func(ctx context.Context) error { return e.dumpScripts(ctx, req, p, d.Dir, g, len(all.TooLong) > 0) }, nil
 }
 
 // dumpScripts writes what pg_dumpall says of roles and tablespaces.
-func (e *Engine) dumpScripts(ctx context.Context, req engine.Request, p clients.Programs, dir string, g *catalog.Globals) error {
+func (e *Engine) dumpScripts(ctx context.Context, req engine.Request, p clients.Programs, dir string, g *catalog.Globals,
+	tooLong bool) error {
 	var extra []string
 	if !g.Passwords {
 		extra = append(extra, "--no-role-passwords")
@@ -55,6 +60,17 @@ func (e *Engine) dumpScripts(ctx context.Context, req engine.Request, p clients.
 			"hint", "GRANT pg_read_all_data to it")
 	}
 	database := req.Target.Database()
+	inBytes := len(inBytes(&catalog.Manifest{Globals: g})) > 0 // of which pg_dumpall makes a statement that the server refuses
+	if inBytes || tooLong {
+		for _, file := range []string{rolesFile, tablespacesFile} {
+			note := "-- The roles have names or values that are not UTF-8, with which pg_dumpall fails, or comments, settings or passwords " +
+				"too long to be kept. The manifest has the others, and a restore reads it.\n"
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(note), 0o600); err != nil {
+				return fmt.Errorf("dump the globals: %w", err)
+			}
+		}
+		return nil
+	}
 	if g.Tablespaces == 0 { // nearly always: spare the server a session
 		if err := os.WriteFile(filepath.Join(dir, tablespacesFile), []byte("-- The server has no tablespaces of its own.\n"), 0o600); err != nil {
 			return fmt.Errorf("dump the globals: %w", err)

@@ -1,8 +1,10 @@
 package pgdump_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/contents"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/server"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 )
 
@@ -23,7 +26,8 @@ func TestOneBadDatabaseCostsItself(t *testing.T) {
 		for _, name := range []string{"shop", "frozen", "tmpl", "rdsadmin", "nobody", "locked", "temp 1"} {
 			exec(t, pg, name, `CREATE TABLE t (i int)`, `INSERT INTO t VALUES (1)`)
 		}
-		exec(t, pg, "postgres", `ALTER DATABASE frozen ALLOW_CONNECTIONS false`, `UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'`,
+		exec(t, pg, "postgres", `ALTER DATABASE frozen ALLOW_CONNECTIONS false`,
+			`UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'`,
 			`REVOKE CONNECT ON DATABASE rdsadmin FROM PUBLIC`)
 		b := newBench(t, pg, backupRole)
 		b.job.Request.LockWait = 300 * time.Millisecond
@@ -75,14 +79,17 @@ func TestOneBadDatabaseCostsItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, o := range backup.Manifest.Omitted {
-			if sql, _, _ := strings.Cut(o.Remedy, ", or"); o.Kind == catalog.ClosedDatabase || o.Kind == catalog.RefusedDatabase || o.Kind == catalog.InvalidDatabase {
+			if sql, _, _ := strings.Cut(o.Remedy, ", or"); o.Kind == catalog.ClosedDatabase || o.Kind == catalog.RefusedDatabase ||
+				o.Kind == catalog.InvalidDatabase {
 				exec(t, pg, "postgres", sql)
 			}
 		}
 		exec(t, pg, "postgres", `ALTER DATABASE nobody CONNECTION LIMIT -1`)
 		b.job.Verify = false
-		if whole := b.run(""); databases(whole) != "frozen locked nobody postgres rdsadmin shop tmpl" || whole.Manifest.Incomplete || whole.Manifest.Suspect != nil {
-			t.Errorf("after the remedies the backup holds %s, lacks %v, suspect %+v", databases(whole), whole.Manifest.Omitted, whole.Manifest.Suspect)
+		if whole := b.run(""); databases(whole) != "frozen locked nobody postgres rdsadmin shop tmpl" || whole.Manifest.Incomplete ||
+			whole.Manifest.Suspect != nil {
+			t.Errorf("after the remedies the backup holds %s, lacks %v, suspect %+v", databases(whole), whole.Manifest.Omitted,
+				whole.Manifest.Suspect)
 		}
 	})
 }
@@ -95,13 +102,31 @@ func TestOnlyARunThatCouldDumpNothingFails(t *testing.T) {
 	b := newBench(t, pg, backupRole)
 	b.job.Verify = true
 	got := b.run(failure.Incomplete)
-	if databases(got) != "postgres" || lacks(got, catalog.RefusedDatabase) != "shop" || got.Health != catalog.Verified || !got.Manifest.Incomplete {
+	if databases(got) != "postgres" || lacks(got, catalog.RefusedDatabase) != "shop" || got.Health != catalog.Verified ||
+		!got.Manifest.Incomplete {
 		t.Errorf("holds %s, lacks %v, is %s", databases(got), got.Manifest.Omitted, got.Health)
 	}
 	b.job.Request.Databases.Only = []string{"shop"}
 	res, err := b.job.Run(t.Context())
 	if failure.Of(err) != failure.Permission || res.Backup != nil || !strings.Contains(err.Error(), "GRANT CONNECT ON DATABASE") {
 		t.Errorf("%v, %+v", err, res.Backup)
+	}
+	// Whoever asks for a database by its name means it, and who excludes all of them means something else.
+	exec(t, pg, "postgres", `GRANT CONNECT ON DATABASE shop TO `+backupRole, `CREATE DATABASE frozen ALLOW_CONNECTIONS false`)
+	for _, test := range []struct {
+		only, except []string
+		want         failure.Reason
+	}{
+		{[]string{"frozen"}, nil, failure.Dump}, {[]string{"template0"}, nil, failure.Dump},
+		{[]string{"shop"}, []string{"sh*"}, failure.Config}, {nil, []string{"*"}, failure.Config},
+		{nil, []string{"shop", "p*"}, failure.Dump}, // only frozen is left
+		{[]string{"frozen", "shop"}, nil, failure.Incomplete},
+	} {
+		b.job.Request.Databases = server.Selection{Only: test.only, Except: test.except}
+		res, err := b.job.Run(t.Context())
+		if failure.Of(err) != test.want || (res.Backup != nil) != (test.want == failure.Incomplete) {
+			t.Errorf("%v but %v: %v, backup %t", test.only, test.except, err, res.Backup != nil)
+		}
 	}
 }
 
@@ -123,10 +148,26 @@ func TestAnIncompleteBackupIsNoSuspectForWhatItLacks(t *testing.T) {
 }
 
 func TestTemplate1IsDumpedWhereSomebodyChangedIt(t *testing.T) {
-	pg := newServer(t)
+	pg := newServer(t, `CREATE ROLE r`)
 	b := newBench(t, pg, backupRole)
 	if got := b.run(""); databases(got) != "postgres" || len(got.Manifest.Omitted) > 0 {
 		t.Errorf("holds %s, lacks %v", databases(got), got.Manifest.Omitted)
+	}
+	for change, back := range map[string]string{
+		`ALTER DATABASE template1 OWNER TO r`:              `ALTER DATABASE template1 OWNER TO postgres`,
+		`COMMENT ON DATABASE template1 IS 'ours'`:          `COMMENT ON DATABASE template1 IS 'default template for new databases'`,
+		`GRANT TEMPORARY ON DATABASE template1 TO PUBLIC`:  `REVOKE TEMPORARY ON DATABASE template1 FROM PUBLIC`,
+		`ALTER DATABASE template1 CONNECTION LIMIT 5`:      `ALTER DATABASE template1 CONNECTION LIMIT -1`,
+		`ALTER ROLE r IN DATABASE template1 SET jit = off`: `ALTER ROLE r IN DATABASE template1 RESET jit`,
+	} {
+		exec(t, pg, "postgres", change)
+		if got := b.run(""); databases(got) != "postgres template1" {
+			t.Errorf("%s: holds %s", change, databases(got))
+		}
+		exec(t, pg, "postgres", back)
+	}
+	if got := b.run(""); databases(got) != "postgres" || got.Manifest.Suspect != nil {
+		t.Errorf("as it was made again: holds %s, %+v", databases(got), got.Manifest.Suspect)
 	}
 	exec(t, pg, "template1", `CREATE TABLE everywhere (i int)`, `INSERT INTO everywhere VALUES (1)`)
 	b.job.Verify = true
@@ -142,13 +183,15 @@ func TestTemplate1IsDumpedWhereSomebodyChangedIt(t *testing.T) {
 // With the documented role pg_dump leaves out subscriptions and the options of user mappings, and says so at most in a warning.
 func TestWhatTheDocumentedRoleLosesIsSaid(t *testing.T) {
 	pg := newServer(t, `CREATE ROLE app`, `CREATE DATABASE shop`)
-	exec(t, pg, "shop", `CREATE PUBLICATION p FOR ALL TABLES`, `CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)`,
+	exec(t, pg, "shop", `CREATE PUBLICATION p FOR ALL TABLES`,
+		`CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port=1' PUBLICATION p WITH (connect = false)`,
 		`CREATE FOREIGN DATA WRAPPER w`, `CREATE SERVER far FOREIGN DATA WRAPPER w`, `CREATE SERVER near FOREIGN DATA WRAPPER w`,
 		`CREATE USER MAPPING FOR app SERVER far OPTIONS (password 'x')`, `CREATE USER MAPPING FOR app SERVER near`)
 	b := newBench(t, pg, backupRole)
 	b.job.Verify = true
 	got := b.run("")
-	if lacks(got, catalog.OmittedSubscription) != "shop/subscription s" || lacks(got, catalog.OmittedMappingOptions) != "shop/user mapping of app for server far" {
+	if lacks(got, catalog.OmittedSubscription) != "shop/subscription s" ||
+		lacks(got, catalog.OmittedMappingOptions) != "shop/user mapping of app for server far" {
 		t.Errorf("lacks %v", got.Manifest.Omitted)
 	}
 	if w := lacks(got, catalog.ProgramWarning); w != "" { // pg_dump's own says it with fewer words
@@ -162,7 +205,8 @@ func TestWhatTheDocumentedRoleLosesIsSaid(t *testing.T) {
 	b.as(pg, pgtest.Superuser)
 	got = b.run("")
 	db, _ = got.Manifest.Database("shop")
-	if lacks(got, catalog.OmittedSubscription)+lacks(got, catalog.OmittedMappingOptions) != "" || db.Contents.Objects["subscriptions"] != 1 || got.Health != catalog.Verified {
+	if lacks(got, catalog.OmittedSubscription)+lacks(got, catalog.OmittedMappingOptions) != "" || db.Contents.Objects["subscriptions"] != 1 ||
+		got.Health != catalog.Verified {
 		t.Errorf("as a superuser: %s (%s), lacks %v, objects %v", got.Health, got.Problem, got.Manifest.Omitted, db.Contents.Objects)
 	}
 	// And a restore that lost it would be noticed.
@@ -181,7 +225,8 @@ func TestPasswordsThatTheRoleMayNotReadAreSaid(t *testing.T) {
 	pg := newServer(t, `CREATE DATABASE shop`, `REVOKE pg_read_all_data FROM `+backupRole)
 	exec(t, pg, "shop", `CREATE TABLE t (i int)`, `GRANT SELECT ON t TO `+backupRole)
 	b := newBench(t, pg, backupRole)
-	if got := b.run(""); lacks(got, catalog.OmittedPasswords) != "" || len(got.Manifest.Omitted) != 1 || got.Manifest.Omitted[0].Kind != catalog.OmittedPasswords {
+	if got := b.run(""); lacks(got, catalog.OmittedPasswords) != "" || len(got.Manifest.Omitted) != 1 ||
+		got.Manifest.Omitted[0].Kind != catalog.OmittedPasswords {
 		t.Errorf("lacks %v", got.Manifest.Omitted)
 	}
 }
@@ -190,7 +235,8 @@ func TestAStandbyWithUnloggedTablesIsBackedUp(t *testing.T) {
 	pgtest.EachVersion(t, pgtest.Options{NoMonitorRole: true}, func(t *testing.T, pg *pgtest.Cluster) {
 		makeRole(t, pg)
 		exec(t, pg, "postgres", `CREATE DATABASE shop`)
-		exec(t, pg, "shop", `CREATE UNLOGGED TABLE u (id serial, v int)`, `INSERT INTO u (v) SELECT generate_series(1, 10)`, `CREATE TABLE t AS SELECT 1 AS i`)
+		exec(t, pg, "shop", `CREATE UNLOGGED TABLE u (id serial, v int)`, `INSERT INTO u (v) SELECT generate_series(1, 10)`,
+			`CREATE TABLE t AS SELECT 1 AS i`)
 		standby, err := pg.Standby(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -224,7 +270,8 @@ for i in $(seq 3000); do echo "pg_dump: warning: $i and so on and so on and so o
 		}
 		n++
 	}
-	if n != 20 || !strings.Contains(got.Manifest.Omitted[0].Why, `data type "?[31mred"`) || got.Manifest.Omitted[19].Why != "and more warnings of pg_dump" {
+	if n != 20 || !strings.Contains(got.Manifest.Omitted[0].Why, `data type "?[31mred"`) ||
+		got.Manifest.Omitted[19].Why != "and more warnings of pg_dump" {
 		t.Errorf("%d warnings, %v", n, got.Manifest.Omitted)
 	}
 }
@@ -244,23 +291,83 @@ func wrapped(t *testing.T, pg *pgtest.Cluster, script string) string {
 			}
 		}
 	}
-	text := "#!/bin/sh\nreal='" + pg.Install.Bin("pg_dump") + "'\ncase \"$*\" in *--version*) exec \"$real\" --version ;; esac\n" + script + "\nexec \"$real\" \"$@\"\n"
+	text := "#!/bin/sh\nreal='" + pg.Install.Bin("pg_dump") + "'\ncase \"$*\" in *--version*) exec \"$real\" --version ;; esac\n" + script +
+		"\nexec \"$real\" \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(dir, "pg_dump"), []byte(text), 0o755); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
 	return dir
 }
 
-func TestLargeObjectsThatTheRoleMayNotReadFailTheirDatabase(t *testing.T) {
+func TestLargeObjectsThatTheRoleMayNotReadCostThemselves(t *testing.T) {
 	pg := newServer(t, `CREATE DATABASE shop`, `CREATE DATABASE other`)
 	exec(t, pg, "other", `CREATE TABLE t (i int)`)
-	exec(t, pg, "shop", `SELECT lo_from_bytea(4711, 'x')`)
+	exec(t, pg, "shop", `SELECT lo_from_bytea(4711, 'x'), lo_from_bytea(4712, 'y')`, `GRANT SELECT ON LARGE OBJECT 4712 TO PUBLIC`,
+		`CREATE TABLE t AS SELECT generate_series(1, 10)`)
 	b := newBench(t, pg, backupRole)
-	if got := b.run(failure.Incomplete); lacks(got, catalog.FailedDatabase) != "shop" {
-		t.Errorf("lacks %v", got.Manifest.Omitted)
+	b.job.Verify = true
+	got := b.run(failure.Incomplete)
+	if shop, _ := got.Manifest.Database("shop"); shop.Contents.Rows() != 10 || got.Health != catalog.Verified ||
+		lacks(got, catalog.OmittedLargeObjects) != "shop/2 large objects" || !got.Manifest.Incomplete {
+		t.Errorf("it is %s (%s), holds %d rows and lacks %v", got.Health, got.Problem, shop.Contents.Rows(), got.Manifest.Omitted)
 	}
 	exec(t, pg, "shop", `GRANT SELECT ON LARGE OBJECT 4711 TO `+backupRole)
-	if got := b.run(""); databases(got) != "other postgres shop" {
-		t.Errorf("holds %s", databases(got))
+	if got := b.run(""); databases(got) != "other postgres shop" || len(got.Manifest.Omitted) > 0 || got.Health != catalog.Verified {
+		t.Errorf("it is %s, holds %s and lacks %v", got.Health, databases(got), got.Manifest.Omitted)
+	}
+}
+
+// TestWhatIsInASchemaOfTheSystemsIsSaid: pg_dump leaves it out without a word, rows and all.
+func TestWhatIsInASchemaOfTheSystemsIsSaid(t *testing.T) {
+	pg := pgtest.New(t, pgtest.Options{NoMonitorRole: true})
+	makeRole(t, pg)
+	exec(t, pg, "postgres", "CREATE DATABASE shop")
+	exec(t, pg, "shop", "CREATE TABLE information_schema.hidden AS SELECT 1 AS i", "CREATE FUNCTION pg_catalog.mine() RETURNS int LANGUAGE "+
+		"sql AS 'SELECT 1'",
+		"CREATE TYPE information_schema.mood AS ENUM ('good')", "CREATE EXTENSION hstore SCHEMA information_schema", "CREATE TABLE t (i int)")
+	b := newBench(t, pg, backupRole)
+	var names []string
+	for _, o := range b.run("").Manifest.Omitted {
+		if o.Kind == catalog.OmittedSystemSchema && o.Database == "shop" {
+			names = append(names, o.Name)
+		}
+	}
+	if want := []string{"function pg_catalog.mine", "relation information_schema.hidden", "type information_schema.mood"}; !slices.Equal(names,
+		want) {
+		t.Errorf("lacks %q, want %q", names, want)
+	}
+}
+
+// A standby's replay ends sessions that need what it removes: the dump is tried again, and where that fails, too, the remedy is named.
+func TestAStandbysReplayIsNotTheEndOfADump(t *testing.T) {
+	pg := newServer(t, `CREATE DATABASE shop`)
+	exec(t, pg, "shop", `CREATE TABLE t AS SELECT generate_series(1, 100) AS i`)
+	standby, err := pg.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Close() })
+	b := newBench(t, standby, backupRole)
+	b.job.Request.Databases.Only = []string{"shop"}
+	for words, ends := range map[string]int{
+		"query failed: ERROR:  canceling statement due to conflict with recovery":               2,
+		"query failed: FATAL:  terminating connection due to conflict with recovery":            9,
+		"query failed: server closed the connection unexpectedly":                               1,
+		"query failed: server closed the connection unexpectedly, before or while it processed": 9,
+	} {
+		count := filepath.Join(t.TempDir(), "count")
+		b.job.Engine.(*pgdump.Engine).Finder.Dirs = []string{wrapped(t, standby, fmt.Sprintf(`
+case "$*" in *--snapshot*) echo x >>%[1]s; if [ $(wc -l <%[1]s) -le %[2]d ]; then echo 'pg_dump: error: %[3]s' >&2; exit 1; fi;; esac
+`, count, ends, words))}
+		if ends < 3 {
+			if got := b.run(""); got.Manifest.Rows() != 100 {
+				t.Errorf("%s: %d rows", words, got.Manifest.Rows())
+			}
+			continue
+		}
+		res, err := b.job.Run(t.Context())
+		if failure.Of(err) != failure.Dump || res.Backup != nil || !strings.Contains(err.Error(), "hot_standby_feedback") {
+			t.Errorf("%s: %v, backup %t", words, err, res.Backup != nil)
+		}
 	}
 }

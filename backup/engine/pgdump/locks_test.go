@@ -19,7 +19,8 @@ import (
 // plainDump runs pg_dump by itself, as one would without us.
 func plainDump(t *testing.T, pg *pgtest.Cluster, database string) error {
 	t.Helper()
-	cmd := osexec.Command(pg.Install.Bin("pg_dump"), "--format=custom", "--lock-wait-timeout=10s", "--file="+filepath.Join(t.TempDir(), "plain.dump"),
+	cmd := osexec.Command(pg.Install.Bin("pg_dump"), "--format=custom", "--lock-wait-timeout=10s", "--file="+
+		filepath.Join(t.TempDir(), "plain.dump"),
 		"--dbname="+pg.DSN(pgtest.Superuser, database))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
@@ -62,7 +63,8 @@ func TestABackupHoldsNoMoreLocksThanPgDump(t *testing.T) {
 			IF k %% 10 = 0 THEN EXECUTE format('INSERT INTO t%%s VALUES (1)', k); END IF; END LOOP; END $$`, from, from+499))
 	}
 	if err := pg.Configure(map[string]string{
-		"max_connections": "40", "autovacuum_max_workers": "1", "max_wal_senders": "0", "max_worker_processes": "0", "max_locks_per_transaction": "64",
+		"max_connections": "40", "autovacuum_max_workers": "1", "max_wal_senders": "0", "max_worker_processes": "0",
+		"max_locks_per_transaction": "64",
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,8 @@ func TestABackupHoldsNoMoreLocksThanPgDump(t *testing.T) {
 	if ours > plain+100 {
 		t.Errorf("a run held %d locks at once, pg_dump alone %d", ours, plain)
 	}
-	if db, _ := got.Manifest.Database("big"); len(db.Contents.Tables) != tables || db.Contents.Rows() != tables/10 || len(got.Manifest.Omitted) > 0 {
+	if db, _ := got.Manifest.Database("big"); len(db.Contents.Tables) != tables || db.Contents.Rows() != tables/10 ||
+		len(got.Manifest.Omitted) > 0 {
 		t.Errorf("%d tables, %d rows, lacks %v", len(db.Contents.Tables), db.Contents.Rows(), got.Manifest.Omitted)
 	}
 }
@@ -94,7 +97,8 @@ func TestABackupHoldsNoMoreLocksThanPgDump(t *testing.T) {
 func changeSchema(t *testing.T, pg *pgtest.Cluster, database string) (stop func() int64) {
 	t.Helper()
 	for i := range 6 {
-		exec(t, pg, database, fmt.Sprintf(`CREATE TABLE c%d (i int PRIMARY KEY, v text)`, i), fmt.Sprintf(`INSERT INTO c%d SELECT g, 'x' FROM generate_series(1, 500) g`, i))
+		exec(t, pg, database, fmt.Sprintf(`CREATE TABLE c%d (i int PRIMARY KEY, v text)`, i),
+			fmt.Sprintf(`INSERT INTO c%d SELECT g, 'x' FROM generate_series(1, 500) g`, i))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
@@ -159,7 +163,8 @@ func TestASchemaThatIsBeingChangedIsBackedUp(t *testing.T) {
 				t.Errorf("the table that nobody changed: %+v", table)
 			}
 		}
-		said = append(said, fmt.Sprintf("%d changed, %d uncounted", strings.Count(lacks(got, catalog.ChangedTable), "/"), strings.Count(lacks(got, catalog.OmittedCount), "/")))
+		said = append(said, fmt.Sprintf("%d changed, %d uncounted", strings.Count(lacks(got, catalog.ChangedTable), "/"),
+			strings.Count(lacks(got, catalog.OmittedCount), "/")))
 	}
 	t.Logf("%d changes; pg_dump alone worked %d of %d times, a run each time: %s", stop(), plain, rounds, strings.Join(said, "; "))
 }
@@ -183,7 +188,8 @@ func TestATableThatWasRewrittenInBetweenIsDumpedAnew(t *testing.T) {
 			b.job.Engine.(*pgdump.Engine).Finder.Dirs = []string{wrapped(t, pg, fmt.Sprintf(tc.script, t.TempDir(), rewrite))}
 			got := b.run("")
 			db, _ := got.Manifest.Database("shop")
-			if lost := lacks(got, catalog.ChangedTable) != ""; lost != tc.lost || !lost && db.Contents.Rows() != 1000 || got.Health != catalog.Verified {
+			if lost := lacks(got, catalog.ChangedTable) != ""; lost != tc.lost || !lost && db.Contents.Rows() != 1000 ||
+				got.Health != catalog.Verified {
 				t.Errorf("%s (%s), %d rows, lacks %v", got.Health, got.Problem, db.Contents.Rows(), got.Manifest.Omitted)
 			}
 		})

@@ -53,7 +53,8 @@ func TestEveryKindOfObjectComesBackAndIsCounted(t *testing.T) {
 			// A manifest of before did not count most of them.
 			old := db.Contents
 			old.Kinds, old.Objects = 0, map[string]int64{}
-			firsts := []string{"views", "materialized_views", "partitioned_tables", "foreign_tables", "functions", "triggers", "policies", "large_objects"}
+			firsts := []string{"views", "materialized_views", "partitioned_tables", "foreign_tables", "functions", "triggers", "policies",
+				"large_objects"}
 			for _, k := range firsts {
 				old.Objects[k] = db.Contents.Objects[k]
 			}

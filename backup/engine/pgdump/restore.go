@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/cage"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
@@ -22,8 +23,12 @@ func (e *Engine) Programs(ctx context.Context, major int, more ...string) (clien
 }
 
 // Load implements engine.Loader.
-func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database, t server.Target, into string, o engine.LoadOptions) error {
-	args := []string{"--exit-on-error"}
+func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database, t server.Target, into string,
+	o engine.LoadOptions) error {
+	var args []string
+	if !o.GoOn {
+		args = append(args, "--exit-on-error")
+	}
 	if o.Jobs > 1 {
 		args = append(args, "--jobs="+strconv.Itoa(o.Jobs))
 	}
@@ -36,10 +41,17 @@ func (e *Engine) Load(ctx context.Context, b catalog.Backup, db catalog.Database
 	if o.Section != "" {
 		args = append(args, "--section="+o.Section)
 	}
-	if o.ListFile != "" {
-		args = append(args, "--use-list="+o.ListFile)
+	if o.Table != "" { // names, not patterns
+		args = append(args, "--data-only", "--schema="+server.Bytes(o.Schema), "--table="+server.Bytes(o.Table))
 	}
-	child := server.Child{Programs: o.Programs, Name: "pg_restore", Database: into, Args: append(args, archive(b, db)), Reads: []string{archive(b, db), o.ListFile}}
+	child := server.Child{
+		Programs: o.Programs, Name: "pg_restore", Database: into, Reads: []string{archive(b, db)}, Loads: true, Settings: db.Session,
+	}
+	if len(o.Entries) > 0 { // no file of it is left behind, whatever ends us
+		child.Stdin = strings.NewReader(strings.Join(o.Entries, ""))
+		args = append(args, "--use-list=/dev/stdin")
+	}
+	child.Args = append(args, archive(b, db))
 	if err := t.Run(ctx, child); err != nil {
 		return fmt.Errorf("load database %s: %w", db.Name, err)
 	}

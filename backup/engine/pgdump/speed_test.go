@@ -27,7 +27,8 @@ func TestTimeBesidePgDump(t *testing.T) {
 	}{
 		"5000 tables": {5, 1.5, 6, func(do func(...string)) {
 			for from := 0; from < 5000; from += 1000 {
-				do(fmt.Sprintf(`DO $$ BEGIN FOR k IN %d..%d LOOP EXECUTE format('CREATE TABLE t%%s (i int PRIMARY KEY)', k); END LOOP; END $$`, from, from+999))
+				do(fmt.Sprintf(`DO $$ BEGIN FOR k IN %d..%d LOOP EXECUTE format('CREATE TABLE t%%s (i int PRIMARY KEY)', k); END LOOP; END $$`, from,
+					from+999))
 			}
 		}},
 		"2 GB": {3, 1.10, 6, func(do func(...string)) {
@@ -45,7 +46,8 @@ func TestTimeBesidePgDump(t *testing.T) {
 			for range tc.rounds {
 				began := time.Now()
 				out := filepath.Join(t.TempDir(), "plain.dump")
-				cmd := osexec.Command(pg.Install.Bin("pg_dump"), "--format=custom", fmt.Sprintf("--compress=%d", tc.level), "--file="+out, "--dbname="+pg.DSN(backupRole, "big"))
+				cmd := osexec.Command(pg.Install.Bin("pg_dump"), "--format=custom", fmt.Sprintf("--compress=%d", tc.level), "--file="+out, "--dbname="+
+					pg.DSN(backupRole, "big"))
 				if text, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, text)
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,11 +23,38 @@ const (
 	batchLocks, batchBytes = 64, 64 << 20
 )
 
-// witness says what pg_dump reads: while it runs, which tables it has, how many rows are in each; after its end, what could
-// not be counted before.
+// witness says what pg_dump reads. Where the server's table of locks has room for pg_dump's and not for the few more that this takes, it
+// begins anew after pg_dump's end: then the dump is what it would have been alone, and tables that were changed since are not counted.
 func (a *attempt) witness(ctx context.Context, ended <-chan struct{}) error {
+	omitted, had := slices.Clone(a.omitted), a.db.Contents
+	err := a.observe(ctx, ended)
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != outOfLocks || !running(ended) {
+		return err
+	}
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	a.omitted, a.db.Contents, a.kept = omitted, had, nil
+	return a.observe(ctx, ended)
+}
+
+// outOfLocks is the code out_of_memory, with which a server says that its table of locks is full.
+const outOfLocks = "53200"
+
+// observe looks, while pg_dump runs, which tables it has and how many rows are in each; after its end, at what could not be counted before.
+func (a *attempt) observe(ctx context.Context, ended <-chan struct{}) error {
 	// First, while pg_dump has few locks: this takes some on the catalogues.
 	if err := a.under(ctx, func(tx pgx.Tx) error { return a.objects(ctx, tx) }); err != nil {
+		return a.changed(ctx, err)
+	}
+	if err := a.extensionData(ctx); err != nil {
+		return a.changed(ctx, err)
+	}
+	keptFiles, err := a.countKept(ctx)
+	if err != nil {
 		return a.changed(ctx, err)
 	}
 	if err := a.awaitLocks(ctx, ended); err != nil {
@@ -34,6 +62,9 @@ func (a *attempt) witness(ctx context.Context, ended <-chan struct{}) error {
 	}
 	now, err := contents.Relations(ctx, a.look)
 	if err != nil {
+		return err
+	}
+	if err := a.moved(ctx); err != nil {
 		return err
 	}
 	held := running(ended) // pg_dump had them when the list was made, and has them still
@@ -65,6 +96,31 @@ func (a *attempt) witness(ctx context.Context, ended <-chan struct{}) error {
 		return err
 	}
 	a.uncounted()
+	if err := a.sameFiles(ctx, keptFiles); err != nil {
+		return err
+	}
+	return a.moved(ctx)
+}
+
+// moved marks the sequences that stand elsewhere than when they were read first. What pg_dump read of one that somebody sets back
+// (setval) is not known then, and a number that may be wrong condemns no backup.
+func (a *attempt) moved(ctx context.Context) error {
+	all := a.db.Contents.Sequences
+	if len(all) == 0 {
+		return nil
+	}
+	now, err := contents.Sequences(ctx, a.look)
+	if err != nil && !notNow(err) {
+		return err
+	}
+	stands := make(map[[2]string]catalog.Sequence, len(now))
+	for _, s := range now {
+		stands[[2]string{s.Schema, s.Name}] = s
+	}
+	for i, s := range all {
+		n := stands[[2]string{s.Schema, s.Name}]
+		all[i].Moved = s.Moved || n.Last != s.Last || n.Called != s.Called || n.Increment != s.Increment
+	}
 	return nil
 }
 
@@ -254,7 +310,7 @@ func notNow(err error) bool {
 		return false
 	}
 	switch pg.Code {
-	case "55P03", "40P01", "53200", "42P01", "3F000":
+	case "55P03", "40P01", outOfLocks, "42P01", "3F000":
 		return true
 	}
 	return false

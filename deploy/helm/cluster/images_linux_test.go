@@ -85,7 +85,8 @@ func (c *cluster) appVersion() string {
 func (c *cluster) built(name string) string { return filepath.Join(cacheDir(), "bin/kubernetes", name) }
 
 func (c *cluster) oneProgram(program, path string) image {
-	return image{layers: []string{c.layer(func(l *layer) { l.file(path, program, 0o755, 0) })}, user: "65534:65534", entrypoint: []string{path}}
+	return image{layers: []string{c.layer(func(l *layer) { l.file(path, program, 0o755, 0) })}, user: "65534:65534",
+		entrypoint: []string{path}}
 }
 
 // postgres is what the official image's entrypoint works with, made of Debian's PostgreSQL 17.

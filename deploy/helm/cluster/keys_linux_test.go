@@ -24,7 +24,8 @@ func (c *cluster) makeKeys() {
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature})
 	c.issue("apiserver", &x509.Certificate{Subject: pkix.Name{CommonName: "kube-apiserver"}, DNSNames: []string{"kubernetes.default.svc"},
 		IPAddresses: []net.IP{net.ParseIP(nodeAddress), net.ParseIP("10.96.0.1")}})
-	c.issue("kubelet", &x509.Certificate{Subject: pkix.Name{CommonName: "node"}, DNSNames: []string{"node"}, IPAddresses: []net.IP{net.ParseIP(nodeAddress)}})
+	c.issue("kubelet", &x509.Certificate{Subject: pkix.Name{CommonName: "node"}, DNSNames: []string{"node"},
+		IPAddresses: []net.IP{net.ParseIP(nodeAddress)}})
 	c.issue("admin", &x509.Certificate{Subject: pkix.Name{CommonName: "admin", Organization: []string{"system:masters"}}})
 	c.issue("database", &x509.Certificate{Subject: pkix.Name{CommonName: "db1"}, DNSNames: []string{databaseHost}})
 	key := c.issue("accounts", &x509.Certificate{Subject: pkix.Name{CommonName: "accounts"}})

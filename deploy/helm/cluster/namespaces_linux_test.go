@@ -44,7 +44,8 @@ func inNamespaces(t *testing.T) {
 		defer cancel()
 	}
 	// The first process there is a shell: it buries those whose parents have ended.
-	cmd := exec.CommandContext(ctx, "unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--kill-child",
+	cmd := exec.CommandContext(ctx, "unshare", "--net", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc",
+		"--kill-child",
 		"bash", "testdata/boot.sh", dir, os.Args[0], "-test.run=^TestCluster$", "-test.v", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), insideSwitch+"="+dir)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr

@@ -163,7 +163,8 @@ func (c *cluster) explain() {
 		out, _ := c.kubectl.try(arguments...)
 		c.t.Logf("kubectl %s:\n%s", strings.Join(arguments, " "), tail(out, 6000))
 	}
-	names, _ := c.kubectl.try("get", "pods", "--all-namespaces", "--output=jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name}{\"\\n\"}{end}")
+	names, _ := c.kubectl.try("get", "pods", "--all-namespaces", "--output=jsonpath={range .items[*]}{.metadata.namespace} "+
+		"{.metadata.name}{\"\\n\"}{end}")
 	for line := range strings.Lines(names) {
 		if f := strings.Fields(line); len(f) == 2 {
 			out, _ := c.kubectl.try("logs", "--namespace", f[0], f[1], "--all-containers", "--tail=25")

@@ -60,7 +60,8 @@ func (c *cluster) cronJob() {
 // claim says which claim and which volume hold the backups.
 func (c *cluster) claim() string {
 	c.t.Helper()
-	return c.kubectl.run("get", "pvc", "--namespace", namespace, backupsClaim, "--output=jsonpath={.metadata.uid} {.spec.volumeName} {.status.phase}")
+	return c.kubectl.run("get", "pvc", "--namespace", namespace, backupsClaim, "--output=jsonpath={.metadata.uid} {.spec.volumeName} "+
+		"{.status.phase}")
 }
 
 // fleet installs a second release that Prometheus reaches by the targets it tells.

@@ -66,7 +66,7 @@ func readValues(t *testing.T, file string) map[string]any {
 	return values
 }
 
-// memo is what was rendered: reading seven boards takes a second.
+// memo is what was rendered: reading the boards takes a second.
 var memo = map[string]objects{}
 
 // rendered is what a file's values give, to be looked at and not changed.
@@ -133,7 +133,8 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got, want) {
-				t.Errorf("%s is not what is rendered, first at %s\nHINT: Look at the difference: make test-helm TESTFLAGS=-update; git diff", golden, firstDifference(got, want))
+				t.Errorf("%s is not what is rendered, first at %s\nHINT: Look at the difference: make test-helm TESTFLAGS=-update; git diff", golden,
+					firstDifference(got, want))
 			}
 		})
 	}
@@ -151,11 +152,13 @@ func firstDifference(a, b []byte) string {
 
 func TestWhatTheValuesSayIsThere(t *testing.T) {
 	for file, want := range map[string][]string{
-		"minimal": {"ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "PrometheusRule", "Service", "ServiceAccount", "ServiceMonitor"},
+		"minimal": {"ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "PrometheusRule", "Service", "ServiceAccount",
+			"ServiceMonitor"},
 		"everything": {"ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "PrometheusRule", "Service", "ServiceAccount",
 			"ServiceMonitor", "StatefulSet"},
-		"cronjob":  {"ConfigMap", "CronJob", "Deployment", "NetworkPolicy", "PodMonitor", "PrometheusRule", "Service", "ServiceAccount"},
-		"fleet":    {"ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "PrometheusRule", "ScrapeConfig", "Service", "ServiceAccount", "ServiceMonitor"},
+		"cronjob": {"ConfigMap", "CronJob", "Deployment", "NetworkPolicy", "PodMonitor", "PrometheusRule", "Service", "ServiceAccount"},
+		"fleet": {"ConfigMap", "Deployment", "NetworkPolicy", "PersistentVolumeClaim", "PrometheusRule", "ScrapeConfig", "Service",
+			"ServiceAccount", "ServiceMonitor"},
 		"noalerts": {"Deployment", "PersistentVolumeClaim", "Service"},
 	} {
 		var got []string

@@ -73,7 +73,8 @@ func TestCloudNativePGExampleHangsTogether(t *testing.T) {
 	var hosts, targets []string
 	for _, s := range services {
 		hosts = append(hosts, s.Name+"."+s.Namespace+".svc")
-		if s.Spec.Selector["cnpg.io/cluster"] != cluster || s.Spec.Selector["cnpg.io/instanceName"] != s.Name || !s.Spec.PublishNotReadyAddresses {
+		if s.Spec.Selector["cnpg.io/cluster"] != cluster || s.Spec.Selector["cnpg.io/instanceName"] != s.Name ||
+			!s.Spec.PublishNotReadyAddresses {
 			t.Errorf("service %s selects %v", s.Name, s.Spec.Selector)
 		}
 	}
@@ -87,7 +88,8 @@ func TestCloudNativePGExampleHangsTogether(t *testing.T) {
 	}
 	slices.Sort(hosts) // documents come in no order
 	if len(services) != c.Spec.Instances || !slices.Equal(hosts, targets) || !slices.Equal(hosts, c.Spec.Certificates.ServerAltDNSNames) {
-		t.Errorf("%d instances, services %v, targets %v, in the certificate %v", c.Spec.Instances, hosts, targets, c.Spec.Certificates.ServerAltDNSNames)
+		t.Errorf("%d instances, services %v, targets %v, in the certificate %v", c.Spec.Instances, hosts, targets,
+			c.Spec.Certificates.ServerAltDNSNames)
 	}
 
 	database := rw["database"].(map[string]any)

@@ -72,7 +72,8 @@ func TestExporterTakesTheFleet(t *testing.T) {
 			}
 			for _, g := range groups {
 				// As the ScrapeConfig relies on: the exporter's own address, and everything else in labels.
-				if len(g.Targets) != 1 || g.Targets[0] != address || g.Labels["instance"] == "" || g.Labels["cluster"] != "shop" || g.Labels["__metrics_path__"] != "/probe" {
+				if len(g.Targets) != 1 || g.Targets[0] != address || g.Labels["instance"] == "" || g.Labels["cluster"] != "shop" ||
+					g.Labels["__metrics_path__"] != "/probe" {
 					t.Errorf("a target is %+v", g)
 				}
 			}

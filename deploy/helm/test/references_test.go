@@ -198,7 +198,8 @@ func filesAreMounted(t *testing.T, id string, pod corev1.PodSpec, c corev1.Conta
 		dir, name, _ := strings.Cut(file, "/")
 		mounted := slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
 			return m.MountPath == "/etc/pg_reliability/"+dir && m.ReadOnly && slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool {
-				return v.Name == m.Name && (v.Projected != nil || slices.ContainsFunc(v.Secret.Items, func(k corev1.KeyToPath) bool { return k.Path == name }))
+				return v.Name == m.Name &&
+					(v.Projected != nil || slices.ContainsFunc(v.Secret.Items, func(k corev1.KeyToPath) bool { return k.Path == name }))
 			})
 		})
 		if !mounted {
@@ -214,12 +215,14 @@ func TestPodsAreConfined(t *testing.T) {
 			if pod.Spec.AutomountServiceAccountToken == nil || *pod.Spec.AutomountServiceAccountToken {
 				t.Errorf("%s gets a token", id)
 			}
-			if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.FSGroup == nil || s.SeccompProfile == nil || s.SeccompProfile.Type != "RuntimeDefault" {
+			if s == nil || s.RunAsNonRoot == nil || !*s.RunAsNonRoot || s.FSGroup == nil || s.SeccompProfile == nil ||
+				s.SeccompProfile.Type != "RuntimeDefault" {
 				t.Errorf("%s is not confined: %v", id, s)
 			}
 			for _, c := range pod.Spec.Containers {
 				s := c.SecurityContext
-				if s == nil || !*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+				if s == nil || !*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation ||
+					!slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
 					t.Errorf("%s: the container is not confined: %v", id, s)
 				}
 				if c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() {
@@ -285,7 +288,8 @@ func TestReadersOfTheRepositoryAreOnItsNode(t *testing.T) {
 			}
 		}
 	}
-	terms := rendered(t, "values/everything.yaml").pods()["Deployment/shop-watch"].Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	terms := rendered(t, "values/everything.yaml").
+		pods()["Deployment/shop-watch"].Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	if len(terms) != 2 {
 		t.Errorf("the user's own affinity is lost: %v", terms)
 	}

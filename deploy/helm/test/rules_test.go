@@ -163,7 +163,8 @@ func TestNumbersAndLinksAreThoseOfThresholds(t *testing.T) {
 	}
 	values := readValues(t, chartDir+"/values.yaml")["alerts"].(map[string]any)
 	if values["runbookUrl"] != c.Links.Runbook || values["dashboardUrl"] != c.Links.Dashboard {
-		t.Errorf("the chart's links are %v and %v, thresholds.yml has %+v. HINT: Change values.yaml and templates/alerts.yaml", values["runbookUrl"], values["dashboardUrl"], c.Links)
+		t.Errorf("the chart's links are %v and %v, thresholds.yml has %+v. HINT: Change values.yaml and templates/alerts.yaml",
+			values["runbookUrl"], values["dashboardUrl"], c.Links)
 	}
 	own := map[string]bool{}
 	for _, g := range sources(t) {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,7 +12,8 @@ import (
 // Helm takes names of releases that Kubernetes takes as no Service's.
 func TestNamesOfReleasesMakeNamesOfServices(t *testing.T) {
 	service := regexp.MustCompile(`^Service/[a-z]([-a-z0-9]*[a-z0-9])?$`)
-	values, err := chartutil.ReadValues([]byte("database: {host: db, existingSecret: s, sslmode: require}\nbackup: {enabled: true, existingSecret: s, postgresMajor: 17}"))
+	values, err := chartutil.ReadValues([]byte("database: {host: db, existingSecret: s, sslmode: require}\nbackup: {enabled: true, " +
+		"existingSecret: s, postgresMajor: 17}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +38,29 @@ func TestNamesOfReleasesMakeNamesOfServices(t *testing.T) {
 	}
 }
 
+// What guards the exporter's pages can be said where it is behind an Ingress.
+func TestWebLimitsReachTheExporter(t *testing.T) {
+	values, err := chartutil.ReadValues([]byte("database: {host: db, existingSecret: s, sslmode: require}\n" +
+		"exporter: {allowedHosts: [pg.example.com, '*'], maxRequests: 7}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, _, err := render(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, pod := range found.pods() {
+		for _, want := range []string{"--web.allowed-hosts=pg.example.com", "--web.allowed-hosts=*", "--web.max-requests=7"} {
+			if !slices.Contains(pod.Spec.Containers[0].Args, want) {
+				t.Errorf("%s has no %s: %v", id, want, pod.Spec.Containers[0].Args)
+			}
+		}
+	}
+	if len(found.pods()) != 1 {
+		t.Errorf("%d pods", len(found.pods()))
+	}
+}
+
 // Each mistake is refused before anything is installed, and the message names the value.
 func TestMistakesAreRefused(t *testing.T) {
 	const ok = "database: {host: db, existingSecret: s, sslmode: require}\n"
@@ -48,6 +73,8 @@ func TestMistakesAreRefused(t *testing.T) {
 		ok + "exporter: {replicas: 2}":                    "replicas",
 		ok + "exporter: {logLevel: loud}":                 "logLevel",
 		ok + "exporter: {extraArgs: [probe.write]}":       "extraArgs/0",
+		ok + "exporter: {allowedHosts: ['https://x']}":    "/exporter/allowedHosts/0",
+		ok + "exporter: {maxRequests: -1}":                "/exporter/maxRequests",
 		ok + "exporter: {state: {type: hostPath}}":        "/exporter/state/type",
 		ok + "exporter: {image: {digest: abc}}":           "digest",
 		ok + "monitor: {type: Probe}":                     "/monitor/type",

@@ -46,7 +46,7 @@ func TestAHostileTargetHurtsNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := hostile.New(t, columns)
-	e := launch(t, server)
+	e := launch(t, []*hostile.Server{server})
 	all := os.Getenv("PG_RELIABILITY_HOSTILE") == "all"
 	var rows []string
 	faults := append([]hostile.Fault{{Name: "none: it behaves"}}, hostile.Faults()...)
@@ -198,6 +198,14 @@ func columnsOfCollectors() (func(sql string) []string, error) {
 	}, nil
 }
 
+// nameOf names a hostile target.
+func nameOf(i int) string {
+	if i == 0 {
+		return "hostile"
+	}
+	return fmt.Sprintf("hostile-%d", i)
+}
+
 // exporter is a process of its own, so that its memory is its own.
 type exporter struct {
 	url string
@@ -205,7 +213,8 @@ type exporter struct {
 	log *logBuffer
 }
 
-func launch(t *testing.T, server *hostile.Server) *exporter {
+// launch starts an exporter that watches good targets and these; environ is added to its environment.
+func launch(t *testing.T, servers []*hostile.Server, environ ...string) *exporter {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "exporter")
@@ -223,7 +232,9 @@ func launch(t *testing.T, server *hostile.Server) *exporter {
 		}
 		fmt.Fprintf(&b, "  - {name: good-%d, address: '127.0.0.1:%d/%s', auth_module: m}\n", i, c.Port, name)
 	}
-	fmt.Fprintf(&b, "  - {name: hostile, address: '127.0.0.1:%d/postgres', auth_module: m}\n", server.Port())
+	for i, server := range servers {
+		fmt.Fprintf(&b, "  - {name: %s, address: '127.0.0.1:%d/postgres', auth_module: m}\n", nameOf(i), server.Port())
+	}
 	file := filepath.Join(dir, "fleet.yml")
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -234,7 +245,7 @@ func launch(t *testing.T, server *hostile.Server) *exporter {
 	}
 	e := &exporter{url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &logBuffer{}}
 	e.cmd = exec.Command(binary, "--config.file="+file, "--state.dir=none", fmt.Sprintf("--web.listen-address=127.0.0.1:%d", port))
-	e.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
+	e.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, environ...)
 	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log
 	if err := e.cmd.Start(); err != nil {
 		t.Fatal(err)

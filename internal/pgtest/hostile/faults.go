@@ -68,6 +68,13 @@ func loginFaults() []Fault {
 		login("ready before it is authenticated", func(c *Conn) error {
 			return firstError(c.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'}), c.Silence)
 		}),
+		login("the end of an exchange that never began", func(c *Conn) error {
+			return firstError(c.Send(&pgproto3.AuthenticationSASLFinal{Data: []byte("v=c2FsdA==")}), c.Silence)
+		}),
+		login("an answer in HTTP", func(c *Conn) error { return c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }),
+		login("a request of a kind that there is not", func(c *Conn) error {
+			return firstError(c.Write(append(header('R', 4), 0, 0, 0, 99)), c.Silence)
+		}),
 		login("rows in place of a login", func(c *Conn) error { return c.Forever(encode(Row("x"))) }),
 		login("rubbish", func(c *Conn) error {
 			random := rand.New(rand.NewPCG(1, 2))

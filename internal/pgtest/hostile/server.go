@@ -180,9 +180,8 @@ func (c *Conn) serve(f Fault) error {
 			err = c.execute(f)
 		case *pgproto3.Sync:
 			err = c.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-		case *pgproto3.Query: // the driver's check of target_session_attrs
-			c.server.met.Add(1)
-			err = c.Send(&pgproto3.EmptyQueryResponse{}, &pgproto3.ReadyForQuery{TxStatus: 'I'})
+		case *pgproto3.Query:
+			err = c.simple(f, m.String)
 		case *pgproto3.Terminate:
 			return nil
 		}
@@ -252,6 +251,28 @@ const plain = "SELECT 1"
 func isFirst(sql string) bool {
 	return strings.Contains(sql, "pg_backend_pid()") && strings.Contains(sql, "server_version_num")
 }
+
+// simple answers a query of the simple protocol: a question to PgBouncer's admin console, or the driver's check of
+// target_session_attrs, whose answer is empty.
+func (c *Conn) simple(f Fault, sql string) (err error) {
+	c.portal = sql
+	switch {
+	case sql == consoleFirst:
+		err = c.Send(Described("version"), Row("PgBouncer 1.25.0"), done())
+	case strings.HasPrefix(sql, "SHOW "):
+		err = c.execute(f)
+	default:
+		c.server.met.Add(1)
+		err = c.Send(&pgproto3.EmptyQueryResponse{})
+	}
+	if err != nil {
+		return err
+	}
+	return c.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+}
+
+// consoleFirst is what an admin console is asked first.
+const consoleFirst = "SHOW VERSION"
 
 func (c *Conn) execute(f Fault) error {
 	columns := c.columnsOf(c.portal)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,11 +16,12 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/deploy/sql"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
-// Programs are Prometheus with our rules, and Alertmanager with our routes.
+// Programs are Prometheus with our rules, Alertmanager with our routes, and Patroni.
 func (p *Pages) Programs(t testing.TB, s *stack.Stack) {
 	t.Helper()
 	config, err := os.ReadFile(filepath.Join(s.Root, "alerts", "alertmanager.yml"))
@@ -27,16 +29,23 @@ func (p *Pages) Programs(t testing.TB, s *stack.Stack) {
 		t.Fatal(err)
 	}
 	alertmanager := s.Alertmanager(t, string(config))
-	prometheus := s.Prometheus(t, time.Second, filepath.Join(s.Root, "alerts", "*.rules.yml"), strings.TrimPrefix(alertmanager.URL, "http://"), nil)
+	prometheus := s.Prometheus(t, time.Second, filepath.Join(s.Root, "alerts", "*.rules.yml"), strings.TrimPrefix(alertmanager.URL,
+		"http://"),
+		nil)
 	p.Scrape(t, prometheus.URL, "prometheus_rule_evaluation_failures_total", "prometheus_notifications_errors_total")
 	p.Scrape(t, alertmanager.URL, "alertmanager_notifications_failed_total")
+	if err := p.Patroni(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Server is one on which everything that rules and boards look at can happen.
 func Server() pgtest.Options {
 	return pgtest.Options{
 		InitArgs: []string{"--data-checksums"},
-		Settings: map[string]string{"archive_mode": "on", "archive_command": "'/bin/true'", "max_slot_wal_keep_size": "'1GB'"},
+		Settings: map[string]string{
+			"archive_mode": "on", "archive_command": "'/bin/true'", "max_slot_wal_keep_size": "'1GB'", "wal_level": "logical",
+		},
 	}
 }
 
@@ -45,9 +54,10 @@ func (p *Pages) Servers(t testing.TB, s *stack.Stack, primary *pgtest.Cluster) {
 	t.Helper()
 	ctx := context.Background()
 	damage(t, primary)
-	if err := primary.Exec(ctx, "CREATE TABLE orders AS SELECT g FROM generate_series(1, 100) AS g",
+	if err := primary.Exec(ctx, sql.Heartbeat, "CREATE TABLE orders AS SELECT g FROM generate_series(1, 100) AS g",
 		"CREATE SEQUENCE numbers", "GRANT SELECT ON SEQUENCE numbers TO "+pgtest.Monitor, "SELECT nextval('numbers')",
 		"CREATE ROLE app LOGIN VALID UNTIL '2099-01-01'",
+		"CREATE SUBSCRIPTION elsewhere CONNECTION 'host=127.0.0.1' PUBLICATION orders WITH (connect = false)", // switched off
 		"SELECT pg_create_physical_replication_slot('standby1', true)", "SELECT pg_switch_wal()"); err != nil {
 		t.Fatal(err)
 	}
@@ -60,16 +70,37 @@ func (p *Pages) Servers(t testing.TB, s *stack.Stack, primary *pgtest.Cluster) {
 	}
 	t.Cleanup(func() { _ = standby.Close() })
 	// What was archived while the primary stopped is not in its statistics.
-	if err := primary.Exec(ctx, "CREATE TABLE archived ()", "SELECT pg_switch_wal()"); err != nil {
+	if err := primary.Exec(ctx, "CREATE TABLE archived ()", "SELECT pg_switch_wal()",
+		"SELECT pg_create_logical_replication_slot('feed', 'test_decoding')"); err != nil {
 		t.Fatal(err)
 	}
-	first := s.Exporter(t, strings.Replace(primary.MonitorDSN(), "sslmode=disable", "sslmode=require", 1), "--state.dir=none", "--volume=data="+primary.DataDir())
-	second := s.Exporter(t, standby.MonitorDSN(), "--state.dir=none", "--volume=data="+standby.DataDir())
-	p.Scrape(t, first.URL, `kind="crash"`, `pg_stat_user_tables_n_dead_tup{`, "pg_reliability_archiver_failing ", "pg_settings_max_slot_wal_keep_size_bytes",
-		"pg_reliability_server_info{", "pg_reliability_archiver_ready_files", "pg_reliability_settings_pending_restart ",
+	first := s.Exporter(t, strings.Replace(primary.MonitorDSN(), "sslmode=disable", "sslmode=require", 1), "--state.dir="+t.TempDir(),
+		"--volume=data="+primary.DataDir(), "--log.file="+primary.LogFile(), "--watchdog=command", "--watchdog.command=true",
+		"--backup.catalog="+t.TempDir(),
+		"--probe.write", "--objective.rpo=15m", "--objective.rto=1h", "--web.external-url=https://shop.example/db1/",
+		"--pgbouncer.dsn="+primary.PgBouncer(t).DSN("stats", "pgbouncer"))
+	// Its functions are allowed to superusers alone: what is denied is on this page.
+	second := s.Exporter(t, standby.MonitorDSN(), "--state.dir=none", "--volume=data="+standby.DataDir(), "--collector.settings_files")
+	// A session that works until it is in a sample of sessions, and writes until the standby's lag is known, and into the log.
+	working, rest := context.WithCancel(ctx)
+	rested := make(chan struct{})
+	go func() {
+		defer close(rested)
+		for working.Err() == nil {
+			// It ends with an error when it is cancelled.
+			_ = primary.Exec(working, "INSERT INTO orders VALUES (1)", "DO $$BEGIN RAISE LOG 'at work'; END$$", "SELECT pg_sleep(0.2)")
+		}
+	}()
+	defer func() { rest(); <-rested }()
+	p.Scrape(t, first.URL, `kind="crash"`, `pg_reliability_session_samples_total{state="active"`,
+		"pg_reliability_replication_client_replay_lag_seconds{", `pg_stat_user_tables_n_dead_tup{`, "pg_reliability_archiver_failing ",
+		"pg_settings_max_slot_wal_keep_size_bytes",
+		"pgbouncer_pools_client_maxwait_seconds{", "pgbouncer_stats_queries_pooled_total{", "pg_reliability_server_info{",
+		"pg_reliability_archiver_ready_files", "pg_reliability_settings_pending_restart ", "pg_reliability_log_last_message_timestamp_seconds ",
 		"pg_reliability_invalid_indexes{", "pg_reliability_sequence_used_ratio{", "pg_reliability_role_password_expiry_timestamp_seconds{",
 		"pg_reliability_tls_chain_expiry_timestamp_seconds ", "pg_reliability_clock_skew_seconds ")
-	p.Scrape(t, second.URL, "pg_reliability_replication_streaming 1", "pg_reliability_replication_behind_bytes")
+	p.Scrape(t, second.URL, "pg_reliability_replication_streaming 1", "pg_reliability_replication_behind_bytes",
+		"pg_reliability_collector_denied{", "pg_reliability_heartbeat_lag_seconds{")
 }
 
 // damage flips bytes of a table beneath the server, and has it noticed.
@@ -140,7 +171,7 @@ func (p *Pages) Backups(t testing.TB, s *stack.Stack) {
 
 	gatherFrom := func(dir string, wanted ...string) error {
 		registry := prometheus.NewRegistry()
-		if err := registry.Register(metrics.New(dir, time.Now)); err != nil {
+		if err := registry.Register(metrics.New(dir, time.Now).Metrics()); err != nil {
 			return err
 		}
 		families, err := registry.Gather()
@@ -193,7 +224,22 @@ func (p *Pages) Backups(t testing.TB, s *stack.Stack) {
 
 	empty := pgtest.New(t, pgtest.Options{Port: s.Port(t), NoMonitorRole: true})
 	must(backup(empty.DSN(pgtest.Superuser, "postgres"), "bootstrap"))
-	if err := gather("pg_reliability_backup_auto_restore_last_timestamp_seconds", "pg_reliability_backup_last_failure_timestamp_seconds"); err != nil {
+	if err := gather("pg_reliability_backup_auto_restore_last_timestamp_seconds",
+		"pg_reliability_backup_last_failure_timestamp_seconds"); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Major is a server's major version, as Lookup.Version wants it.
+func Major(t testing.TB, c *pgtest.Cluster) int {
+	t.Helper()
+	text, err := c.Query(t.Context(), "postgres", "current_setting('server_version_num')::int / 10000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	major, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return major
 }

@@ -3,25 +3,19 @@ package pages
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pg-reliability/pg_reliability_exporter/alerts"
-	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/declared"
 )
 
 // targetLabels come from Prometheus' configuration, and alerts' from rules.
 var (
 	targetLabels = []string{"job", "instance", "cluster", "alertname"}
 	alertLabels  = []string{"alertstate", "severity", "area"}
-	recordLabels = []string{"slot_name", "slot_type", "volume", "system_identifier", "datname", "role"}
+	recordLabels = []string{"slot_name", "slot_type", "volume", "system_identifier", "datname", "role", "scope", "url"}
 )
 
 // Lookup finds what expressions ask for: on real pages, among the recordings of rules, and, where Exotic says so, in
@@ -32,57 +26,21 @@ type Lookup struct {
 	// Exotic are metrics, or metrics with matchers, that need what no test has beside it: a container engine, an object
 	// store. They need to be declared only.
 	Exotic *regexp.Regexp
+	// Declared is every metric there is.
+	Declared map[string]declared.Metric
 	// Version of the server whose pages these are, such as 13; 0 where each name must be on a page.
 	Version int
-
-	declared map[string]declaration
 }
 
-// declaration is what the catalogue or the code says of a metric.
-type declaration struct {
-	typ     string
-	labels  []string
-	version int // the oldest that has it
-}
-
-var (
-	row     = regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([^|]*) \\| (.*) \\|$")
-	since   = regexp.MustCompile(`PostgreSQL >=(\d+)\.$`)
-	quoting = regexp.MustCompile("`(\\w+)`")
-	desc    = regexp.MustCompile(`^Desc\{fqName: "(\w+)".*variableLabels: \{(.*)\}\}$`)
-)
-
-// NewLookup reads the catalogue docs/metrics.md below the repository's root, what backups declare, and rules.
-func NewLookup(p *Pages, root string, rules []alerts.Rule) (*Lookup, error) {
-	l := &Lookup{Pages: p, Records: map[string]bool{}, declared: map[string]declaration{}}
+// NewLookup takes pages, what the code declares, and rules.
+func NewLookup(p *Pages, rules []alerts.Rule) (*Lookup, error) {
+	l := &Lookup{Pages: p, Records: map[string]bool{}}
 	for _, r := range rules {
 		l.Records[r.Record] = true
 	}
-	text, err := os.ReadFile(filepath.Join(root, "docs", "metrics.md"))
-	if err != nil {
-		return nil, fmt.Errorf("read the catalogue of metrics: %w", err)
-	}
-	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
-		d := declaration{typ: m[2]}
-		for _, label := range quoting.FindAllStringSubmatch(m[3], -1) {
-			d.labels = append(d.labels, label[1])
-		}
-		if v := since.FindStringSubmatch(m[4]); v != nil {
-			d.version, _ = strconv.Atoi(v[1])
-		}
-		l.declared[m[1]] = d
-	}
-	descs := make(chan *prometheus.Desc)
-	go func() {
-		defer close(descs)
-		metrics.New("", time.Now).Describe(descs)
-	}()
-	for d := range descs {
-		if m := desc.FindStringSubmatch(d.String()); m != nil {
-			l.declared[m[1]] = declaration{labels: strings.FieldsFunc(m[2], func(r rune) bool { return r == ',' || r == ' ' })}
-		}
-	}
-	return l, nil
+	var err error
+	l.Declared, err = declared.All()
+	return l, err
 }
 
 // Type of a metric: the page's, and the catalogue's where that says untyped.
@@ -90,7 +48,10 @@ func (l *Lookup) Type(metric string) string {
 	if t := l.Pages.Types[metric]; t != "" && t != "untyped" {
 		return t
 	}
-	return l.declared[metric].typ
+	if d, ok := l.Declared[metric]; ok {
+		return string(d.Type)
+	}
+	return ""
 }
 
 // Check returns the labels an expression's series have, and what it asks for that nobody exports.
@@ -127,12 +88,12 @@ func (l *Lookup) selector(s Selector) ([]string, error) {
 		return recordLabels, nil
 	}
 	series := l.Pages.Series[s.Metric]
-	d, declared := l.declared[s.Metric]
-	if l.Exotic != nil && l.Exotic.MatchString(s.Metric+s.Matchers) || len(series) == 0 && declared && d.version > l.Version && l.Version > 0 {
-		if !declared {
+	is, known := l.Declared[s.Metric]
+	if l.Exotic != nil && l.Exotic.MatchString(s.Metric+s.Matchers) || len(series) == 0 && known && l.Version > 0 && !is.On(l.Version) {
+		if !known {
 			return nil, fmt.Errorf("%s is declared nowhere", s.Metric)
 		}
-		return d.labels, nil
+		return is.Labels, nil
 	}
 	if len(series) == 0 {
 		return nil, fmt.Errorf("%s is on no real page", s.Metric)

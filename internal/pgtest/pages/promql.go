@@ -11,7 +11,8 @@ import (
 )
 
 var (
-	selector = regexp.MustCompile(`\b((?:pgr:[\w:]+)|(?:(?:pg|prometheus|alertmanager|scrape|process)_\w+)|up|ALERTS(?:_FOR_STATE)?)\b(\{[^}]*\})?`)
+	selector = regexp.MustCompile(
+		`\b((?:pgr:[\w:]+)|(?:(?:pg|pgbouncer|patroni|prometheus|alertmanager|scrape|process)_\w+)|up|ALERTS(?:_FOR_STATE)?)\b(\{[^}]*\})?`)
 	matcher  = regexp.MustCompile(`(\w+)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*")`)
 	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)`)
 	quoted   = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)

@@ -3,7 +3,6 @@
 package stack
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -26,28 +25,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	exited  chan struct{}
 	killed  atomic.Bool
-	log     LogBuffer
-}
-
-// LogBuffer keeps what programs write; many may at once.
-type LogBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *LogBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// Tail is the end of it, as long as a person reads.
-func (l *LogBuffer) Tail() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.b.String()
-	return s[max(0, len(s)-2000):]
+	log     pgtest.Buffer
 }
 
 // Run starts a program and waits until the path ready below url answers. command makes it anew for each start.

@@ -172,7 +172,8 @@ func (s *Stack) Prometheus(t testing.TB, interval time.Duration, rules, alertman
 	}
 	path := Tool(t, "prometheus")
 	return Run(t, "prometheus", "http://"+address, "/-/ready", func() *exec.Cmd {
-		return exec.Command(path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(s.Dir, "prometheus"), "--web.listen-address="+address)
+		return exec.Command(path, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(s.Dir, "prometheus"), "--web.listen-address="+
+			address)
 	})
 }
 

@@ -4,13 +4,14 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
 // backups are nil without a repository, before it was read once, and while nobody answers for it any more. All they say is
 // of one reading: the metrics on the page may be of the one before.
 func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
-	if g.o.Backups == nil || p.yes("pg_reliability_backup_catalog_up") == nil {
+	if g.o.Backups == nil || p.yes(metrics.CatalogUp) == nil {
 		return nil
 	}
 	l := g.o.Backups()
@@ -49,6 +50,7 @@ func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
 	if f := l.LastFailure; f != nil {
 		b.LastFailureAt, b.LastFailureReason = timeOf(f.At), string(f.Reason)
 	}
+	b.Recovery = recovery(l, g.o.Objectives, now)
 	b.OffsiteAgeSeconds, b.OffsiteFailing = ageOf(now, l.OffsiteFinished), l.OffsiteFailing
 	return b
 }

@@ -11,12 +11,12 @@ import (
 	"sync"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/watchdog"
 )
 
 const (
@@ -33,7 +33,7 @@ const (
 type Engine interface {
 	Names() []string
 	Select(include, exclude []string) (collector.Selection, error)
-	Gather(ctx context.Context, s collector.Selection) []*dto.MetricFamily
+	Gather(ctx context.Context, s collector.Selection) []*metric.Family
 	Conditions() []collector.Condition
 }
 
@@ -42,6 +42,7 @@ type Prober interface {
 	Snapshot() probe.Snapshot
 	History(now time.Time) probe.History
 	HistoryTotals(now time.Time) (hour, day, month probe.HistoryBucket)
+	Recent(now time.Time) probe.HistoryBucket
 	Outages(now time.Time) []probe.Outage
 	Observable(k probe.RestartKind) (observable, known bool)
 }
@@ -58,6 +59,12 @@ type Options struct {
 	Trends *Trends
 	// Backups is what the newest reading of the repository found; nil without a repository.
 	Backups func() *metrics.Listing
+	// Sessions are samples of what sessions do; nil leaves them out.
+	Sessions Samples
+	// Watchdog tells what it is about; nil without one.
+	Watchdog func() watchdog.View
+	// Objectives are what was promised of a recovery.
+	Objectives Objectives
 	// Thresholds are what is a problem.
 	Thresholds Thresholds
 	// Links to other pages. Runbooks also makes the problems' links.
@@ -69,6 +76,8 @@ type Options struct {
 // Gatherer makes answers. It is safe for concurrent use.
 type Gatherer struct {
 	o Options
+
+	counters counters
 
 	mu      sync.Mutex
 	newest  *measurement
@@ -102,6 +111,7 @@ func (g *Gatherer) Status(ctx context.Context, now time.Time, judged Judged, win
 		State:         judged.State,
 		Probes:        orEmpty(judged.Probes),
 		Volumes:       []status.Volume{},
+		Watchdog:      watchdogOf(g.o.Watchdog),
 		Links:         g.o.Links,
 	}
 	g.prober(&s, now, windows)
@@ -116,11 +126,16 @@ func (g *Gatherer) Status(ctx context.Context, now time.Time, judged Judged, win
 		s.Volumes = m.page.volumes(g.o.Volumes, g.o.Trends)
 		s.Backups = g.backups(m.page, now)
 	}
+	if g.o.Prober.Snapshot().Answers() { // also while logins fail: a lock may be why
+		s.Sessions = SessionsOf(g.o.Sessions, now)
+	}
+	shown.releases(s.Server)
 	s.Collectors = collectors(g.o.Engine.Conditions(), now)
-	s.Problems = problems(&s, g.o.Thresholds, g.o.Prober.Snapshot(), shown)
+	s.Problems = problems(&s, g.o.Thresholds, g.o.Prober.Snapshot(), shown, g.o.Prober.Recent(now), &g.counters)
 	if r := s.Replication; r != nil {
 		r.Slots = r.Slots[:min(len(r.Slots), listed)] // after the problems: those of the others are some, too
 	}
+	status.Presentable(&s)
 	return s
 }
 
@@ -183,10 +198,11 @@ func (g *Gatherer) collect(ctx context.Context) *measurement {
 	if len(running) > 0 { // no names would select everything
 		selection, err := g.o.Engine.Select(running, nil)
 		if err == nil { // a reload may have taken one away meanwhile; the next collection knows
-			m.page = newPage(g.o.Engine.Gather(ctx, selection))
+			m.page = newPage(metric.DTO(g.o.Engine.Gather(ctx, selection)))
 		}
 	}
 	m.at = time.Now().UTC()
+	g.counters.note(m.page, m.at)
 	return m
 }
 
@@ -195,8 +211,11 @@ func wanted() []string {
 	return []string{
 		"connections", "stat_activity", "replication", "stat_replication", "replication_slots", // live: one round trip
 		"long_running_transactions", "prepared_transactions", "blocked", "stat_archiver", "database_wraparound",
-		"wal", "sequences", "invalid_indexes", "settings_state", // as new as their last refresh
-		"volume", "container", "backup",
+		"stat_database", "stat_bgwriter", "checksums", "vacuum_horizon", "subscriptions",
+		// as new as their last refresh
+		"wal", "sequences", "invalid_indexes", "settings_state", "settings_summary", "settings", "stat_user_tables", "role_passwords",
+		"minor_release",
+		"volume", "container", "backup", "pgbouncer",
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/collector"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
@@ -44,12 +45,12 @@ func (e *engineStub) Select(include, _ []string) (collector.Selection, error) {
 	return collector.Selection{}, nil
 }
 
-func (e *engineStub) Gather(context.Context, collector.Selection) []*dto.MetricFamily {
+func (e *engineStub) Gather(context.Context, collector.Selection) []*metric.Family {
 	e.gathered.Add(1)
 	if e.hang != nil {
 		<-e.hang
 	}
-	return e.families
+	return metric.FromDTO(e.families)
 }
 
 func (e *engineStub) Conditions() []collector.Condition {
@@ -60,6 +61,7 @@ type proberStub struct{ snapshot probe.Snapshot }
 
 func (p proberStub) Snapshot() probe.Snapshot                          { return p.snapshot }
 func (p proberStub) History(time.Time) probe.History                   { return probe.History{} }
+func (p proberStub) Recent(time.Time) probe.HistoryBucket              { return probe.HistoryBucket{} }
 func (p proberStub) Outages(time.Time) []probe.Outage                  { return nil }
 func (p proberStub) Observable(probe.RestartKind) (observable, k bool) { return false, true }
 func (p proberStub) HistoryTotals(time.Time) (hour, day, month probe.HistoryBucket) {
@@ -67,7 +69,8 @@ func (p proberStub) HistoryTotals(time.Time) (hour, day, month probe.HistoryBuck
 }
 
 func newGatherer(e *engineStub) *Gatherer {
-	return New(Options{Engine: e, Prober: proberStub{}, Target: func() string { return "db1:5432/shop" }, Thresholds: Thresholds{Objective: 0.999}})
+	return New(Options{Engine: e, Prober: proberStub{}, Target: func() string { return "db1:5432/shop" },
+		Thresholds: Thresholds{Objective: 0.999}})
 }
 
 func gaugeFamily(name string, value float64, labels ...string) *dto.MetricFamily {
@@ -170,7 +173,7 @@ func catalogueOf(t *testing.T) (*catalog.Repository, *metrics.Collector, func() 
 	}
 	reader := metrics.New(repo.Dir(), time.Now)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(reader)
+	registry.MustRegister(reader.Metrics())
 	return repo, reader, func() []*dto.MetricFamily {
 		families, err := registry.Gather()
 		if err != nil {
@@ -224,7 +227,8 @@ func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
 	if b.Newest == nil || b.Newest.State != "verified" || b.NewestAgeSeconds == nil || len(b.Recent) != 1 {
 		t.Fatalf("backups = %+v, want the new one", b)
 	}
-	if *b.GoodCount != 1 || *b.BadCount != 0 || b.LastVerifiedAt == nil || deref(b.RestoreSeconds) != 3 || deref(b.RepositoryBytes) != *b.Newest.SizeBytes {
+	if *b.GoodCount != 1 || *b.BadCount != 0 || b.LastVerifiedAt == nil || deref(b.RestoreSeconds) != 3 ||
+		deref(b.RepositoryBytes) != *b.Newest.SizeBytes {
 		t.Errorf("backups = %+v beside the newest %+v", b, b.Newest)
 	}
 	for _, p := range s.Problems {
@@ -290,7 +294,8 @@ func TestProblems(t *testing.T) {
 	}
 	fresh := func(change func(b *status.Backups)) status.Status {
 		b := &status.Backups{
-			Readable: true, Newest: &status.Backup{FinishedAt: noon.Add(-time.Hour)}, NewestAgeSeconds: ptr(3600.0), LastVerifiedAt: ptr(noon.Add(-time.Hour)),
+			Readable: true, Newest: &status.Backup{FinishedAt: noon.Add(-time.Hour)}, NewestAgeSeconds: ptr(3600.0),
+			LastVerifiedAt: ptr(noon.Add(-time.Hour)),
 		}
 		change(b)
 		return status.Status{Backups: b}
@@ -301,50 +306,66 @@ func TestProblems(t *testing.T) {
 		s    status.Status
 		want string // severity and alert; empty for none
 	}{
-		"nothing":             {status.Status{State: status.State{Status: status.Up}}, ""},
-		"down":                {status.Status{State: status.State{Status: status.Down, Reason: "refused"}, Probes: []status.Probe{{Name: "read", Status: status.Down}}}, "critical PostgresDown"},
-		"logins fail":         {status.Status{State: status.State{Status: status.Down, Reason: "auth"}, Probes: up}, "critical PostgresLoginFailing"},
-		"no slot":             {status.Status{State: status.State{Status: status.Down, Reason: "too_many_connections"}, Probes: up}, "critical PostgresConnectionsExhausted"},
-		"writes fail":         {status.Status{State: status.State{Status: status.Degraded, Reason: "read_only"}, Probes: up}, "critical PostgresDown"},
-		"slots":               {status.Status{Connections: &status.Connections{Used: 81, Free: 19, Max: 103}}, "warning PostgresConnectionsHigh"},
-		"enough slots":        {status.Status{Connections: &status.Connections{Used: 79, Free: 21, Max: 103}}, ""},
-		"disk at 90 %":        {volume(status.Volume{OK: true, UsedRatio: ptr(0.9)}), "warning PostgresDiskFull"},
-		"disk at 96 %":        {volume(status.Volume{OK: true, UsedRatio: ptr(0.96)}), "critical PostgresDiskFull"},
-		"disk full in 3 h":    {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(10800.0), TrendSeconds: ptr(3600.0)}), "critical PostgresDiskFillsSoon"},
-		"disk full in 20 h":   {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(72000.0), TrendSeconds: ptr(3600.0)}), "warning PostgresDiskFillsSoon"},
-		"disk full in 2 d":    {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(172800.0), TrendSeconds: ptr(3600.0)}), ""},
-		"disk's short trend":  {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(10800.0), TrendSeconds: ptr(700.0)}), ""},
-		"disk mostly empty":   {volume(status.Volume{OK: true, UsedRatio: ptr(0.1), TimeToFullSeconds: ptr(10800.0), TrendSeconds: ptr(3600.0)}), ""},
-		"disk read-only":      {volume(status.Volume{OK: true, ReadOnly: ptr(true)}), "critical PostgresVolumeReadOnly"},
-		"inodes":              {volume(status.Volume{OK: true, UsedRatio: ptr(0.1), InodesFreeRatio: ptr(0.05)}), "warning PostgresInodesLow"},
-		"not measured yet":    {volume(status.Volume{}), ""},
-		"not streaming":       {status.Status{Replication: &status.Replication{Streaming: ptr(false)}}, "critical PostgresReplicaNotStreaming"},
-		"lag of 40 s":         {status.Status{Replication: &status.Replication{LagSeconds: ptr(40.0)}}, "warning PostgresReplicationLag"},
-		"lag of 400 s":        {status.Status{Replication: &status.Replication{LagSeconds: ptr(400.0)}}, "critical PostgresReplicationLag"},
-		"slot lost":           {status.Status{Replication: &status.Replication{Slots: []status.Slot{{Invalidated: ptr(true)}}}}, "critical PostgresSlotLost"},
-		"fresh backup":        {fresh(func(*status.Backups) {}), ""},
-		"no backup":           {fresh(func(b *status.Backups) { b.Newest, b.NewestAgeSeconds = nil, nil }), "critical PostgresBackupMissing"},
-		"unreadable":          {fresh(func(b *status.Backups) { b.Readable = false }), "critical PostgresBackupRepositoryUnreadable"},
-		"old":                 {fresh(func(b *status.Backups) { b.NewestAgeSeconds = ptr(94000.0) }), "critical PostgresBackupTooOld"},
-		"old for an hour's":   {fresh(func(b *status.Backups) { b.NewestAgeSeconds, b.IntervalSeconds = ptr(11000.0), ptr(3600.0) }), "critical PostgresBackupTooOld"},
-		"never verified":      {fresh(func(b *status.Backups) { b.LastVerifiedAt = nil }), "warning PostgresBackupUnverified"},
-		"verified 3 days ago": {fresh(func(b *status.Backups) { b.LastVerifiedAt = ptr(noon.Add(-72 * time.Hour)) }), "warning PostgresBackupUnverified"},
-		"verified 8 days ago": {fresh(func(b *status.Backups) { b.LastVerifiedAt = ptr(noon.Add(-192 * time.Hour)) }), "critical PostgresBackupUnverified"},
-		"failed since":        {fresh(func(b *status.Backups) { b.LastFailureAt = ptr(noon.Add(-time.Minute)) }), "warning PostgresBackupFailed"},
-		"failed before":       {fresh(func(b *status.Backups) { b.LastFailureAt = ptr(noon.Add(-2 * time.Hour)) }), ""},
-		"damaged":             {fresh(func(b *status.Backups) { b.BadCount = ptr(int64(1)) }), "warning PostgresBackupDamaged"},
-		"job is late":         {fresh(func(b *status.Backups) { b.NextRunAt = ptr(noon.Add(-time.Hour)) }), "critical PostgresBackupJobSilent"},
-		"job is running":      {fresh(func(b *status.Backups) { b.NextRunAt, b.RunningSince = ptr(noon.Add(-time.Hour)), ptr(noon) }), ""},
-		"slow restore":        {fresh(func(b *status.Backups) { b.RestoreSeconds = ptr(400.0) }), "warning PostgresRestoreSlow"},
-		"out of memory":       {status.Status{Container: &status.Container{OOMKilled: true}}, "warning PostgresContainerOOMKilled"},
-		"budget":              {status.Status{Availability: status.Availability{Budget: status.Budget{LeftSeconds: -1}}}, "warning PostgresErrorBudgetBurn"},
-		"many collectors":     {status.Status{Collectors: status.Collectors{Count: 34, Failing: make([]status.FailingCollector, 30)}}, "warning PostgresCollectorFailing"},
-		"collector":           {status.Status{Collectors: status.Collectors{Failing: []status.FailingCollector{{Name: "wal"}}}}, "warning PostgresCollectorFailing"},
+		"nothing": {status.Status{State: status.State{Status: status.Up}}, ""},
+		"down": {status.Status{State: status.State{Status: status.Down, Reason: "refused"},
+			Probes: []status.Probe{{Name: "read", Status: status.Down}}}, "critical PostgresDown"},
+		"logins fail": {status.Status{State: status.State{Status: status.Down, Reason: "auth"}, Probes: up},
+			"critical PostgresLoginFailing"},
+		"no slot": {status.Status{State: status.State{Status: status.Down, Reason: "too_many_connections"}, Probes: up},
+			"critical PostgresConnectionsExhausted"},
+		"writes fail": {status.Status{State: status.State{Status: status.Degraded, Reason: "read_only"}, Probes: up},
+			"critical PostgresDown"},
+		"slots":        {status.Status{Connections: &status.Connections{Used: 81, Free: 19, Max: 103}}, "warning PostgresConnectionsHigh"},
+		"enough slots": {status.Status{Connections: &status.Connections{Used: 79, Free: 21, Max: 103}}, ""},
+		"disk at 90 %": {volume(status.Volume{OK: true, UsedRatio: ptr(0.9)}), "warning PostgresDiskFull"},
+		"disk at 96 %": {volume(status.Volume{OK: true, UsedRatio: ptr(0.96)}), "critical PostgresDiskFull"},
+		"disk full in 3 h": {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(10800.0), TrendSeconds: ptr(3600.0)}),
+			"critical PostgresDiskFillsSoon"},
+		"disk full in 20 h": {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(72000.0), TrendSeconds: ptr(3600.0)}),
+			"warning PostgresDiskFillsSoon"},
+		"disk full in 2 d": {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(172800.0), TrendSeconds: ptr(3600.0)}),
+			""},
+		"disk's short trend": {volume(status.Volume{OK: true, UsedRatio: ptr(0.8), TimeToFullSeconds: ptr(10800.0), TrendSeconds: ptr(700.0)}),
+			""},
+		"disk mostly empty": {volume(status.Volume{OK: true, UsedRatio: ptr(0.1), TimeToFullSeconds: ptr(10800.0), TrendSeconds: ptr(3600.0)}),
+			""},
+		"disk read-only":   {volume(status.Volume{OK: true, ReadOnly: ptr(true)}), "critical PostgresVolumeReadOnly"},
+		"inodes":           {volume(status.Volume{OK: true, UsedRatio: ptr(0.1), InodesFreeRatio: ptr(0.05)}), "warning PostgresInodesLow"},
+		"not measured yet": {volume(status.Volume{}), ""},
+		"not streaming":    {status.Status{Replication: &status.Replication{Streaming: ptr(false)}}, "critical PostgresReplicaNotStreaming"},
+		"lag of 40 s":      {status.Status{Replication: &status.Replication{LagSeconds: ptr(40.0)}}, "warning PostgresReplicationLag"},
+		"lag of 400 s":     {status.Status{Replication: &status.Replication{LagSeconds: ptr(400.0)}}, "critical PostgresReplicationLag"},
+		"slot lost": {status.Status{Replication: &status.Replication{Slots: []status.Slot{{Invalidated: ptr(true)}}}},
+			"critical PostgresSlotLost"},
+		"fresh backup": {fresh(func(*status.Backups) {}), ""},
+		"no backup":    {fresh(func(b *status.Backups) { b.Newest, b.NewestAgeSeconds = nil, nil }), "critical PostgresBackupMissing"},
+		"unreadable":   {fresh(func(b *status.Backups) { b.Readable = false }), "critical PostgresBackupRepositoryUnreadable"},
+		"old":          {fresh(func(b *status.Backups) { b.NewestAgeSeconds = ptr(94000.0) }), "critical PostgresBackupTooOld"},
+		"old for an hour's": {fresh(func(b *status.Backups) { b.NewestAgeSeconds, b.IntervalSeconds = ptr(11000.0), ptr(3600.0) }),
+			"critical PostgresBackupTooOld"},
+		"never verified": {fresh(func(b *status.Backups) { b.LastVerifiedAt = nil }), "warning PostgresBackupUnverified"},
+		"verified 3 days ago": {fresh(func(b *status.Backups) { b.LastVerifiedAt = ptr(noon.Add(-72 * time.Hour)) }),
+			"warning PostgresBackupUnverified"},
+		"verified 8 days ago": {fresh(func(b *status.Backups) { b.LastVerifiedAt = ptr(noon.Add(-192 * time.Hour)) }),
+			"critical PostgresBackupUnverified"},
+		"failed since":   {fresh(func(b *status.Backups) { b.LastFailureAt = ptr(noon.Add(-time.Minute)) }), "warning PostgresBackupFailed"},
+		"failed before":  {fresh(func(b *status.Backups) { b.LastFailureAt = ptr(noon.Add(-2 * time.Hour)) }), ""},
+		"damaged":        {fresh(func(b *status.Backups) { b.BadCount = ptr(int64(1)) }), "warning PostgresBackupDamaged"},
+		"job is late":    {fresh(func(b *status.Backups) { b.NextRunAt = ptr(noon.Add(-time.Hour)) }), "critical PostgresBackupJobSilent"},
+		"job is running": {fresh(func(b *status.Backups) { b.NextRunAt, b.RunningSince = ptr(noon.Add(-time.Hour)), ptr(noon) }), ""},
+		"slow restore":   {fresh(func(b *status.Backups) { b.RestoreSeconds = ptr(400.0) }), "warning PostgresRestoreSlow"},
+		"out of memory":  {status.Status{Container: &status.Container{OOMKilled: true}}, "warning PostgresContainerOOMKilled"},
+		"budget": {status.Status{Availability: status.Availability{Budget: status.Budget{LeftSeconds: -1}}},
+			"warning PostgresErrorBudgetBurn"},
+		"many collectors": {status.Status{Collectors: status.Collectors{Count: 34, Failing: make([]status.FailingCollector, 30)}},
+			"warning PostgresCollectorFailing"},
+		"collector": {status.Status{Collectors: status.Collectors{Failing: []status.FailingCollector{{Name: "wal"}}}},
+			"warning PostgresCollectorFailing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.s.GeneratedAt, tc.s.Links.Runbooks = noon, "https://runbooks.example/"
 			got := ""
-			for _, p := range problems(&tc.s, limits, probe.Snapshot{}, nil) {
+			for _, p := range problems(&tc.s, limits, probe.Snapshot{}, nil, probe.HistoryBucket{}, &counters{}) {
 				got += p.Severity + " " + p.Alert
 				if p.Runbook != "https://runbooks.example/"+p.Alert+".md" || p.Message == "" {
 					t.Errorf("problem = %+v", p)
@@ -362,7 +383,8 @@ func TestProblems(t *testing.T) {
 		Connections: &status.Connections{Used: 90, Free: 10}, State: status.State{Status: status.Down},
 		Probes: []status.Probe{{Name: "read", Status: status.Down}},
 	}
-	if p := problems(&s, limits, probe.Snapshot{}, nil); len(p) != 2 || p[0].Severity != status.Critical || p[0].Runbook != "" {
+	if p := problems(&s, limits, probe.Snapshot{}, nil, probe.HistoryBucket{}, &counters{}); len(p) != 2 || p[0].Severity != status.Critical ||
+		p[0].Runbook != "" {
 		t.Errorf("problems = %+v, want the worst first, and no link without an address", p)
 	}
 }

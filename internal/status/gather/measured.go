@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/collector/sqlmetric"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
@@ -12,7 +14,8 @@ import (
 // measured is a problem that one measured value tells of: what an alert's rule compares with a threshold, compared here with the
 // same one, by its name in alerts/thresholds.yml. Of several series the worst counts.
 type measured struct {
-	alert, metric string
+	alert  string
+	metric *metric.Desc
 	// ticket and page name thresholds; an empty ticket is 0, and an empty page is none.
 	ticket, page string
 	// message has one %s, for the value.
@@ -20,30 +23,39 @@ type measured struct {
 	words   func(float64) string
 }
 
-func ratio(v float64) string { return fmt.Sprintf("%.0f %%", 100*v) }
+// ratio is cut and not rounded: what is nearly full is not full.
+func ratio(v float64) string { return fmt.Sprintf("%.0f %%", math.Floor(100*v+1e-9)) }
 func count(v float64) string { return fmt.Sprintf("%.0f", v) }
 func times(v float64) string { return fmt.Sprintf("%.1f", v) }
 
 func allMeasured() []measured {
-	const own = "pg_reliability_"
 	return []measured{
-		{"PostgresLongTransaction", own + "oldest_transaction_age_seconds", "long_transaction_seconds", "", "a transaction has been open for %s", status.Lasting},
-		{"PostgresLongTransaction", own + "prepared_transactions_oldest_age_seconds", "long_transaction_seconds", "",
+		{"PostgresLongTransaction", sqlmetric.OldestTransactionAgeSeconds, "long_transaction_seconds", "", "a transaction has been open for %s",
+			status.Lasting},
+		{"PostgresLongTransaction", sqlmetric.PreparedTransactionsOldestAgeSeconds, "long_transaction_seconds", "",
 			"a transaction has been prepared for %s, and not ended", status.Lasting},
-		{"PostgresIdleInTransaction", own + "oldest_idle_in_transaction_age_seconds", "idle_in_transaction_seconds", "",
+		{"PostgresIdleInTransaction", sqlmetric.OldestIdleInTransactionAgeSeconds, "idle_in_transaction_seconds", "",
 			"a session has been idle in its transaction for %s", status.Lasting},
-		{"PostgresBlockedSessions", own + "blocked_oldest_wait_seconds", "blocked_ticket_seconds", "blocked_page_seconds",
+		{"PostgresBlockedSessions", sqlmetric.BlockedOldestWaitSeconds, "blocked_ticket_seconds", "blocked_page_seconds",
 			"a session has waited for a lock for %s", status.Lasting},
-		{"PostgresArchiveBehind", own + "archiver_ready_files", "archive_ready_count", "", "%s WAL files wait to be archived", count},
-		{"PostgresWraparoundXID", own + "wraparound_xid_ratio", "wraparound_ticket_ratio", "wraparound_page_ratio", "%s of a database's transaction ids are used up", ratio},
-		{"PostgresWraparoundMXID", own + "wraparound_mxid_ratio", "wraparound_ticket_ratio", "wraparound_page_ratio", "%s of a database's multixact ids are used up", ratio},
-		{"PostgresFreezeOverdue", own + "wraparound_xid_autovacuum_ratio", "freeze_overdue_factor", "",
+		{"PostgresArchiveBehind", sqlmetric.ArchiverReadyFiles, "archive_ready_count", "", "%s WAL files wait to be archived", count},
+		{"PostgresWraparoundXID", sqlmetric.WraparoundXidRatio, "wraparound_ticket_ratio", "wraparound_page_ratio",
+			"%s of a database's transaction ids are used up", ratio},
+		{"PostgresWraparoundMXID", sqlmetric.WraparoundMxidRatio, "wraparound_ticket_ratio", "wraparound_page_ratio",
+			"%s of a database's multixact ids are used up", ratio},
+		{"PostgresFreezeOverdue", sqlmetric.WraparoundXidAutovacuumRatio, "freeze_overdue_factor", "",
 			"a database's oldest transaction id is %s times as old as autovacuum lets it become", times},
-		{"PostgresFreezeOverdue", own + "wraparound_mxid_autovacuum_ratio", "freeze_overdue_factor", "",
+		{"PostgresFreezeOverdue", sqlmetric.WraparoundMxidAutovacuumRatio, "freeze_overdue_factor", "",
 			"a database's oldest multixact id is %s times as old as autovacuum lets it become", times},
-		{"PostgresSequenceNearEnd", own + "sequence_used_ratio", "sequence_ticket_ratio", "sequence_page_ratio", "%s of a sequence's values are used up", ratio},
-		{"PostgresInvalidIndex", own + "invalid_indexes", "", "", "indexes that are invalid: %s", count},
-		{"PostgresPendingRestart", own + "settings_pending_restart", "", "", "settings that wait for a restart: %s", count},
+		{"PostgresSequenceNearEnd", sqlmetric.SequenceUsedRatio, "sequence_ticket_ratio", "sequence_page_ratio",
+			"%s of a sequence's values are used up", ratio},
+		{"PostgresVacuumHeldBack", sqlmetric.VacuumHorizonAutovacuumRatio, "horizon_ratio", "",
+			"vacuum is held back by a transaction as old as %s of autovacuum_freeze_max_age", ratio},
+		{"PostgresUnsafeSetting", sqlmetric.SettingUnsafe, "", "", "settings that risk the data: fsync, full_page_writes, autovacuum or " +
+			"track_counts is off (%s)", count},
+		{"PostgresMinorReleaseBehind", sqlmetric.MinorReleasesBehind, "", "", "minor releases that the server is behind, at least: %s", count},
+		{"PostgresInvalidIndex", sqlmetric.InvalidIndexes, "", "", "indexes that are invalid: %s", count},
+		{"PostgresPendingRestart", sqlmetric.SettingsPendingRestart, "", "", "settings that wait for a restart: %s", count},
 	}
 }
 
@@ -68,6 +80,14 @@ func (f *found) measured(p page, t Thresholds) {
 func (f *found) seen(s probe.Snapshot, t Thresholds, now time.Time) {
 	f.warning(s.Answers() && s.Server.Sight == probe.PartialSight, "PostgresMonitoringIncomplete",
 		"values are incomplete: the role %s lacks pg_monitor. HINT: GRANT pg_monitor TO %[1]s", s.User)
+	const lost = "counts of outages and restarts will be lost when the exporter stops"
+	f.warning(s.Keeping.Loading, "PostgresMonitoringIncomplete",
+		"the state directory does not answer: counts of outages and restarts are absent. HINT: Look for a disk or network file system that hangs")
+	f.warning(s.Keeping.Locked, "PostgresMonitoringIncomplete",
+		"another exporter keeps its state in the state directory: %s. HINT: Give each its own --state.dir", lost)
+	f.warning(s.Keeping.Failing, "PostgresMonitoringIncomplete",
+		"the state directory can't be used: %s. %s. HINT: Give the exporter's user a directory to write to, with room, by --state.dir",
+		s.Keeping.Error, lost)
 	if end := s.ChainEnd; !end.IsZero() {
 		left := end.Sub(now).Seconds()
 		f.graded(-left, -t.ByName["certificate_ticket_seconds"], -t.ByName["certificate_page_seconds"], "PostgresCertificateExpires",
@@ -75,7 +95,8 @@ func (f *found) seen(s probe.Snapshot, t Thresholds, now time.Time) {
 	}
 	if s.Answers() {
 		apart := s.Skew.Offset.Abs() - s.Skew.Uncertainty
-		f.warning(apart.Seconds() > t.ByName["clock_skew_seconds"], "PostgresClockSkew", "the clocks of the server and of the exporter are %s apart",
+		f.warning(apart.Seconds() > t.ByName["clock_skew_seconds"], "PostgresClockSkew", "the clocks of the server and of the exporter are "+
+			"%s apart",
 			status.Lasting(apart.Seconds()))
 	}
 }

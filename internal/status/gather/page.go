@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/pg-reliability/pg_reliability_exporter/collector/source"
+	"github.com/pg-reliability/pg_reliability_exporter/collector/sqlmetric"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
@@ -26,8 +30,8 @@ func newPage(families []*dto.MetricFamily) page {
 }
 
 // each calls f for every sample of a metric.
-func (p page) each(name string, f func(labels map[string]string, value float64)) {
-	for _, m := range p[name].GetMetric() {
+func (p page) each(d *metric.Desc, f func(labels map[string]string, value float64)) {
+	for _, m := range p[d.Name].GetMetric() {
 		labels := make(map[string]string, len(m.GetLabel()))
 		for _, l := range m.GetLabel() {
 			labels[l.GetName()] = l.GetValue()
@@ -36,9 +40,41 @@ func (p page) each(name string, f func(labels map[string]string, value float64))
 	}
 }
 
+// by is the first sample of each value of these labels, several values put together.
+func (p page) by(d *metric.Desc, labels ...string) map[string]float64 {
+	out := map[string]float64{}
+	p.each(d, func(l map[string]string, value float64) {
+		if key := keyOf(l, labels); !math.IsNaN(value) && !math.IsInf(value, 0) {
+			if _, twice := out[key]; !twice {
+				out[key] = value
+			}
+		}
+	})
+	return out
+}
+
+// keyOf puts the values of labels together.
+func keyOf(l map[string]string, labels []string) string {
+	values := make([]string, len(labels))
+	for i, name := range labels {
+		values[i] = l[name]
+	}
+	return strings.Join(values, "\x00")
+}
+
+// whole is a value as a number without a fraction, nil where it is absent.
+func whole(of map[string]float64, key string) *int64 {
+	v, ok := of[key]
+	if !ok {
+		return nil
+	}
+	n := int64(v)
+	return &n
+}
+
 // number is the first sample whose labels are these name-value pairs, nil when there is none.
-func (p page) number(name string, pairs ...string) (found *float64) {
-	p.each(name, func(labels map[string]string, value float64) {
+func (p page) number(d *metric.Desc, pairs ...string) (found *float64) {
+	p.each(d, func(labels map[string]string, value float64) {
 		for i := 0; i < len(pairs); i += 2 {
 			if labels[pairs[i]] != pairs[i+1] {
 				return
@@ -51,8 +87,8 @@ func (p page) number(name string, pairs ...string) (found *float64) {
 	return found
 }
 
-func (p page) count(name string, pairs ...string) *int64 {
-	v := p.number(name, pairs...)
+func (p page) count(d *metric.Desc, pairs ...string) *int64 {
+	v := p.number(d, pairs...)
 	if v == nil {
 		return nil
 	}
@@ -60,8 +96,8 @@ func (p page) count(name string, pairs ...string) *int64 {
 	return &n
 }
 
-func (p page) yes(name string, pairs ...string) *bool {
-	v := p.number(name, pairs...)
+func (p page) yes(d *metric.Desc, pairs ...string) *bool {
+	v := p.number(d, pairs...)
 	if v == nil {
 		return nil
 	}
@@ -69,8 +105,8 @@ func (p page) yes(name string, pairs ...string) *bool {
 	return &is
 }
 
-func (p page) time(name string) *time.Time {
-	v := p.number(name)
+func (p page) time(d *metric.Desc) *time.Time {
+	v := p.number(d)
 	if v == nil {
 		return nil
 	}
@@ -79,8 +115,8 @@ func (p page) time(name string) *time.Time {
 }
 
 // word is the label of the one sample that is 1, such as a container's state.
-func (p page) word(name, label string) (word string) {
-	p.each(name, func(labels map[string]string, value float64) {
+func (p page) word(d *metric.Desc, label string) (word string) {
+	p.each(d, func(labels map[string]string, value float64) {
 		if value == 1 {
 			word = labels[label]
 		}
@@ -89,15 +125,15 @@ func (p page) word(name, label string) (word string) {
 }
 
 func (p page) connections() *status.Connections {
-	used, most := p.count("pg_reliability_connections_used"), p.count("pg_reliability_connections_max")
-	free, reserved := p.count("pg_reliability_connections_free"), p.count("pg_reliability_connections_superuser_reserved")
+	used, most := p.count(sqlmetric.ConnectionsUsed), p.count(sqlmetric.ConnectionsMax)
+	free, reserved := p.count(sqlmetric.ConnectionsFree), p.count(sqlmetric.ConnectionsSuperuserReserved)
 	if used == nil || most == nil || free == nil || reserved == nil {
 		return nil
 	}
 	c := &status.Connections{
-		Used: *used, Max: *most, Free: *free, SuperuserReserved: *reserved, Reserved: p.count("pg_reliability_connections_reserved"),
+		Used: *used, Max: *most, Free: *free, SuperuserReserved: *reserved, Reserved: p.count(sqlmetric.ConnectionsReserved),
 	}
-	p.each("pg_stat_activity_count", func(labels map[string]string, value float64) {
+	p.each(sqlmetric.PgStatActivityCount, func(labels map[string]string, value float64) {
 		if c.ByState == nil {
 			c.ByState = map[string]int64{}
 		}
@@ -111,14 +147,13 @@ func (p page) volumes(paths map[string]string, trends *Trends) []status.Volume {
 	out := []status.Volume{}
 	for name, path := range paths {
 		v := status.Volume{Name: name, Path: path}
-		const prefix = "pg_reliability_volume_"
-		size, available := p.count(prefix+"size_bytes", "volume", name), p.count(prefix+"available_bytes", "volume", name)
+		size, available := p.count(source.VolumeSize, "volume", name), p.count(source.VolumeAvailable, "volume", name)
 		if size == nil || available == nil {
 			out = append(out, v)
 			continue
 		}
 		v.OK, v.SizeBytes, v.AvailableBytes = true, size, available
-		if free := p.count(prefix+"free_bytes", "volume", name); free != nil {
+		if free := p.count(source.VolumeFree, "volume", name); free != nil {
 			used := *size - *free
 			v.UsedBytes = &used
 		}
@@ -126,8 +161,8 @@ func (p page) volumes(paths map[string]string, trends *Trends) []status.Volume {
 			ratio := 1 - float64(*available)/float64(*size)
 			v.UsedRatio = &ratio
 		}
-		v.ReadOnly = p.yes(prefix+"read_only", "volume", name)
-		inodes, inodesFree := p.number(prefix+"inodes", "volume", name), p.number(prefix+"inodes_free", "volume", name)
+		v.ReadOnly = p.yes(source.VolumeReadOnly, "volume", name)
+		inodes, inodesFree := p.number(source.VolumeInodes, "volume", name), p.number(source.VolumeInodesFree, "volume", name)
 		if inodes != nil && inodesFree != nil && *inodes > 0 {
 			ratio := *inodesFree / *inodes
 			v.InodesFreeRatio = &ratio
@@ -146,38 +181,39 @@ func (p page) volumes(paths map[string]string, trends *Trends) []status.Volume {
 }
 
 func (p page) container() *status.Container {
-	const prefix = "pg_reliability_container_"
-	running, restarts := p.yes(prefix+"running"), p.count(prefix+"restart_count")
+	running, restarts := p.yes(source.ContainerRunning), p.count(source.ContainerRestarts)
 	if running == nil || restarts == nil {
 		return nil
 	}
 	c := &status.Container{
-		Running: *running, RestartCount: *restarts, State: p.word(prefix+"state", "state"), Health: p.word(prefix+"health", "status"),
-		StartedAt: p.time(prefix + "start_timestamp_seconds"), ExitCode: p.count(prefix + "exit_code"),
-		MemoryLimitBytes: p.count(prefix + "memory_limit_bytes"), Image: p.word(prefix+"info", "image"),
+		Running: *running, RestartCount: *restarts, State: p.word(source.ContainerState, "state"),
+		Health:    p.word(source.ContainerHealth, "status"),
+		StartedAt: p.time(source.ContainerStarted), ExitCode: p.count(source.ContainerExitCode),
+		MemoryLimitBytes: p.count(source.ContainerMemoryLimit), Image: p.word(source.ContainerInfo, "image"),
 	}
-	if killed := p.yes(prefix + "oom_killed"); killed != nil {
+	if killed := p.yes(source.ContainerOOMKilled); killed != nil {
 		c.OOMKilled = *killed
 	}
-	p.each(prefix+"running", func(labels map[string]string, _ float64) { c.Name = labels["container"] })
+	p.each(source.ContainerRunning, func(labels map[string]string, _ float64) { c.Name = labels["container"] })
 	return c
 }
 
 func (p page) replication() *status.Replication {
-	replica := p.yes("pg_replication_is_replica")
+	replica := p.yes(sqlmetric.PgReplicationIsReplica)
 	if replica == nil {
 		return nil
 	}
-	const prefix = "pg_reliability_replication_"
 	r := &status.Replication{
-		Streaming: p.yes(prefix + "streaming"), ReplayPaused: p.yes(prefix + "replay_paused"), BehindBytes: p.count(prefix + "behind_bytes"),
-		SyncRequired: p.yes(prefix + "sync_required"), SyncClients: p.count(prefix + "sync_clients"), ClientCount: p.count(prefix + "clients"),
-		Clients: p.clients(), Slots: p.slots(),
+		Streaming: p.yes(sqlmetric.ReplicationStreaming), ReplayPaused: p.yes(sqlmetric.ReplicationReplayPaused),
+		BehindBytes:  p.count(sqlmetric.ReplicationBehindBytes),
+		SyncRequired: p.yes(sqlmetric.ReplicationSyncRequired), SyncClients: p.count(sqlmetric.ReplicationSyncClients),
+		ClientCount: p.count(sqlmetric.ReplicationClients),
+		Clients:     p.clients(), Slots: p.slots(),
 	}
 	if *replica {
-		r.LagSeconds = p.number("pg_replication_lag_seconds")
+		r.LagSeconds = p.number(sqlmetric.PgReplicationLagSeconds)
 	}
-	if n := int64(len(r.Slots)); p["pg_replication_slots_slot_is_active"] != nil {
+	if n := int64(len(r.Slots)); p[sqlmetric.PgReplicationSlotsSlotIsActive.Name] != nil {
 		r.SlotCount = &n
 	}
 	return r
@@ -185,15 +221,17 @@ func (p page) replication() *status.Replication {
 
 func (p page) clients() []status.ReplicationClient {
 	out := []status.ReplicationClient{}
-	p.each("pg_stat_replication_pg_current_wal_lsn_bytes", func(l map[string]string, _ float64) {
-		same := []string{
-			"application_name", l["application_name"], "client_addr", l["client_addr"], "state", l["state"], "slot_name", l["slot_name"],
-		}
-		out = append(out, status.ReplicationClient{
+	is := []string{"application_name", "client_addr", "state", "slot_name"}
+	lag, behind := p.by(sqlmetric.ReplicationClientReplayLagSeconds, is...), p.by(sqlmetric.PgStatReplicationPgWalLsnDiff, is...)
+	p.each(sqlmetric.PgStatReplicationPgCurrentWalLsnBytes, func(l map[string]string, _ float64) {
+		c := status.ReplicationClient{
 			ApplicationName: l["application_name"], Address: l["client_addr"], State: l["state"], SlotName: l["slot_name"],
-			ReplayLagSeconds: p.number("pg_reliability_replication_client_replay_lag_seconds", same...),
-			ReplayLagBytes:   p.count("pg_stat_replication_pg_wal_lsn_diff", same...),
-		})
+			ReplayLagBytes: whole(behind, keyOf(l, is)),
+		}
+		if seconds, ok := lag[keyOf(l, is)]; ok {
+			c.ReplayLagSeconds = &seconds
+		}
+		out = append(out, c)
 	})
 	if len(out) > listed { // those furthest behind
 		slices.SortFunc(out, func(a, b status.ReplicationClient) int {
@@ -220,19 +258,20 @@ func last(a, b bool) int {
 
 func (p page) slots() []status.Slot {
 	out := []status.Slot{}
-	p.each("pg_replication_slots_slot_is_active", func(l map[string]string, active float64) {
-		same := []string{"slot_name", l["slot_name"], "slot_type", l["slot_type"]}
+	is := []string{"slot_name", "slot_type"}
+	safe, invalid := p.by(sqlmetric.PgReplicationSlotsSafeWalSizeBytes, is...), p.by(sqlmetric.SlotInvalidated, is...)
+	retained := p.by(sqlmetric.PgReplicationSlotsPgWalLsnDiff, "slot_name")
+	words := map[string]string{}
+	p.each(sqlmetric.PgReplicationSlotsWalStatus, func(l map[string]string, _ float64) { words[keyOf(l, is)] = l["wal_status"] })
+	p.each(sqlmetric.PgReplicationSlotsSlotIsActive, func(l map[string]string, active float64) {
 		s := status.Slot{
-			Name: l["slot_name"], Type: l["slot_type"], Active: active == 1,
-			RetainedBytes: p.count("pg_replication_slots_pg_wal_lsn_diff", "slot_name", l["slot_name"]),
-			SafeBytes:     p.count("pg_replication_slots_safe_wal_size_bytes", same...),
-			Invalidated:   p.yes("pg_reliability_slot_invalidated", same...),
+			Name: l["slot_name"], Type: l["slot_type"], Active: active == 1, WALStatus: words[keyOf(l, is)],
+			RetainedBytes: whole(retained, l["slot_name"]), SafeBytes: whole(safe, keyOf(l, is)),
 		}
-		p.each("pg_replication_slots_wal_status", func(of map[string]string, _ float64) {
-			if of["slot_name"] == s.Name && of["slot_type"] == s.Type {
-				s.WALStatus = of["wal_status"]
-			}
-		})
+		if lost, ok := invalid[keyOf(l, is)]; ok {
+			invalidated := lost != 0
+			s.Invalidated = &invalidated
+		}
 		out = append(out, s)
 	})
 	// Those that somebody must look at come first: lost, read by nobody, keeping much.

@@ -45,7 +45,8 @@ func server(s probe.Snapshot) *status.Server {
 }
 
 func window(b probe.HistoryBucket) status.Window {
-	w := status.Window{UpSeconds: inSeconds(b.Up), DownSeconds: inSeconds(b.Down), UnknownSeconds: inSeconds(b.Unknown.Round(time.Millisecond))}
+	w := status.Window{UpSeconds: inSeconds(b.Up), DownSeconds: inSeconds(b.Down),
+		UnknownSeconds: inSeconds(b.Unknown.Round(time.Millisecond))}
 	if observed := b.Up + b.Down; observed > 0 {
 		ratio := b.Up.Seconds() / observed.Seconds()
 		w.Ratio = &ratio

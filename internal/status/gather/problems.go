@@ -6,6 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
+	"github.com/pg-reliability/pg_reliability_exporter/collector/sqlmetric"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
@@ -44,7 +47,7 @@ func (f *found) add(when bool, severity, alert, message string, args ...any) {
 	}
 }
 
-// graded is one problem at most, the worse one.
+// graded reports one problem at most: the more severe of the two whose threshold is reached.
 func (f *found) graded(value, warning, critical float64, alert, message string, args ...any) {
 	f.critical(value > critical, alert, message, args...)
 	f.warning(value > warning && value <= critical, alert, message, args...)
@@ -52,17 +55,22 @@ func (f *found) graded(value, warning, critical float64, alert, message string, 
 
 // problems looks at this moment alone, so each is named after the alert that would follow if it lasted. The worst
 // come first.
-func problems(s *status.Status, t Thresholds, seen probe.Snapshot, p page) []status.Problem {
+func problems(s *status.Status, t Thresholds, seen probe.Snapshot, p page, recent probe.HistoryBucket, c *counters) []status.Problem {
 	f := &found{list: []status.Problem{}}
 	f.seen(seen, t, s.GeneratedAt)
 	f.measured(p, t)
+	f.derived(p, t, s.GeneratedAt)
+	f.counted(c, p, t)
+	f.slow(recent, t)
 	f.state(s)
 	f.connections(s.Connections, t)
 	for _, v := range s.Volumes {
 		f.volume(v, t, s.MeasuredAt != nil)
 	}
-	f.replication(s.Replication, t)
-	f.backups(s.Backups, t, s.GeneratedAt)
+	f.replication(s.Replication, t, deref(p.number(applyDelay())))
+	inState := func(state string) int64 { return int64(deref(p.number(metrics.Count, "state", state))) }
+	f.backups(s.Backups, t, s.GeneratedAt, inState("unreadable")+inState("suspect"))
+	f.recovery(s.Backups)
 	if c := s.Container; c != nil {
 		f.warning(c.OOMKilled, "PostgresContainerOOMKilled", "out of memory: the kernel killed a process of container %s", c.Name)
 	}
@@ -82,7 +90,8 @@ func problems(s *status.Status, t Thresholds, seen probe.Snapshot, p page) []sta
 func (f *found) collectors(c status.Collectors) {
 	const each = 3
 	if n := len(c.Failing); n > each {
-		f.warning(true, "PostgresCollectorFailing", "%d of %d collectors fail, %s among them: %s", n, c.Count, c.Failing[0].Name, c.Failing[0].Error)
+		f.warning(true, "PostgresCollectorFailing", "%d of %d collectors fail, %s among them: %s", n, c.Count, c.Failing[0].Name,
+			c.Failing[0].Error)
 		return
 	}
 	for _, failing := range c.Failing {
@@ -133,7 +142,7 @@ func (f *found) volume(v status.Volume, t Thresholds, measured bool) {
 	if v.UsedRatio == nil {
 		return
 	}
-	f.graded(*v.UsedRatio, t.DiskUsedWarning, t.DiskUsedCritical, "PostgresDiskFull", "volume %s is %.0f %% full", v.Name, 100**v.UsedRatio)
+	f.graded(*v.UsedRatio, t.DiskUsedWarning, t.DiskUsedCritical, "PostgresDiskFull", "volume %s is %s full", v.Name, ratio(*v.UsedRatio))
 	if left := v.TimeToFullSeconds; left != nil && *v.UsedRatio > 1-t.DiskFillsBelow && deref(v.TrendSeconds) >= trendWarns.Seconds() {
 		f.graded(-*left, -t.DiskFillsWarning, -t.DiskFillsCritical, "PostgresDiskFillsSoon", "volume %s is full in %s if it goes on so", v.Name,
 			status.Lasting(*left))
@@ -143,20 +152,27 @@ func (f *found) volume(v status.Volume, t Thresholds, measured bool) {
 	}
 }
 
-func (f *found) replication(r *status.Replication, t Thresholds) {
+// applyDelay is the setting that tells a standby to stay behind.
+func applyDelay() *metric.Desc { return sqlmetric.PgSettings("recovery_min_apply_delay_seconds") }
+
+// replication takes a standby for late when it lags more than it is told to.
+func (f *found) replication(r *status.Replication, t Thresholds, delay float64) {
 	if r == nil {
 		return
 	}
 	f.critical(r.Streaming != nil && !*r.Streaming, "PostgresReplicaNotStreaming", "the standby receives nothing from its primary")
 	if r.LagSeconds != nil {
-		f.graded(*r.LagSeconds, t.LagWarning, t.LagCritical, "PostgresReplicationLag", "the standby is %.0f s behind its primary", *r.LagSeconds)
+		f.graded(*r.LagSeconds-delay, t.LagWarning, t.LagCritical, "PostgresReplicationLag", "the standby is %.0f s behind its primary",
+			*r.LagSeconds)
 	}
 	for _, s := range r.Slots {
-		f.critical(s.Invalidated != nil && *s.Invalidated, "PostgresSlotLost", "replication slot %s is of no use any more: its WAL or rows are gone", s.Name)
+		f.critical(s.Invalidated != nil && *s.Invalidated, "PostgresSlotLost", "replication slot %s is of no use any more: its WAL or rows "+
+			"are gone", s.Name)
 	}
 }
 
-func (f *found) backups(b *status.Backups, t Thresholds, now time.Time) {
+// backups leaves those that can't be read or are suspect to newestBackup, which tells of them by their own names.
+func (f *found) backups(b *status.Backups, t Thresholds, now time.Time, elsewhere int64) {
 	if b == nil {
 		return
 	}
@@ -184,10 +200,12 @@ func (f *found) backups(b *status.Backups, t Thresholds, now time.Time) {
 	}
 	failed := b.LastFailureAt != nil && (b.Newest == nil || b.LastFailureAt.After(b.Newest.FinishedAt))
 	f.warning(failed, "PostgresBackupFailed", "the last backup failed: %s", b.LastFailureReason)
-	f.warning(b.BadCount != nil && *b.BadCount > 0, "PostgresBackupDamaged", "backups that are damaged, suspect or unreadable: %d", deref(b.BadCount))
+	damaged := deref(b.BadCount) - elsewhere
+	f.warning(damaged > 0, "PostgresBackupDamaged", "backups that are damaged: %d", damaged)
 	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt).Seconds() > t.BackupLate
 	f.critical(late, "PostgresBackupJobSilent", "the backup job did not begin the run it announced")
-	f.warning(b.RestoreSeconds != nil && *b.RestoreSeconds > t.RestoreObjective, "PostgresRestoreSlow", "the last measured restore took %.0f s", deref(b.RestoreSeconds))
+	f.warning(b.RestoreSeconds != nil && *b.RestoreSeconds > t.RestoreObjective, "PostgresRestoreSlow",
+		"the last measured restore took %.0f s", deref(b.RestoreSeconds))
 }
 
 func deref[T any](p *T) (v T) {

@@ -42,7 +42,8 @@ func TestLostSlotAmongMany(t *testing.T) {
 	g := New(Options{Engine: e, Prober: proberStub{}, Target: func() string { return "db1" }})
 	s := g.Status(t.Context(), noon, Judged{}, Windows{})
 	r := s.Replication
-	if r == nil || *r.SlotCount != 70 || len(r.Slots) != listed || r.Slots[0].Name != "slot69" || r.Slots[1].Name != "slot65" || r.Slots[2].Name != "slot00" {
+	if r == nil || *r.SlotCount != 70 || len(r.Slots) != listed || r.Slots[0].Name != "slot69" || r.Slots[1].Name != "slot65" ||
+		r.Slots[2].Name != "slot00" {
 		t.Fatalf("%+v", r)
 	}
 	if !slices.ContainsFunc(s.Problems, func(p status.Problem) bool { return p.Alert == "PostgresSlotLost" }) {

@@ -40,7 +40,7 @@ type trend struct {
 // NewTrends makes one that knows nothing yet.
 func NewTrends(now func() time.Time) *Trends { return &Trends{now: now, volumes: map[string][]point{}} }
 
-// Observe takes what collector.Volumes has measured.
+// Observe takes what source.Volumes has measured.
 func (t *Trends) Observe(volume string, _, available uint64) {
 	now := t.now()
 	t.mu.Lock()

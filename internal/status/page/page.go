@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/incident"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
@@ -42,6 +43,8 @@ type View struct {
 	PProf bool
 	// Fleet are the names of the servers whose metrics are at /probe.
 	Fleet []string
+	// Incidents are those that are kept, newest first.
+	Incidents []incident.Summary
 	// DiskWarning, DiskCritical and ConnectionsHigh are the ratios at which a bar changes its colour.
 	DiskWarning, DiskCritical, ConnectionsHigh float64
 }
@@ -54,10 +57,11 @@ func parse() *template.Template {
 		"lasting": status.Lasting, "size": status.Size, "percent": status.Percent, "moment": status.Moment,
 		"ago":   func(now, then time.Time) string { return status.Lasting(max(1, math.Round(now.Sub(then).Seconds()))) },
 		"words": func(word string) string { return strings.ReplaceAll(word, "_", " ") },
-		"brief": status.Brief, "rows": func(now time.Time, list []status.Outage) rows { return rows{now, list} },
-		"restarts": splitRestarts, "observed": observed,
-		"date": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"plot": newPlot, "states": states, "title": title, "firstTen": firstTen[status.Outage], "firstSlots": firstTen[status.Slot], "more": more,
+		"brief": status.Brief, "rows": func(now time.Time, list []status.Outage, kept []incident.Summary) rows { return rows{now, list, kept} },
+		"restarts": splitRestarts,
+		"date":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"plot":     newPlot, "states": states, "title": title, "firstTen": firstTen[status.Outage], "firstSlots": firstTen[status.Slot],
+		"more": more, "indent": indent, "firstBlocking": firstTen[status.Blocking],
 		"meter": meter, "kind": restartKind, "deref": func(p *bool) bool { return p != nil && *p },
 		"ratio": func(part, whole int64) float64 { return float64(part) / float64(max(whole, 1)) },
 		"whole": func(ratio float64) string { return fmt.Sprintf("%.0f %%", 100*ratio) },
@@ -80,7 +84,7 @@ func hash(text string) string {
 
 // Render writes the document.
 func (p *Page) Render(w io.Writer, s status.Status, v View) error {
-	err := p.template().Execute(w, map[string]any{
+	err := p.template().Execute(plain{w}, map[string]any{
 		"S": s, "V": v, "Now": s.GeneratedAt, "RefreshSeconds": refreshSeconds,
 		"Style": template.CSS(style), "Script": template.JS(script), //nolint:gosec // our own, embedded
 		"Windows": []window{
@@ -107,14 +111,27 @@ type window struct {
 type rows struct {
 	Now  time.Time
 	List []status.Outage
+	kept []incident.Summary
 }
 
-// observed is for how long a window was, 0 when that was nearly all the time.
-func observed(w status.Window) float64 {
-	if seen := w.UpSeconds + w.DownSeconds; w.UnknownSeconds > 0.02*seen {
-		return seen
+// Story is the incident that is kept of an outage; nil where none is.
+func (r rows) Story(start time.Time) *incident.Summary {
+	for i, s := range r.kept {
+		if s.Kind == incident.Outage && s.Start.Sub(start).Abs() < time.Millisecond {
+			return &r.kept[i]
+		}
 	}
-	return 0
+	return nil
+}
+
+// Going is the story of the outage in progress, where one is known.
+func (v View) Going() *incident.Summary {
+	for i, s := range v.Incidents {
+		if s.Kind == incident.Outage && s.End.IsZero() && s.Cause != incident.Unknown {
+			return &v.Incidents[i]
+		}
+	}
+	return nil
 }
 
 // restarts are split into those that were seen, those that were not, and those that can't be told.

@@ -32,7 +32,9 @@ func fill(v reflect.Value, text string) {
 			return
 		}
 		for i := range v.NumField() {
-			fill(v.Field(i), text)
+			if v.Type().Field(i).IsExported() {
+				fill(v.Field(i), text)
+			}
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
@@ -41,7 +43,7 @@ func fill(v reflect.Value, text string) {
 		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
-		v.SetMapIndex(reflect.ValueOf(text), reflect.ValueOf(int64(7)))
+		v.SetMapIndex(reflect.ValueOf(text), reflect.ValueOf(int64(7)).Convert(v.Type().Elem()))
 	case reflect.String:
 		v.SetString(text)
 	case reflect.Bool:
@@ -57,10 +59,10 @@ func fill(v reflect.Value, text string) {
 
 func TestEveryTextIsEscaped(t *testing.T) {
 	var s status.Status
-	const text = `"'><script>alert(1)</script><b onload=x>`
+	const text = `"'><script>alert(1)</script><b onload=x>` + "\x1b]0;pwn\a\u009b"
 	fill(reflect.ValueOf(&s).Elem(), text)
 	page := draw(t, s, View{PProf: true, Fleet: []string{text}})
-	for _, bad := range []string{"<script>alert", "<b onload", `"'>`} {
+	for _, bad := range []string{"<script>alert", "<b onload", `"'>`, "\x1b", "\a", "\u009b"} {
 		if at := strings.Index(page, bad); at >= 0 {
 			t.Errorf("%q is on the page: %s", bad, page[max(0, at-200):at+50])
 		}
@@ -78,7 +80,8 @@ func TestEveryTextIsEscaped(t *testing.T) {
 func TestThePageWorksWithNothingKnown(t *testing.T) {
 	s := status.Status{State: status.State{Status: status.Unknown, Message: "no probe has reported yet"}, Target: "db1:5432/shop"}
 	page := draw(t, s, View{})
-	for _, want := range []string{"Unknown", "No probe has reported yet.", "db1:5432/shop", "Last hour: nothing was observed.", "None has reported yet."} {
+	for _, want := range []string{"Unknown", "No probe has reported yet.", "db1:5432/shop", "Last hour: nothing was observed.",
+		"None has reported yet."} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -109,9 +112,49 @@ func TestThePageLoadsNothingFromElsewhere(t *testing.T) {
 	}
 }
 
+// A list of releases that is too old never says that a server has the newest.
+func TestThePageSaysHowFarBehindTheServerIs(t *testing.T) {
+	made := time.Date(2026, 8, 13, 0, 0, 0, 0, time.UTC)
+	for n, want := range map[int64]string{
+		2:  "17.6 (2 minor releases behind, by a list that is 107 d 12 h old)",
+		0:  "17.6 (no newer minor release by a list that is 107 d 12 h old)",
+		-1: "17.6 (whether there is a newer minor release is not known: the list is 107 d 12 h old)",
+	} {
+		is := status.Server{Version: "17.6", ReleasesKnownAt: &made, MinorReleasesBehind: &n}
+		if n < 0 {
+			is.MinorReleasesBehind = nil
+		}
+		if page := draw(t, status.Status{State: status.State{Status: status.Up}, Server: &is,
+			GeneratedAt: made.Add(107*24*time.Hour + 12*time.Hour)},
+			View{}); !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+func TestTheWatchdogIsOnThePage(t *testing.T) {
+	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+	s := status.Status{State: status.State{Status: status.Up}, GeneratedAt: now}
+	at := now.Add(-10 * time.Minute)
+	for want, is := range map[string]status.Watchdog{
+		"Off: a server that hangs waits for a person": {},
+		"On. After 30 s in which the server takes connections and answers nobody: restart of the container db.": {On: true, AfterSeconds: 30,
+			Action: "restart of the container db"},
+		"<strong>Does nothing just now:</strong> another exporter is the watchdog.": {On: true, Idle: "another exporter is the watchdog"},
+		"Acted last 10 min ago, 2 of at most 3 times in the last hour. Left a silent server alone 10 min ago: its disk is full.": {On: true,
+			LastRestartAt: &at, RestartsLastHour: 2, LeftAlone: "its disk is full", LeftAloneAt: &at},
+	} {
+		s.Watchdog = is
+		if page := draw(t, s, View{}); !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
 func TestThePageCanBePaused(t *testing.T) {
 	s := status.Status{State: status.State{Status: status.Up}}
-	if page := draw(t, s, View{}); !strings.Contains(page, `http-equiv="refresh"`) || !strings.Contains(page, `data-refresh="10"`) || !strings.Contains(page, `href="?pause=1"`) {
+	if page := draw(t, s, View{}); !strings.Contains(page, `http-equiv="refresh"`) || !strings.Contains(page, `data-refresh="10"`) ||
+		!strings.Contains(page, `href="?pause=1"`) {
 		t.Error("the page does not update itself, or can't be paused")
 	}
 	if page := draw(t, s, View{Paused: true}); strings.Contains(page, `http-equiv="refresh"`) || !strings.Contains(page, `data-refresh="0"`) {

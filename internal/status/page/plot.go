@@ -186,7 +186,8 @@ func alternative(w window) string {
 	text := fmt.Sprintf("%s: available %s of the time observed, down %s, not observed %s.", w.Title, status.Percent(*s.Ratio),
 		status.Lasting(s.DownSeconds), status.Lasting(s.UnknownSeconds))
 	if s.P50Seconds != nil {
-		text += fmt.Sprintf(" Queries of the prober took %s in the median, 95 %% of them at most %s, the longest %s.", status.Lasting(*s.P50Seconds),
+		text += fmt.Sprintf(" Queries of the prober took %s in the median, 95 %% of them at most %s, the longest %s.",
+			status.Lasting(*s.P50Seconds),
 			status.Lasting(deref(s.P95Seconds)), status.Lasting(deref(s.MaxSeconds)))
 	}
 	return text

@@ -29,7 +29,7 @@ groups:
         labels: {{- include "pgr.alerts.labels" (list . "warning" "availability") | nindent 10 }}
         annotations:
           summary: Kubernetes restarted the database's container.
-          description: 'Restarts of the container of {{ "{{ $labels.instance }}" }} in 15m: {{ "{{ $value | printf \"%.0f\" }}" }}, more than 0.'
+          description: 'Restarts of the container of {{ "{{ $labels.instance }}" }} in 15m: {{ "{{ $value | printf \"%.0f\" }}" }}.'
           runbook_url: {{ .Values.alerts.runbookUrl }}PostgresContainerRestarted.md
           dashboard_url: {{ .Values.alerts.dashboardUrl }}pgr-overview
       # The last reason stays until the next restart: only with a restart is it news.

@@ -1,0 +1,48 @@
+//go:build !race
+
+// The race detector allocates, too.
+
+package definition
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
+)
+
+// A row of two labels and three metrics costs two texts and the list that its three samples share, and the list of samples grows. More than
+// that is more garbage at each scrape.
+func TestAllocationsOfRows(t *testing.T) {
+	labels := []string{"datname", "relname"}
+	metrics := []Metric{
+		{Name: "rows", Column: "rows", Type: metric.Gauge, Help: "h", Labels: labels},
+		{Name: "seq_total", Column: "seq", Type: metric.Counter, Help: "h", Labels: labels},
+		{Name: "idx_total", Column: "idx", Type: metric.Counter, Help: "h", Labels: labels},
+	}
+	var fields []pgconn.FieldDescription
+	for _, name := range []string{"datname", "relname", "rows", "seq", "idx"} {
+		fields = append(fields, pgconn.FieldDescription{Name: name})
+	}
+	const rows = 1000
+	var names [rows][]byte
+	for i := range names {
+		names[i] = []byte("table_" + strconv.Itoa(i))
+	}
+	database, value := []byte("shop"), []byte("123456")
+	got := testing.AllocsPerRun(20, func() {
+		d := NewDecoder(metrics, metric.RoomFor(3*rows))
+		for _, name := range names {
+			d.Row(fields, [][]byte{database, name, value, value, value})
+		}
+		if len(d.Samples()) != 3*rows || d.Malformed > 0 {
+			t.Fatalf("%d samples: %v", len(d.Samples()), d.Err)
+		}
+	}) / rows
+	t.Logf("%.3f allocations a row", got)
+	if most := 3.027 * 1.1; got > most {
+		t.Errorf("%.2f allocations a row, at most %.2f", got, most)
+	}
+}

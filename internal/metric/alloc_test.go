@@ -1,0 +1,61 @@
+//go:build !race
+
+// The race detector allocates, too.
+
+package metric_test
+
+import (
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
+)
+
+// What a page costs in allocations, which are most of a scrape's garbage: for each sample that is live, and for each family of which all is
+// kept. More than a tenth above what it was is a step back.
+func TestAllocationsOfAPage(t *testing.T) {
+	pages := metric.NewPages()
+	var list metric.List
+	var descs []*metric.Desc
+	for i := range 20 {
+		descs = append(descs, list.Gauge(fmt.Sprintf("family_%d", i), "F.", "datname", "relname"))
+	}
+	var samples []metric.Sample
+	for _, d := range descs {
+		for i := range 100 {
+			samples = append(samples, metric.Sample{Desc: d, Value: float64(i), Labels: []string{"shop", fmt.Sprint("table_", i)}})
+		}
+	}
+	batch := pages.Batch(samples, nil)
+	refuse := func(s metric.Sample, p metric.Problem) { t.Fatalf("%s is refused: %s", s, p) }
+	page := func(fill func(*metric.Page)) func() {
+		return func() {
+			p := pages.Page(metric.RoomFor(len(samples)))
+			fill(p)
+			if err := metric.OpenMetrics.Write(io.Discard, p.List()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, tc := range []struct {
+		what string
+		run  func()
+		of   int
+		was  float64
+	}{
+		{"of a live sample", page(func(p *metric.Page) {
+			for _, s := range samples {
+				p.Add(s)
+			}
+		}), len(samples), 3.26},
+		{"of a kept family", page(func(p *metric.Page) { p.AddBatch(batch, refuse) }), len(descs), 3.65},
+		{"of a sample of a new batch", func() { pages.Batch(samples, batch) }, len(samples), 0.287},
+	} {
+		got := testing.AllocsPerRun(20, tc.run) / float64(tc.of)
+		t.Logf("%s: %.3f allocations", tc.what, got)
+		if got > 1.1*tc.was {
+			t.Errorf("%s: %.3f allocations, at most a tenth more than %.3f", tc.what, got, tc.was)
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package metric
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+)
+
+// TextFormat is one of the formats that are text, which are written part by part.
+type TextFormat int
+
+// The formats that are text: Prometheus' own, and OpenMetrics.
+const (
+	Text TextFormat = iota
+	OpenMetrics
+	textFormats
+)
+
+// TextFormatOf is the text format that was negotiated, if it is one of those.
+func TextFormatOf(f expfmt.Format) (TextFormat, bool) {
+	for t, of := range map[TextFormat][]expfmt.Format{
+		Text: {expfmt.FmtText}, OpenMetrics: {expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtOpenMetrics_1_0_0},
+	} {
+		for _, prefix := range of {
+			if strings.HasPrefix(string(f), string(prefix)) { // how names are escaped stands behind it
+				return t, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// Compressor is a writer that compresses, and that can take what was compressed before.
+type Compressor interface {
+	io.Writer
+	// WriteAlone writes texts so that their compressed form, one for all of them, depends on nothing around it, and returns that form. Who
+	// has it already gives it along; it must be of a Compressor of the same kind.
+	WriteAlone(compressed []byte, texts ...[]byte) ([]byte, error)
+}
+
+// worthKeeping is how long a text must be, in bytes, for its compressed form to be kept: each begins with tables of its own.
+const worthKeeping = 2 << 10
+
+// rendering is a family's text.
+type rendering struct {
+	text   []byte
+	header int // bytes of the lines that tell of the family: # HELP and # TYPE
+	// whole and body are what was compressed last that begins with this text, with these lines and without.
+	whole, body atomic.Pointer[group]
+}
+
+// piece is a rendering on a page.
+type piece struct {
+	*rendering
+	first bool // of its family; the lines that tell of the family are left out of others
+}
+
+func (p piece) shown() []byte {
+	if p.first {
+		return p.text
+	}
+	return p.text[p.header:]
+}
+
+func (p piece) kept() *atomic.Pointer[group] {
+	if p.first {
+		return &p.whole
+	}
+	return &p.body
+}
+
+// group is pieces that were compressed together: a large one, or small ones that stood one after another.
+type group struct {
+	pieces     []piece
+	compressed []byte
+}
+
+// render writes a family with the library's own writer. All our names are such that no format has to escape them.
+func (t TextFormat) render(out *bytes.Buffer, f *dto.MetricFamily) error {
+	var err error
+	if t == OpenMetrics {
+		_, err = expfmt.MetricFamilyToOpenMetrics(out, f)
+	} else {
+		_, err = expfmt.MetricFamilyToText(out, f)
+	}
+	return err
+}
+
+// header is how many bytes of a family's text tell of the family.
+func header(text []byte) (n int) {
+	for bytes.HasPrefix(text[n:], []byte("# ")) {
+		end := bytes.IndexByte(text[n:], '\n')
+		if end < 0 {
+			break
+		}
+		n += end + 1
+	}
+	return n
+}
+
+// output is where a page goes. A family is complete in memory first: one that can't be written must not be on the page by half.
+type output struct {
+	to       io.Writer
+	compress Compressor // nil where the page is not compressed
+	memory   bytes.Buffer
+	small    []piece // that were put last, and are not written yet
+	texts    [][]byte
+}
+
+// Write writes what is on no other page.
+func (o *output) Write(text []byte) (int, error) {
+	if err := o.flush(); err != nil {
+		return 0, err
+	}
+	return o.to.Write(text)
+}
+
+// put writes what other pages have, too.
+func (o *output) put(p piece) error {
+	switch {
+	case o.compress == nil:
+		_, err := o.to.Write(p.shown())
+		return err
+	case len(p.shown()) < worthKeeping:
+		o.small = append(o.small, p)
+		return nil
+	}
+	if err := o.flush(); err != nil {
+		return err
+	}
+	return o.together([]piece{p})
+}
+
+// flush writes the small pieces.
+func (o *output) flush() (err error) {
+	size := 0
+	for _, p := range o.small {
+		size += len(p.shown())
+	}
+	if size >= worthKeeping {
+		err = o.together(o.small)
+	} else {
+		for _, p := range o.small {
+			if _, err = o.to.Write(p.shown()); err != nil {
+				break
+			}
+		}
+	}
+	o.small = o.small[:0]
+	return err
+}
+
+// together writes pieces that were perhaps compressed together before.
+func (o *output) together(pieces []piece) error {
+	o.texts = o.texts[:0]
+	for _, p := range pieces {
+		o.texts = append(o.texts, p.shown())
+	}
+	kept := pieces[0].kept()
+	if g := kept.Load(); g != nil && slices.Equal(g.pieces, pieces) {
+		_, err := o.compress.WriteAlone(g.compressed, o.texts...)
+		return err
+	}
+	compressed, err := o.compress.WriteAlone(nil, o.texts...)
+	if err == nil {
+		kept.Store(&group{slices.Clone(pieces), compressed})
+	}
+	return err
+}
+
+// Write writes families as the library would. A family that can't be written is left out; the error names each.
+func (t TextFormat) Write(w io.Writer, families []*Family) error {
+	var errs []error
+	out := &output{to: w}
+	out.compress, _ = w.(Compressor)
+	for _, f := range families {
+		for i, p := range f.parts {
+			if err := p.write(out, f, t, i == 0); err != nil {
+				errs = append(errs, fmt.Errorf("write metric %s: %w", f.Name, err))
+				break
+			}
+		}
+	}
+	errs = append(errs, out.flush())
+	if t == OpenMetrics {
+		_, err := expfmt.FinalizeOpenMetrics(w)
+		return errors.Join(append(errs, err)...)
+	}
+	return errors.Join(errs...)
+}

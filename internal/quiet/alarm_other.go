@@ -1,0 +1,5 @@
+//go:build !linux
+
+package quiet
+
+func newAlarm() alarm { return nil }
