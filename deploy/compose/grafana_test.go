@@ -99,8 +99,14 @@ type board struct {
 	UID    string
 	Panels []struct {
 		Title   string
-		Targets []struct{ Expr string }
+		Targets []query
 	}
+}
+
+// query is one that a panel asks: of the whole time shown where Range is set, and of its end elsewhere.
+type query struct {
+	Expr  string
+	Range bool
 }
 
 // grafanaOpens loads a board as Grafana's page does.
@@ -118,7 +124,7 @@ func (s *stack) grafanaOpens(uid string) (board, error) {
 
 // grafanaQuery asks through Grafana's data source, as a panel does: Grafana puts in its own variables, such as
 // $__rate_interval. The answer is whether there are any data.
-func (s *stack) grafanaQuery(expr string) (bool, error) {
+func (s *stack) grafanaQuery(q query) (bool, error) {
 	var answer struct {
 		Results map[string]struct {
 			Error  string
@@ -128,10 +134,10 @@ func (s *stack) grafanaQuery(expr string) (bool, error) {
 		}
 	}
 	err := s.grafana(s.secret("grafana_password"), "/api/ds/query", map[string]any{
-		"from": "now-15m", "to": "now",
+		"from": "now-1h", "to": "now",
 		"queries": []any{map[string]any{
-			"refId": "A", "datasource": map[string]string{"uid": "pgr-prometheus"}, "expr": expr, "instant": true, "intervalMs": 15000,
-			"maxDataPoints": 500,
+			"refId": "A", "datasource": map[string]string{"uid": "pgr-prometheus"}, "expr": q.Expr, "instant": !q.Range, "range": q.Range,
+			"intervalMs": 15000, "maxDataPoints": 500,
 		}},
 	}, &answer)
 	if err != nil {
