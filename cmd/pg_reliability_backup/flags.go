@@ -191,6 +191,8 @@ func newApp() (*kingpin.Application, *flags) {
 		StringsVar(&f.backup.databases)
 	accept.Flag("extension-data", "Say that nobody misses what an extension keeps in this table or sequence (schema.name) of --database: "+
 		"from the next backup on it alerts nobody. Repeatable.").StringsVar(&f.unmissed)
+	accept.Flag("of-server", "System identifier of the server whose --database is meant, where the backups of several hold one of that name "+
+		"(default: the only one of them whose newest backup is without it).").StringVar(&f.restore.ofServer)
 
 	r := app.Command("restore", "Restore a database beside the old one, check it, and swap the two.")
 	f.addWhich(r)

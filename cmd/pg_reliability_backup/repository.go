@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -80,6 +81,11 @@ func (p *program) accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if named := p.flags.restore.ofServer; named != "" {
+		if all, err = servers.Of(all, named, true); err != nil {
+			return err
+		}
+	}
 	if len(p.flags.unmissed) > 0 {
 		return p.unmiss(ctx, repo, all, servers)
 	}
@@ -127,23 +133,22 @@ func (p *program) acceptOne(ctx context.Context, repo *catalog.Repository, b cat
 	return nil
 }
 
-// letGo says that databases are gone for good, in whatever kind of backup they are.
+// letGo says that databases of one server are gone for good, in whatever kind of backup they are.
 func (p *program) letGo(ctx context.Context, repo *catalog.Repository, all []catalog.Backup, servers catalog.Servers) error {
 	if len(all) == 0 {
 		return failure.New(failure.Nothing, "the repository has no backups")
 	}
+	kinds := map[string]map[catalog.Kind]bool{} // by database
 	for _, name := range p.flags.backup.databases {
-		kinds := map[catalog.Kind]bool{}
-		for _, b := range all {
-			if _, ok := b.Manifest.Database(name); ok {
-				kinds[servers.KindOf(b.Manifest)] = true
-			}
+		of, err := p.holders(all, servers, name)
+		if err != nil {
+			return err // before anything was written
 		}
-		if len(kinds) == 0 {
-			return failure.New(failure.Nothing, "no backup holds database %q", name)
-		}
+		kinds[name] = of
+	}
+	for _, name := range p.flags.backup.databases {
 		err := repo.UpdateServers(ctx, func(s *catalog.Servers) {
-			for kind := range kinds {
+			for kind := range kinds[name] {
 				s.LetGo(kind, []string{name}, all[0].Sequence, time.Now())
 			}
 		})
@@ -153,7 +158,8 @@ func (p *program) letGo(ctx context.Context, repo *catalog.Repository, all []cat
 		say(p.out, "database %s is gone for good: the backups of until now that hold it are deleted in their turn, like all others\n",
 			sqltext.Shown(name))
 		for _, b := range all { // the newest; accepting it accepts those before it
-			if s := b.Manifest.Suspect; s != nil && b.Status.Accepted == nil && slices.Contains(s.Databases, name) {
+			if s := b.Manifest.Suspect; s != nil && b.Status.Accepted == nil && slices.Contains(s.Databases, name) &&
+				kinds[name][servers.KindOf(b.Manifest)] {
 				say(p.out, "backup %s is suspect still (%s), and pauses pruning: pg_reliability_backup accept %s\n", b.ID, s.Message, b.ID)
 				break
 			}
@@ -162,35 +168,98 @@ func (p *program) letGo(ctx context.Context, repo *catalog.Repository, all []cat
 	return nil
 }
 
-// unmiss says that nobody misses what extensions keep in tables or sequences of a database.
+// holders are the kinds of backups of one server that hold a database, or held it.
+func (p *program) holders(all []catalog.Backup, servers catalog.Servers, database string) (map[catalog.Kind]bool, error) {
+	var held []catalog.Backup
+	kinds := map[catalog.Kind]bool{}
+	for _, b := range all {
+		if _, ok := b.Manifest.Database(database); ok {
+			held = append(held, b)
+			kinds[servers.KindOf(b.Manifest)] = true
+		}
+	}
+	lines, seen := map[string]bool{}, map[catalog.Kind]bool{} // those whose newest backup of such a kind is without it
+	for _, b := range all {
+		kind := servers.KindOf(b.Manifest)
+		if seen[kind] || !kinds[kind] {
+			continue
+		}
+		seen[kind] = true
+		_, holds := b.Manifest.Database(database)
+		omits := slices.ContainsFunc(b.Manifest.Omitted, func(o catalog.Omission) bool { return o.Database == database })
+		if !holds && !omits {
+			lines[kind.Server] = true
+		}
+	}
+	line, err := p.oneLine(servers, held, lines)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(kinds, func(kind catalog.Kind, _ bool) bool { return kind.Server != line })
+	if len(kinds) == 0 {
+		return nil, failure.New(failure.Nothing, "no backup holds database %q", database)
+	}
+	return kinds, nil
+}
+
+// oneLine is the line of servers that is meant, of those whose backups are given: the one that --of-server names, else the only one, else
+// the only likely one. What is said of one server's database must not be taken as said of another's that has the same name.
+func (p *program) oneLine(servers catalog.Servers, some []catalog.Backup, likely map[string]bool) (string, error) {
+	if named := p.flags.restore.ofServer; named != "" {
+		return servers.Line(named), nil
+	}
+	var lines []string
+	for _, b := range some {
+		if line := servers.KindOf(b.Manifest).Server; line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) > 1 && len(likely) == 1 {
+		lines = slices.DeleteFunc(lines, func(line string) bool { return !likely[line] })
+	}
+	if len(lines) > 1 {
+		_, err := servers.Of(some, "", false)
+		return "", err
+	}
+	return strings.Join(lines, ""), nil
+}
+
+// unmiss says that nobody misses what extensions keep in tables or sequences of a database of one server.
 func (p *program) unmiss(ctx context.Context, repo *catalog.Repository, all []catalog.Backup, servers catalog.Servers) error {
 	if len(p.flags.backup.databases) != 1 {
 		return failure.New(failure.Config, "--extension-data needs one --database")
 	}
 	database := p.flags.backup.databases[0]
+	lines := map[string]string{} // by table or sequence
 	for _, name := range p.flags.unmissed {
-		var lines, named []string
+		var lack []catalog.Backup
+		var named []string
 		for _, b := range all {
 			for _, o := range b.Manifest.Omitted {
 				if o.Kind != catalog.ExtensionData || o.Database != database {
 					continue
 				}
-				if line := servers.KindOf(b.Manifest).Server; o.Of() == name && !slices.Contains(lines, line) {
-					lines = append(lines, line)
+				if o.Of() == name {
+					lack = append(lack, b)
 				}
 				if !slices.Contains(named, o.Of()) {
 					named = append(named, o.Of())
 				}
 			}
 		}
-		if len(lines) == 0 {
+		if len(lack) == 0 {
 			return failure.New(failure.Nothing, "no backup lacks %q of an extension in database %q", name, database).
 				WithHint("They lack these of it: %s.", cmp.Or(strings.Join(named, ", "), "none"))
 		}
+		line, err := p.oneLine(servers, lack, nil)
+		if err != nil {
+			return err // before anything was written
+		}
+		lines[name] = line
+	}
+	for _, name := range p.flags.unmissed {
 		err := repo.UpdateServers(ctx, func(s *catalog.Servers) {
-			for _, line := range lines {
-				s.Unmiss(catalog.Unmissed{Server: line, Database: database, Name: name, At: time.Now().UTC()})
-			}
+			s.Unmiss(catalog.Unmissed{Server: lines[name], Database: database, Name: name, At: time.Now().UTC()})
 		})
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,60 @@ func TestSecondServerIsRefused(t *testing.T) {
 	a.must("init", "--take-over="+took.Manifest.Server.SystemIdentifier)
 	a.must("run", "--keep=1", "--suspect-below=0")
 	third.want(exitConfig, "run", "--keep=1")
+}
+
+// What is said of one server's database is not said of another's that has the same name.
+func TestADatabaseIsLetGoForOneServerOnly(t *testing.T) {
+	a, other := newBench(t), newLoneBench(t)
+	other.repo = a.repo
+	for _, b := range []*bench{a, other} {
+		b.exec("postgres", `CREATE DATABASE archive`)
+		b.exec("archive", `CREATE TABLE letter AS SELECT i FROM generate_series(1, 10) AS i`, `CREATE EXTENSION hstore`,
+			`CREATE TABLE theirs AS SELECT 1 AS id`, `ALTER EXTENSION hstore ADD TABLE theirs`)
+	}
+	a.exec("postgres", `CREATE DATABASE lone`)
+	a.must("run", "--verify", "--keep=1")
+	other.must("init", "--add-server")
+	other.must("run", "--verify", "--keep=1")
+	holder, theirs := a.list()[1], a.list()[0].Manifest.Server.SystemIdentifier
+	mine := holder.Manifest.Server.SystemIdentifier
+	gone := func() string { return string(read(t, filepath.Join(a.repo, "servers.json"))) }
+	before := gone()
+	for _, args := range [][]string{{"--database=archive"}, {"--database=archive", "--extension-data=public.theirs"}} {
+		says(t, a.want(exitConfig, append([]string{"accept"}, args...)...), "--of-server: ", mine, theirs)
+	}
+	a.want(exitNothing, "accept", "--database=archive", "--of-server=7")
+	a.want(exitNothing, "accept", "--database=lone", "--of-server="+theirs) // it never had one
+	if gone() != before {
+		t.Fatalf("it was noted:\n%s", gone())
+	}
+	a.must("accept", "--database=archive", "--extension-data=public.theirs", "--of-server="+theirs)
+	if text := gone(); strings.Count(text, "public.theirs") != 1 {
+		t.Errorf("it is noted of both:\n%s", text)
+	}
+
+	other.exec("postgres", `DROP DATABASE archive`)
+	other.must("run", "--keep=1", "--suspect-below=0")
+	says(t, other.must("accept", "--database=archive"), "gone for good") // the other has it still
+	a.exec("postgres", `DROP DATABASE archive`)
+	a.must("run", "--verify", "--keep=1")
+	if newest := a.list()[0]; newest.Health != catalog.IsSuspect || !strings.Contains(newest.Problem, "vanished database archive") {
+		t.Fatalf("state %s (%s), want suspect, with the name", newest.Health, newest.Problem)
+	}
+	a.must("run", "--verify", "--keep=1", "--suspect-below=0")
+	var ids []string
+	for _, b := range a.list() {
+		ids = append(ids, b.ID)
+	}
+	if !slices.Contains(ids, holder.ID) {
+		t.Fatalf("the only backup with the first server's database archive was pruned: %v", ids)
+	}
+	reason := "one with database archive"
+	says(t, a.must("prune", "--keep=1", "--dry-run"), reason)
+	a.must("accept", "--database=archive", "--of-server="+mine)
+	if out := a.must("prune", "--keep=1", "--dry-run"); strings.Contains(out, reason) {
+		t.Errorf("it is kept after somebody said that archive is gone:\n%s", out)
+	}
 }
 
 func TestVanishedDatabaseIsASuspicionAndItsLastBackupStays(t *testing.T) {
