@@ -25,6 +25,7 @@ func startExporter(ctx context.Context, program string, r *room, db *database, b
 			"--web.listen-address="+address,
 			"--state.dir="+filepath.Join(db.Dir, "exporter"),
 			"--volume=data="+db.DataDir(),
+			"--log.file="+db.LogFile(),
 		)
 		if backups.missing == "" {
 			cmd.Args = append(cmd.Args, "--backup.catalog="+backups.repository)

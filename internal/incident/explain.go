@@ -189,7 +189,11 @@ func (c *clues) finish(s Story) Story {
 		s.Also = append(s.Also, text)
 	}
 	slices.SortStableFunc(c.evidence, func(a, b Evidence) int { return a.At.Compare(b.At) })
-	s.Evidence = c.evidence[:min(len(c.evidence), maxEvidence)]
+	// More than one rule cites a failure, and a read that fails is tried again at once: what looks the same is shown once.
+	once := slices.CompactFunc(c.evidence, func(a, b Evidence) bool {
+		return a.Source == b.Source && a.Text == b.Text && a.At.Sub(b.At).Abs() < time.Millisecond
+	})
+	s.Evidence = once[:min(len(once), maxEvidence)]
 	// Lists are lists, also in JSON.
 	s.Evidence, s.Also, s.Missing = append([]Evidence{}, s.Evidence...), append([]string{}, s.Also...), append([]string{}, s.Missing...)
 	return s

@@ -275,6 +275,28 @@ func TestRecoveryHasItsShare(t *testing.T) {
 	}
 }
 
+// TestEvidenceIsShownOnce reads twice within a millisecond, with the same failure, and cites it once.
+func TestEvidenceIsShownOnce(t *testing.T) {
+	w := outage(postgres.StartingUp, 2)
+	w.Restarts, w.LogFollowed = []string{"crash"}, false
+	failure := w.Probes[slices.IndexFunc(w.Probes, func(p Probe) bool { return p.Reason == string(postgres.StartingUp) })]
+	again := failure
+	again.At = again.At.Add(200 * time.Microsecond)
+	w.Probes = slices.Insert(w.Probes, 1, again)
+	seen := map[string]int{}
+	for _, e := range Explain(w).Evidence {
+		seen[e.Text+e.At.Truncate(time.Millisecond).String()]++
+	}
+	if len(seen) != 3 {
+		t.Errorf("a failure at 0 s, one at 1 s and the crash should be cited: %v", seen)
+	}
+	for text, n := range seen {
+		if n > 1 {
+			t.Errorf("%d times: %s", n, text)
+		}
+	}
+}
+
 // FuzzExplain gives it windows that a file or a log could make: it must tell a story of any.
 func FuzzExplain(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.json")

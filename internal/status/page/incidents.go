@@ -29,6 +29,7 @@ func NewIncidents() *Incidents {
 			"lasting": status.Lasting, "moment": status.Moment, "title": title, "offset": incident.Offset,
 			"words": func(word string) string { return strings.ReplaceAll(word, "_", " ") },
 			"date":  func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+			"day":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }, // under a heading that says UTC
 			"waits": waits,
 			"clock": func(t time.Time) string { return t.UTC().Format("15:04:05.000") },
 		}
