@@ -94,6 +94,7 @@ func TestIndexesThatNobodyNeeds(t *testing.T) {
 }
 
 func TestSchemasThatAreHidden(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	for _, schema := range []string{"tmp_1", "tmpx", `"it's"`, "kept"} {
 		must(t, c.Exec(t.Context(), "CREATE SCHEMA "+schema, "CREATE TABLE "+schema+".t (id int)", "CREATE INDEX i ON "+schema+".t (id)",
@@ -115,6 +116,7 @@ func TestSchemasThatAreHidden(t *testing.T) {
 }
 
 func TestWhatASchemaLacks(t *testing.T) {
+	t.Parallel()
 	names := []string{"primary_keys", "foreign_keys", "unvalidated_constraints", "unlogged_tables", "partitioned_tables", "user_tables_detail"}
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		totals := func(keys, foreign, constraints, unlogged, partitioned, strays float64) map[string]float64 {

@@ -38,6 +38,7 @@ func has(t *testing.T, got, want map[string]float64) {
 }
 
 func TestInvalidIndexesAreThoseNobodyBuilds(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		index := func(table, name string) string {
@@ -99,6 +100,7 @@ func TestInvalidIndexesAreThoseNobodyBuilds(t *testing.T) {
 }
 
 func TestSequencesEndWithTheirColumns(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		totals := func(name string) string { return "pg_reliability_sequences" + name + `|datname="postgres"` }
@@ -168,6 +170,7 @@ func TestSequencesEndWithTheirColumns(t *testing.T) {
 }
 
 func TestPasswordsEnd(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		ends := func(role string) string {
 			return fmt.Sprintf("pg_reliability_role_password_expiry_timestamp_seconds|rolname=%q", role)
@@ -321,6 +324,7 @@ func TestStatementsOfEveryVersionOfTheExtension(t *testing.T) {
 
 // The extension can exist where its library is not loaded: after a restore, say. Each query on it fails then.
 func TestStatementsWithoutTheirLibraryAreSkipped(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"pg_stat_statements.max": "100"}})
 	must(t, c.Exec(t.Context(), "CREATE EXTENSION pg_stat_statements"))
 	if got := ask(t, c, "postgres", "statements", "statements_info"); len(got) != 0 {

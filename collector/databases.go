@@ -66,9 +66,17 @@ func (d Databases) wants(name string) bool {
 	return (len(d.Include) == 0 || slices.ContainsFunc(d.Include, matches)) && !slices.ContainsFunc(d.Exclude, matches)
 }
 
+// visitPace is how soon the visits come one after the other.
+type visitPace struct {
+	list    time.Duration // how often the server is asked which databases it has
+	revisit time.Duration // after a database turned us away the first time
+	apart   time.Duration // between two visits, on average and at the least
+}
+
 // visits are the databases beside the connection's own.
 type visits struct {
 	options Databases
+	pace    visitPace
 
 	mu        sync.Mutex
 	databases map[string]*visited
@@ -92,11 +100,18 @@ type visited struct {
 	others   time.Time
 }
 
-// names lists them, sorted.
+// names lists them, in no order.
 func (v *visits) names() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.Sorted(maps.Keys(v.databases))
+	return slices.Collect(maps.Keys(v.databases))
+}
+
+// count is how many there are.
+func (v *visits) count() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.databases)
 }
 
 // logged is how many databases turn us away for a reason.
@@ -156,13 +171,13 @@ func (e *Engine) visitDatabases(ctx context.Context) {
 	for {
 		wait := whileDown
 		if down, _ := known(e.prober.Snapshot()); !down {
-			if time.Since(listedAt) >= listEvery && e.listDatabases(ctx) == nil {
+			if time.Since(listedAt) >= e.visits.pace.list && e.listDatabases(ctx) == nil {
 				listedAt = time.Now()
 			}
 			var v *visited
 			var units []*queryUnit
 			if v, units, wait = e.nextVisit(time.Now()); v == nil {
-				wait = min(wait, max(time.Until(listedAt.Add(listEvery)), listAgain))
+				wait = min(wait, max(time.Until(listedAt.Add(e.visits.pace.list)), listAgain))
 			} else {
 				wait = 0
 				e.processors.Work(func() {
@@ -309,7 +324,7 @@ func (e *Engine) visit(ctx context.Context, v *visited, units []*queryUnit) post
 	}
 	v.errors[reason]++
 	if collector == "" { // it was not let in, or its connection broke
-		v.pause = min(max(2*v.pause, firstRevisit), lastRevisit)
+		v.pause = min(max(2*v.pause, e.visits.pace.revisit), lastRevisit)
 		v.notBefore = now.Add(v.pause)
 	}
 	if v.logged != reason {
@@ -390,7 +405,7 @@ func (e *Engine) runApart(ctx context.Context, session *postgres.Session, f fact
 		}
 	}
 	now := time.Now()
-	interval := max(u.pace(took), time.Duration(len(e.visits.names()))*perVisit)
+	interval := max(u.pace(took), time.Duration(e.visits.count())*e.visits.pace.apart)
 	defer e.account(run) // behind the lock
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -76,8 +76,8 @@ func (l *lockedLog) count(text string) (n int) {
 	return n
 }
 
-// visit runs an engine with collectors of the given YAML on a cluster; the options' Connect is filled in.
-func visit(t *testing.T, c *pgtest.Cluster, yaml string, o collector.Databases) *visitor {
+// visit runs an engine with collectors of the given YAML on a cluster; the options' Connect is filled in. prepare is called before it runs.
+func visit(t *testing.T, c *pgtest.Cluster, yaml string, o collector.Databases, prepare ...func(*collector.Engine)) *visitor {
 	t.Helper()
 	v := &visitor{bench: &bench{prober: &theProber{}}, log: &lockedLog{lines: make(chan string, 10_000)}}
 	v.prober.says(postgres.OK, probe.Primary)
@@ -104,6 +104,9 @@ func visit(t *testing.T, c *pgtest.Cluster, yaml string, o collector.Databases) 
 		defs = define(t, yaml)
 	}
 	v.engine = collector.New(collector.Options{Pool: v.pool, Prober: v.prober, Logger: v.log, Definitions: defs, Databases: o})
+	for _, p := range prepare {
+		p(v.engine)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { v.engine.Run(ctx); close(done) }()
@@ -139,7 +142,7 @@ func TestEveryDatabaseIsVisited(t *testing.T) {
 		_, err = holder.Exec(ctx, sql)
 		must(err)
 	}
-	v := visit(t, c, tablesOf, collector.Databases{Exclude: []string{"x_*"}})
+	v := visit(t, c, tablesOf, collector.Databases{Exclude: []string{"x_*"}}, (*collector.Engine).HurryVisits)
 	table := func(database, name string) string {
 		return fmt.Sprintf("test_table{datname=%q,relname=%q}", database, name)
 	}

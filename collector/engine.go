@@ -123,7 +123,8 @@ func (s Selection) key() string {
 // New makes an engine; Run starts its background work.
 func New(o Options) *Engine {
 	e := &Engine{pool: o.Pool, prober: o.Prober, logger: o.Logger, started: time.Now(), shown: metric.NewPages(), wake: make(chan struct{}, 1),
-		visits: visits{options: o.Databases}, maxSamples: cmp.Or(o.MaxSamples, DefaultMaxSamples),
+		visits:     visits{options: o.Databases, pace: visitPace{list: listEvery, revisit: firstRevisit, apart: perVisit}},
+		maxSamples: cmp.Or(o.MaxSamples, DefaultMaxSamples),
 		processors: o.Processors}
 	for _, s := range o.Sources {
 		e.sources = append(e.sources, &sourceUnit{ScheduledSource: s, status: status{since: e.started}})
@@ -155,10 +156,8 @@ func (e *Engine) SetDefinitions(defs []definition.Definition) {
 		}
 		e.queries = append(e.queries, u)
 	}
-	select {
-	case e.wake <- struct{}{}:
-	default:
-	}
+	e.askRights = true // they may need extensions and functions that nobody has asked for so far
+	e.poke()
 }
 
 // sameDefinition ignores where a definition is written.

@@ -163,6 +163,7 @@ func one(name, refresh, sql string) string {
 }
 
 func TestAFailingCollectorCostsItselfAlone(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	b := start(t, c, one("good", "live", "SELECT 7 AS v")+one("bad", "live", "SELECT 1/0 AS v")+
 		one("denied", "live", "SELECT count(*) AS v FROM pg_authid")+one("sleepy", "live", "SELECT 1 AS v FROM pg_sleep(5)")+
@@ -301,6 +302,7 @@ func TestScrapesAtOnceAreOneCollection(t *testing.T) {
 }
 
 func TestCollectorsThatDoNotApplyAreSkippedVisibly(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	b := start(t, c, `
 - name: future
@@ -342,6 +344,7 @@ func TestCollectorsThatDoNotApplyAreSkippedVisibly(t *testing.T) {
 
 // The engine finds the extension where it is, also after it was moved, and by a role that may not read pg_settings.
 func TestAnExtensionIsFoundInItsSchema(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	err := c.Exec(t.Context(), "CREATE SCHEMA \"odd \"\"schema\"", "GRANT USAGE ON SCHEMA \"odd \"\"schema\" TO "+pgtest.Monitor,
 		"CREATE EXTENSION citext SCHEMA \"odd \"\"schema\" VERSION '1.4'", "REVOKE SELECT ON pg_settings FROM public")
@@ -366,6 +369,28 @@ func TestAnExtensionIsFoundInItsSchema(t *testing.T) {
 			"test_here": 3, "test_newer": -1, `pg_reliability_collector_skipped{collector="newer",reason="extension"}`: 1,
 		})
 	})
+}
+
+// Collectors that come with a reload have what they need asked for at once, not when it is next read at any rate.
+func TestAReloadedCollectorFindsItsExtension(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, pgtest.Options{})
+	if err := c.Exec(t.Context(), "CREATE EXTENSION citext"); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, c, one("before", "1s", "SELECT 1 AS v"))
+	pgtest.Eventually(t, 20*time.Second, func() error {
+		return check(b.scrape(t, pgtest.Patience(5*time.Second)), map[string]float64{"test_before": 1})
+	})
+	reloaded := time.Now()
+	b.engine.SetDefinitions(define(t, strings.Replace(one("reloaded", "1s", "SELECT 2 AS v"), "queries:",
+		"requires: {extension: citext}\n  queries:", 1)))
+	pgtest.Eventually(t, 20*time.Second, func() error {
+		return check(b.scrape(t, pgtest.Patience(5*time.Second)), map[string]float64{"test_reloaded": 2})
+	})
+	if took := time.Since(reloaded); took > 40*time.Second { // what is installed is read once a minute at any rate
+		t.Errorf("its first sample came %s after the reload", took)
+	}
 }
 
 func TestALiveCollectorThatStaysSlowMovesToTheBackground(t *testing.T) {
@@ -409,6 +434,7 @@ func (hung) Help() string                                  { return "For a test.
 func (h hung) Collect(context.Context, *metric.Sink) error { <-h.end; return nil }
 
 func TestASourceThatHangsBlocksNoScrape(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{})
 	b := start(t, c, one("live", "live", "SELECT 1 AS v"))
 	mount := hung{make(chan struct{})}

@@ -54,5 +54,7 @@ func TestRowsOfAnotherServerAreNotShown(t *testing.T) {
 	shows(2)
 	set(3)
 	leads("2", noon.Add(2*time.Minute)) // a restart; the other one was moments ago
+	want(t, b.scrape(t, 5*time.Second), map[string]float64{"app_n": 2})
+	b.engine.MetLongAgo()
 	shows(3)
 }

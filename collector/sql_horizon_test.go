@@ -10,6 +10,7 @@ import (
 
 // Each kind of holder is told from the others, and a vacuum is none.
 func TestVacuumIsHeldBackByWhom(t *testing.T) {
+	t.Parallel()
 	settings := map[string]string{"wal_level": "logical", "max_prepared_transactions": "2", "hot_standby_feedback": "on",
 		"wal_receiver_status_interval": "'1s'", "autovacuum_freeze_max_age": "100000"}
 	pgtest.EachVersion(t, pgtest.Options{Settings: settings}, func(t *testing.T, c *pgtest.Cluster) {

@@ -12,6 +12,7 @@ import (
 // Since 19 data checksums are switched while the server runs, and wal_level replica becomes logical with the first
 // logical slot. What is in force is shown, whatever the files say.
 func TestChecksumsAndWALLevelAreThoseInForce(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{Settings: map[string]string{"wal_level": "replica"}}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		const on, switching = "pg_reliability_data_checksums", "pg_reliability_data_checksums_switching"

@@ -125,6 +125,7 @@ func (e endless) Read([]byte) (int, error) {
 
 // A rewrite holds its table under the strongest lock; it is seen all the same, under the name of its command.
 func TestProgressOfRewrites(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		must(t, c.Exec(t.Context(),
 			"CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN $1; END $$",

@@ -13,6 +13,7 @@ import (
 
 // However many applications there are, and whatever they call themselves, 20 have series and the rest is summed up.
 func TestSessionsByWhoeverHasMost(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		must(t, c.Exec(ctx, "CREATE ROLE app LOGIN"))

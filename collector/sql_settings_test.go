@@ -14,6 +14,7 @@ import (
 
 // Any change is seen, of a string, too; what other roles and our own session set is none.
 func TestAChangedSettingChangesTheHash(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{Settings: map[string]string{"fsync": "on"}}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		const hash, other = "pg_reliability_settings_hash", "pg_reliability_settings_not_default"
@@ -40,6 +41,7 @@ func TestAChangedSettingChangesTheHash(t *testing.T) {
 
 // What only superusers see by themselves is seen by those they allow, and costs the others nothing else.
 func TestMistakesInTheFilesAreSeenWhereAllowed(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		if got := ask(t, c, "postgres", "settings_files"); len(got) != 0 {
@@ -74,6 +76,7 @@ func TestMistakesInTheFilesAreSeenWhereAllowed(t *testing.T) {
 }
 
 func TestSecurityOfRolesAndSessions(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		ctx := t.Context()
 		has(t, ask(t, c, "postgres", "role_security"), map[string]float64{"pg_reliability_superusers_login": 1,
@@ -100,6 +103,7 @@ func TestSecurityOfRolesAndSessions(t *testing.T) {
 
 // The server here is behind or up to date, or the list is too old to say; an extension that was not updated is seen.
 func TestWhatIsBehind(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{Settings: map[string]string{"shared_preload_libraries": "'pg_stat_statements'"}},
 		func(t *testing.T, c *pgtest.Cluster) {
 			ctx := t.Context()

@@ -12,6 +12,7 @@ import (
 
 // Statements of roles and databases that a user does not want are neither shown nor counted, and there are no more of them than he wants.
 func TestStatementsThatAreHiddenAndHowManyThereAre(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"shared_preload_libraries": "'pg_stat_statements'"}})
 	ctx := t.Context()
 	must(t, c.Exec(ctx, "CREATE EXTENSION pg_stat_statements", "CREATE DATABASE audit_1", "CREATE ROLE backup_nightly LOGIN SUPERUSER"))
@@ -61,6 +62,7 @@ func TestStatementsThatAreHiddenAndHowManyThereAre(t *testing.T) {
 
 // On a calm server the exporter's own statements take the most time: others are shown all the same, with their texts.
 func TestOwnStatementsLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
 	c := pgtest.New(t, pgtest.Options{Settings: map[string]string{"shared_preload_libraries": "'pg_stat_statements'"}})
 	ctx := t.Context()
 	must(t, c.Exec(ctx, "CREATE EXTENSION pg_stat_statements"))

@@ -367,6 +367,7 @@ func deniedFunctions(t testing.TB, conn *pgx.Conn, optional definition.Optionals
 
 // A VACUUM of hours holds back nothing, and is no transaction to end; what holds back vacuum is, beside it.
 func TestVacuumIsNoLongTransaction(t *testing.T) {
+	t.Parallel()
 	pgtest.EachVersion(t, pgtest.Options{}, func(t *testing.T, c *pgtest.Cluster) {
 		must(t, c.Exec(context.Background(), "CREATE TABLE big AS SELECT generate_series(1, 200000) AS id"))
 		vacuum := hold(t, c, "postgres", "SET vacuum_cost_delay = '100ms'", "SET vacuum_cost_limit = 1")
