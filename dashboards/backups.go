@@ -9,15 +9,16 @@ func backups(s *sources) board {
 		about: "Can I restore, to when, and how fast? With several repositories chosen, each number of the first row is the worst of theirs.",
 		rows: []row{
 			section("Can I restore, to when, and how fast?",
-				across(4, repositoryState(s), couldBeLost(s), newestGood(s), lastProved(s), restoreTakes(s), goodBackups(s)),
-				across(4, lastRun(s), lastVerification(s), nextRun(s), offsiteAge(), archiveState(s), freeForBackups()),
+				across(4, repositoryState(s), couldBeLost(s), newestGood(s), lastProved(s), lastReadBack(s), restoreTakes(s)),
+				across(4, goodBackups(s), lastRun(s), lastVerification(s), nextRun(s), offsiteAge(), archiveState(s)),
+				across(4, leftOut(s), uncaged(s), autoRestore(s), freeForBackups()),
 			),
 			section("How did it go?",
 				across(8, backupAges(s), backupDurations(s)),
 				across(8, backupSizes(s), backupCounts(s)),
 			),
 			section("What went wrong?",
-				across(7, autoRestore(s).wide(4), leftOut(s).wide(4), uncaged(s).wide(4), lastFailures(s), failures(s)),
+				across(7, lastFailures(s), failures(s)),
 			),
 			section("Point-in-time recovery and off-site copies",
 				across(8, archiveLag(s), archiveQueue(s), offsiteHistory()),
@@ -28,13 +29,25 @@ func backups(s *sources) board {
 
 const noCatalogue = "no catalogue known"
 
+// unwatched are the repositories that nobody looks after for now: the run that should have begun has not, or the newest good backup is
+// older than its schedule explains. What was proved there before says less by the day, and damage would not be found.
+func unwatched() string {
+	return fmt.Sprintf(`group by (job, cluster, instance) ((time() - pg_reliability_backup_next_run_timestamp_seconds{$here} > %d unless on (job, cluster, instance) pg_reliability_backup_running_since_timestamp_seconds{$here})
+  or pg_reliability_backup_age_seconds{$here} > on (job, cluster, instance) pgr:backup_age:limit_seconds{$here})`, lateRun)
+}
+
+// ofUnwatched are the values of an expression for the repositories that nobody looks after.
+func ofUnwatched(expr string) string { return expr + " and on (job, cluster, instance) " + unwatched() }
+
 func repositoryState(s *sources) *panel {
 	return stat("Repository", "Whether the backups can be read at all, and whether each is what it was. UNREADABLE: missing or unmounted; "+
-		"nothing else here "+
-		"is known then. DAMAGED: a file of a backup is missing or wrong, or its restore differed. The graph of backups says how many.").
-		query(`min(2 * pg_reliability_backup_catalog_up{$here} - on (job, cluster, instance) (pg_reliability_backup_count{$here, state="damaged"} > bool 0)
+		"nothing else here is known then. DAMAGED: a file of a backup is missing or wrong, or its restore differed. UNCHECKED: the files "+
+		"have their sizes, but the job is late, and nobody reads what is in them. The graph of backups says how many.").
+		query(`min(0 * (pg_reliability_backup_catalog_up{$here} == 0)
+  or on (job, cluster, instance) 0 * (pg_reliability_backup_count{$here, state="damaged"} > 0) + 1
+  or on (job, cluster, instance) 0.5 + `+unwatched()+`
   or on (job, cluster, instance) 2 * pg_reliability_backup_catalog_up{$here})`, "").
-		word(2, "SOUND", fine).word(1, "DAMAGED", page).word(0, "UNREADABLE", page).
+		word(2, "SOUND", fine).word(1.5, "UNCHECKED", ticket).word(1, "DAMAGED", page).word(0, "UNREADABLE", page).
 		none(noCatalogue).runbooks(s, "PostgresBackupRepositoryUnreadable", "PostgresBackupDamaged")
 }
 
@@ -67,12 +80,30 @@ func newestGood(s *sources) *panel {
 }
 
 func lastProved(s *sources) *panel {
-	return stat("Last proved by a restore", "How long ago a backup was restored into a throwaway server and found equal to its manifest. "+
-		"An unproved backup is a hope: run verify.").
-		query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})", "").unit("s").
-		decimals(1).
-		word(-1, "NEVER", ticket).thresholds(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds")).
+	return lookedAt(stat("Last proved by a restore", "How long ago a backup was restored into a throwaway server and found equal to its "+
+		"manifest. Orange: older than "+s.say("backup_verified_ticket_seconds")+", or the job is late and nobody proves anything. "+
+		"An unproved backup is a hope: run verify."),
+		s, "pg_reliability_backup_verified_age_seconds", ticket).
 		none(noCatalogue).runbooks(s, "PostgresBackupUnverified")
+}
+
+func lastReadBack(s *sources) *panel {
+	return lookedAt(stat("Newest one's files last read", "How long ago all bytes of the newest good backup were read and compared with its "+
+		"manifest. Damage since then shows when a size changed, and else at the next verification. Orange: older than "+
+		s.say("backup_verified_ticket_seconds")+", or the job is late and nobody reads them. NEVER: they were written, and not read since."),
+		s, "pg_reliability_backup_read_back_age_seconds", unknown).
+		none(noCatalogue).runbooks(s, "PostgresBackupUnverified")
+}
+
+// lookedAt shows how old the last look is that the metric tells of: of the repositories that nobody looks after if there are any, and then
+// never as fine.
+func lookedAt(p *panel, s *sources, metric, never string) *panel {
+	late := ofUnwatched(metric + "{$here}")
+	limits := s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds")
+	return p.query(lacking(metric)+" or max("+metric+"{$here}) unless count("+late+")", "last").
+		query("max("+late+") unless "+lacking(metric), "last").
+		unit("s").decimals(1).thresholds(limits).of("B", judged(steps{{nil, ticket}, {s.value("backup_verified_page_seconds"), page}})).
+		word(-1, "NEVER", never)
 }
 
 func restoreTakes(s *sources) *panel {
@@ -83,11 +114,16 @@ func restoreTakes(s *sources) *panel {
 }
 
 func goodBackups(s *sources) *panel {
-	return stat("Good backups of those kept", "Good ones against what retention keeps. Fewer in a repository that once had enough: runs "+
-		"fail, or somebody deletes.").
-		query(`clamp_max(min(pgr:backup_good:count{$here} / on (job, cluster, instance) pg_reliability_backup_retention_target{$here}), 1)`, "").
+	good := `pgr:backup_good:count{$here} / on (job, cluster, instance) pg_reliability_backup_retention_target{$here}`
+	late := ofUnwatched(good)
+	return stat("Good backups of those kept", "Good ones, as far as their sizes and the last verification tell, against what retention "+
+		"keeps. Fewer in a repository that once had enough: runs fail, or somebody deletes. Orange with 100 %: the job is late, and nobody "+
+		"looks whether they still are.").
+		query(`clamp_max(min(`+good+`), 1) unless count(`+late+`)`, "").
+		query(`clamp_max(min(`+late+`), 1)`, "").
 		unit("percentunit").decimals(0).
-		thresholds(steps{{nil, page}, {0.01, ticket}, {1, fine}}).none("no retention known").runbooks(s, "PostgresBackupTooFew")
+		thresholds(steps{{nil, page}, {0.01, ticket}, {1, fine}}).of("B", judged(steps{{nil, page}, {0.01, ticket}})).
+		none("no retention known").runbooks(s, "PostgresBackupTooFew")
 }
 
 func lastRun(s *sources) *panel {
@@ -113,12 +149,15 @@ func nextRun(s *sources) *panel {
 }
 
 func lastVerification(s *sources) *panel {
+	proved := "pg_reliability_backup_verified_age_seconds{$here}"
 	return stat("Verification", "Whether each restore that was to prove a backup succeeded in the time shown. FAILED: one did not; the "+
-		"bars below say why. "+
-		"NEVER: no backup was ever proved.").
-		query(`max(2 * (sum by (job, cluster, instance) (increase(pg_reliability_backup_verifications_total{$here, result="failure"}[$__range])) > 0) ^ 0
-  or on (job, cluster, instance) 0 * pg_reliability_backup_verified_age_seconds{$here} or on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} == 1)`, "").
-		word(0, "PASSED", fine).word(1, "NEVER", ticket).word(2, "FAILED", page).none(noCatalogue).
+		"bars below say why. OLD: the last one passed, but more than "+s.say("backup_verified_ticket_seconds")+" ago, or the job is late and "+
+		"nobody verifies. NEVER: no backup was ever proved.").
+		query(fmt.Sprintf(`max(2 * (sum by (job, cluster, instance) (increase(pg_reliability_backup_verifications_total{$here, result="failure"}[$__range])) > 0) ^ 0
+  or on (job, cluster, instance) 0 * (%s > %.0f or %s) + 0.5
+  or on (job, cluster, instance) 0 * %s or on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} == 1)`,
+			proved, s.value("backup_verified_ticket_seconds"), ofUnwatched(proved), proved), "").
+		word(0, "PASSED", fine).word(0.5, "OLD", ticket).word(1, "NEVER", ticket).word(2, "FAILED", page).none(noCatalogue).
 		runbooks(s, "PostgresBackupUnverified", "PostgresBackupDamaged")
 }
 

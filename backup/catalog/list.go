@@ -57,6 +57,16 @@ func (b Backup) VerifiedAt() time.Time {
 	return b.Status.Verified.At
 }
 
+// ReadBackAt is when all bytes of the backup were last read and found equal to its manifest, by a check of whatever level; zero when never.
+// What was changed since, without a change of size, shows at the next check.
+func (b Backup) ReadBackAt() time.Time {
+	at := b.VerifiedAt()
+	if c := b.Status.Checked; c != nil && c.Result == Passed && c.At.After(at) {
+		at = c.At
+	}
+	return at
+}
+
 // List reads the catalogue, newest backup first. A backup that is broken is in it as Damaged, one that
 // can't be read as Unreadable; the error is for a catalogue that can't be read at all, or not to its end:
 // a list that is returned is whole. Sizes of all files are checked, contents are not: that is verification.

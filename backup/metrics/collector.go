@@ -253,6 +253,7 @@ func (e emitter) listing(l *Listing) {
 	if b := l.Good; b != nil {
 		e.Time(descLastSuccess, b.Manifest.Finished)
 		e.age(descAge, b.Manifest.Finished)
+		e.age(descReadBackAge, b.ReadBackAt())
 		e.Add(descLastDuration, b.Manifest.Duration().Seconds())
 	}
 	if l.AgeLimit > 0 {

@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"errors"
 	"maps"
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -88,6 +89,48 @@ func TestAnEmptyRepositoryHasNoAgesAndNoneOfEachState(t *testing.T) {
 		"pg_reliability_rpo_seconds"} {
 		if got[name] != nil {
 			t.Errorf("%s is %v without a backup", name, got[name])
+		}
+	}
+}
+
+// TestWhenTheNewestOnesFilesWereReadIsAMetric: by any check that passed; one that failed, or could not be made, is no look.
+func TestWhenTheNewestOnesFilesWereReadIsAMetric(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repository")
+	repo, err := catalog.Init(dir, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := catalogtest.Many(t, repo, 1)
+	now := time.Now().Add(time.Hour)
+	for _, tc := range []struct {
+		verified, checked time.Duration // ago; 0 never
+		result            string
+		want              float64 // -1: absent
+	}{
+		{0, 0, "", -1},
+		{0, 10 * time.Minute, catalog.Impossible, -1},
+		{0, 10 * time.Minute, catalog.Passed, 600},
+		{20 * time.Minute, 10 * time.Minute, catalog.Passed, 600},
+		{20 * time.Minute, 10 * time.Minute, catalog.Impossible, 1200},
+	} {
+		err := repo.UpdateStatus(t.Context(), ids[0], func(s *catalog.Status) {
+			*s = catalog.Status{}
+			if tc.verified > 0 {
+				s.Verified = &catalog.Verification{At: now.Add(-tc.verified), Level: 3, Result: catalog.Passed}
+			}
+			if tc.checked > 0 {
+				s.Checked = &catalog.Verification{At: now.Add(-tc.checked), Level: 1, Result: tc.result}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := -1.0
+		if f := gather(t, metrics.New(dir, func() time.Time { return now }))["pg_reliability_backup_read_back_age_seconds"]; f != nil {
+			got = f.Metric[0].GetGauge().GetValue()
+		}
+		if math.Abs(got-tc.want) > 1e-6 {
+			t.Errorf("verified %s ago, checked %s ago with the result %q: read back %v s ago, want %v", tc.verified, tc.checked, tc.result, got, tc.want)
 		}
 	}
 }

@@ -25,8 +25,11 @@ var (
 	descAge = declared.Gauge("pg_reliability_backup_age_seconds",
 		"Seconds since the newest good backup was completed. Absent while its time is in the future.")
 	descVerifiedAge = declared.Gauge("pg_reliability_backup_verified_age_seconds", "Seconds since the last verification that passed.")
-	LastSize        = declared.Gauge("pg_reliability_backup_last_size_bytes", "Size of the newest backup that is not damaged.")
-	PreviousSize    = declared.Gauge("pg_reliability_backup_previous_size_bytes",
+	descReadBackAge = declared.Gauge("pg_reliability_backup_read_back_age_seconds",
+		"Seconds since all bytes of the newest good backup were read and found equal to its manifest, by a verification of whatever level; "+
+			"absent where they were not since they were written.")
+	LastSize     = declared.Gauge("pg_reliability_backup_last_size_bytes", "Size of the newest backup that is not damaged.")
+	PreviousSize = declared.Gauge("pg_reliability_backup_previous_size_bytes",
 		"Size of the backup before the newest, of the same engine and set.")
 	descLastRows     = declared.Gauge("pg_reliability_backup_last_rows", "Rows of all tables in the newest backup that is not damaged.")
 	descLastDuration = declared.Gauge("pg_reliability_backup_last_duration_seconds",

@@ -165,6 +165,10 @@ func TestBackupsBeforeTheFirst(t *testing.T) {
 	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
 	for want, b := range map[string]status.Backups{
+		"NONE that is good the job is LATE: nobody has read the newest backup's files since they were written": {
+			Readable: true, Unwatched: true},
+		"NONE that is good the job is LATE: the newest backup's files were last read 5 min ago": {
+			Readable: true, Unwatched: true, ReadBackAt: new(now.Add(-5 * time.Minute))},
 		"NONE that is good one is being made for 30 s": {Readable: true, RunningSince: ago(30 * time.Second)},
 		"NONE that is good, 1 BAD the last run FAILED 5 min ago: space": {Readable: true, BadCount: new(int64(1)),
 			LastFailureAt: ago(5 * time.Minute), LastFailureReason: "space"},

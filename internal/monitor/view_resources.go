@@ -139,6 +139,14 @@ func (s *Screen) replication() []string {
 	return parts
 }
 
+// lastLook says since when nobody has read the files of the newest good backup.
+func lastLook(b *status.Backups, now time.Time) string {
+	if b.ReadBackAt == nil {
+		return "nobody has read the newest backup's files since they were written"
+	}
+	return "the newest backup's files were last read " + ago(now, *b.ReadBackAt)
+}
+
 // backups say whether one could restore, and to when.
 func (s *Screen) backups() []string {
 	b := s.status.Backups
@@ -179,6 +187,9 @@ func (s *Screen) backups() []string {
 			s.style.paint(critical, fmt.Sprintf("the last run FAILED %s: %s", ago(s.now(), *b.LastFailureAt), b.LastFailureReason))))
 	} else if b.RunningSince != nil && s.backupSince.IsZero() {
 		lines = append(lines, s.style.named("", "one is being made for "+span(s.now().Sub(*b.RunningSince))))
+	}
+	if b.Unwatched {
+		lines = append(lines, s.style.named("", s.style.paint(critical, "the job is LATE: "+lastLook(b, s.now()))))
 	}
 	return lines
 }

@@ -16,6 +16,12 @@ type Backups struct {
 	// empty directory to a server.
 	LastVerifiedAt *time.Time `json:"last_verified_at,omitempty"`
 	RestoreSeconds *float64   `json:"restore_seconds,omitempty"`
+	// ReadBackAt is when all bytes of the newest good backup were last read and found equal to its manifest, by a verification of
+	// whatever level; left out where they were not since they were written.
+	ReadBackAt *time.Time `json:"read_back_at,omitempty"`
+	// Unwatched says that nobody looks after the repository for now: the run that should have begun a minute ago has not, or the newest
+	// good backup is older than its schedule explains. Damage since the last look would not be found then.
+	Unwatched bool `json:"unwatched"`
 	// RecoveryPointAgeSeconds is the age of the newest state that can be recovered, archived WAL included.
 	RecoveryPointAgeSeconds *float64 `json:"recovery_point_age_seconds,omitempty"`
 	// GoodCount is verified and unverified; BadCount is damaged and suspect.

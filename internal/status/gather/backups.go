@@ -29,6 +29,9 @@ func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
 	for _, each := range l.Newest {
 		b.Recent = append(b.Recent, entry(each))
 	}
+	if l.Good != nil {
+		b.ReadBackAt = timeOf(l.Good.ReadBackAt())
+	}
 	b.LastVerifiedAt, b.RestoreSeconds = verified(l.Verification)
 	b.RecoveryPointAgeSeconds = ageOf(now, l.RecoveryPoint)
 	b.GoodCount, b.BadCount = new(int64), new(int64)
@@ -47,12 +50,24 @@ func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
 			b.AgeLimitSeconds = seconds(l.AgeLimit)
 		}
 	}
+	b.Unwatched = unwatched(b, now)
 	if f := l.LastFailure; f != nil {
 		b.LastFailureAt, b.LastFailureReason = timeOf(f.At), string(f.Reason)
 	}
 	b.Recovery = recovery(l, g.o.Objectives, now)
 	b.OffsiteAgeSeconds, b.OffsiteFailing = ageOf(now, l.OffsiteFinished), l.OffsiteFailing
 	return b
+}
+
+// lateRun is how much a run may be overdue before nobody is taken to look after the repository: the job begins within seconds. The boards
+// have the same.
+const lateRun = time.Minute
+
+// unwatched is Backups.Unwatched.
+func unwatched(b *status.Backups, now time.Time) bool {
+	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt) > lateRun
+	old := b.AgeLimitSeconds != nil && b.NewestAgeSeconds != nil && *b.NewestAgeSeconds > *b.AgeLimitSeconds
+	return late || old
 }
 
 // ageOf is nil for a time that is unknown or in the future.

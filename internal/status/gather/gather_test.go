@@ -237,6 +237,23 @@ func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
 		}
 	}
 
+	if b.ReadBackAt == nil || b.Unwatched {
+		t.Errorf("a backup that was just verified, without a schedule: read back at %v, unwatched %v", b.ReadBackAt, b.Unwatched)
+	}
+	next := time.Now()
+	err := repo.UpdateState(t.Context(), func(s *catalog.State) {
+		s.Schedule = &catalog.Schedule{Expression: "@every 24h", TimeZone: "UTC", Next: next, LastDue: next}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read()
+	for late, want := range map[time.Duration]bool{-time.Hour: false, 30 * time.Second: false, 2 * time.Minute: true} {
+		if b := g.Status(t.Context(), next.Add(late), Judged{}, Windows{}).Backups; b.Unwatched != want {
+			t.Errorf("unwatched is %v when the run is late by %s", b.Unwatched, late)
+		}
+	}
+
 	if err := os.RemoveAll(repo.Dir()); err != nil {
 		t.Fatal(err)
 	}
