@@ -41,6 +41,9 @@ type Member struct {
 	// Heir is the identifier of the server that took the place of this one since. Its own backups are refused: an old machine that comes
 	// back must not displace those of the new one. "" for none.
 	Heir string `json:"heir,omitempty"`
+	// Ended is the newest backup's sequence number at the time when somebody said that this server's line is gone for good: nobody waits for
+	// further backups of it. 0 for none. A later backup of the line is waited for again.
+	Ended uint64 `json:"ended,omitempty"`
 }
 
 // How a server came to be known.
@@ -117,6 +120,36 @@ func (s Servers) Lines() []string {
 // Knows says whether backups of a server may be in the repository.
 func (s Servers) Knows(id string) bool {
 	return slices.ContainsFunc(s.Known, func(m Member) bool { return m.ID == id })
+}
+
+// End notes that nobody waits for backups of a line after those up to a sequence number.
+func (s *Servers) End(line string, sequence uint64) {
+	for i, m := range s.Known {
+		if s.Line(m.ID) == line {
+			s.Known[i].Ended = max(m.Ended, sequence)
+		}
+	}
+}
+
+// Awaited splits a list by the lines of servers whose backups somebody waits for, so that a fresh backup of one does not make another's
+// late one look fresh. Where there are not several lines it is the whole list, in one.
+func (s Servers) Awaited(all []Backup) map[string][]Backup {
+	s = s.With(all)
+	of := map[string][]Backup{}
+	for _, b := range all {
+		if line := s.KindOf(b.Manifest).Server; line != "" {
+			of[line] = append(of[line], b)
+		}
+	}
+	if len(of) > 1 {
+		maps.DeleteFunc(of, func(line string, list []Backup) bool {
+			return slices.ContainsFunc(s.Known, func(m Member) bool { return s.Line(m.ID) == line && list[0].Sequence <= m.Ended })
+		})
+		if len(of) > 0 {
+			return of
+		}
+	}
+	return map[string][]Backup{strings.Join(slices.Collect(maps.Keys(of)), ""): all}
 }
 
 // Kind is what backups are compared, counted and kept among: those of one line of servers, one engine and one set.

@@ -128,7 +128,7 @@ func (c *Collector) fill(out *metric.Sink) {
 	e.Add(descCatalogAge, max(0, e.now.Sub(r.At).Seconds()))
 	e.state(r.State)
 	e.listing(l)
-	e.backups(r.repo, r.All)
+	e.backups(r, l.Good)
 }
 
 // stateOf reads the journal; of a damaged one, what can be made out.
@@ -266,15 +266,15 @@ func (e emitter) listing(l *Listing) {
 }
 
 // backups sends what else the list holds; it is newest first.
-func (e emitter) backups(repo *catalog.Repository, all []catalog.Backup) {
+func (e emitter) backups(r Reading, good *catalog.Backup) {
 	bytes := map[catalog.Health]int64{}
 	for _, h := range catalog.Healths() {
 		bytes[h] = 0
 	}
-	var newest, good, previous *catalog.Backup
+	var newest, previous *catalog.Backup
 	copies := 0
-	for i := range all {
-		b := &all[i]
+	for i := range r.All {
+		b := &r.All[i]
 		bytes[b.Health] += b.Manifest.OwnBytes()
 		if o := b.Status.Offsite; o != nil && o.Completed != nil {
 			if copies++; copies == 1 {
@@ -286,11 +286,8 @@ func (e emitter) backups(repo *catalog.Repository, all []catalog.Backup) {
 		}
 		if newest == nil {
 			newest = b
-		} else if previous == nil && b.Manifest.Engine == newest.Manifest.Engine && b.Manifest.Set == newest.Manifest.Set {
+		} else if previous == nil && r.Servers.KindOf(b.Manifest) == r.Servers.KindOf(newest.Manifest) {
 			previous = b
-		}
-		if good == nil && b.Health.Good() {
-			good = b
 		}
 	}
 	for _, h := range slices.Sorted(maps.Keys(bytes)) {
@@ -298,8 +295,12 @@ func (e emitter) backups(repo *catalog.Repository, all []catalog.Backup) {
 	}
 	if good != nil {
 		n := map[catalog.OmissionKind]int{}
-		for _, o := range good.Manifest.Omitted {
-			n[o.Kind]++
+		for _, list := range r.Servers.Awaited(r.All) {
+			if i := slices.IndexFunc(list, func(b catalog.Backup) bool { return b.Health.Good() }); i >= 0 {
+				for _, o := range list[i].Manifest.Omitted {
+					n[o.Kind]++
+				}
+			}
 		}
 		for _, k := range catalog.OmissionKinds() {
 			e.Add(Omitted, float64(n[k]), string(k))
@@ -311,7 +312,7 @@ func (e emitter) backups(repo *catalog.Repository, all []catalog.Backup) {
 		if m.Counted() {
 			e.Add(descLastRows, float64(m.Rows()))
 		}
-		e.Add(descInfo, 1, repo.ID(), m.Engine, m.Server.Version, m.Server.SystemIdentifier, m.Tool)
+		e.Add(descInfo, 1, r.repo.ID(), m.Engine, m.Server.Version, m.Server.SystemIdentifier, m.Tool)
 	}
 	if previous != nil {
 		e.Add(PreviousSize, float64(previous.Manifest.Bytes))

@@ -14,7 +14,8 @@ type Listing struct {
 	Error string
 	// Newest are at most recentBackups of whatever state, newest first.
 	Newest []catalog.Backup
-	// Good is the newest good one, nil without one.
+	// Good is the newest good one, nil without one. Of several servers it is the oldest of theirs, nil where one has none: a fresh backup of
+	// one does not hide that another's are late. So it is with RecoveryPoint, Verification and OffsiteFinished.
 	Good *catalog.Backup
 	// RecoveryPoint is the newest moment whose state can be recovered.
 	RecoveryPoint time.Time
@@ -46,16 +47,24 @@ func (c *Collector) Listing() *Listing { return c.listed.Load() }
 
 func listing(r Reading, now time.Time) *Listing {
 	all, s := r.All, r.State
-	l := &Listing{
-		RecoveryPoint: recoveryPoint(all, s), Count: map[catalog.Health]int{}, LastFailure: s.LastFailure, Schedule: s.Schedule,
+	var l *Listing
+	for _, list := range r.Servers.Awaited(all) {
+		if one := freshest(list, s); l == nil {
+			l = one
+		} else {
+			l.orOlder(one)
+		}
 	}
+	l.Count, l.LastFailure, l.Schedule = map[catalog.Health]int{}, s.LastFailure, s.Schedule
 	for _, h := range catalog.Healths() {
 		l.Count[h] = 0
 	}
-	for i := range all {
-		b := all[i]
-		b.Manifest.Files, b.Manifest.Databases = nil, nil // may be large
-		l.add(b)
+	for _, b := range all {
+		l.Count[b.Health]++
+		l.Bytes += b.Manifest.OwnBytes()
+		if len(l.Newest) < recentBackups {
+			l.Newest = append(l.Newest, light(b))
+		}
 	}
 	if l.Good != nil && l.Good.Status.Offsite != nil {
 		failing := l.Good.Status.Offsite.Error != ""
@@ -69,21 +78,43 @@ func listing(r Reading, now time.Time) *Listing {
 	return l
 }
 
-// add takes the next older backup.
-func (l *Listing) add(b catalog.Backup) {
-	l.Count[b.Health]++
-	l.Bytes += b.Manifest.OwnBytes()
-	if len(l.Newest) < recentBackups {
-		l.Newest = append(l.Newest, b)
+// light is a backup without what may be large.
+func light(b catalog.Backup) catalog.Backup {
+	b.Manifest.Files, b.Manifest.Databases = nil, nil
+	return b
+}
+
+// freshest is what is newest of one line of servers.
+func freshest(list []catalog.Backup, s catalog.State) *Listing {
+	l := &Listing{RecoveryPoint: recoveryPoint(list, s)}
+	for _, b := range list {
+		if l.Good == nil && b.Health.Good() {
+			b := light(b)
+			l.Good = &b
+		}
+		if l.Verification == nil && b.Health == catalog.Verified {
+			l.Verification, l.VerifiedBytes = b.Status.Verified, b.Manifest.Bytes
+		}
+		if o := b.Status.Offsite; l.OffsiteFinished.IsZero() && o != nil && o.Completed != nil {
+			l.OffsiteFinished = b.Manifest.Finished
+		}
 	}
-	if l.Good == nil && b.Health.Good() {
-		l.Good = &b
+	return l
+}
+
+// orOlder takes what is older with another server, or unknown. A server whose backups have no copies at all has none to wait for.
+func (l *Listing) orOlder(o *Listing) {
+	if l.Good != nil && (o.Good == nil || o.Good.Manifest.Finished.Before(l.Good.Manifest.Finished)) {
+		l.Good = o.Good
 	}
-	if l.Verification == nil && b.Health == catalog.Verified {
-		l.Verification, l.VerifiedBytes = b.Status.Verified, b.Manifest.Bytes
+	if o.RecoveryPoint.Before(l.RecoveryPoint) { // unknown is before all
+		l.RecoveryPoint = o.RecoveryPoint
 	}
-	if o := b.Status.Offsite; l.OffsiteFinished.IsZero() && o != nil && o.Completed != nil {
-		l.OffsiteFinished = b.Manifest.Finished
+	if l.Verification != nil && (o.Verification == nil || o.Verification.At.Before(l.Verification.At)) {
+		l.Verification, l.VerifiedBytes = o.Verification, o.VerifiedBytes
+	}
+	if l.OffsiteFinished.IsZero() || !o.OffsiteFinished.IsZero() && o.OffsiteFinished.Before(l.OffsiteFinished) {
+		l.OffsiteFinished = o.OffsiteFinished
 	}
 }
 

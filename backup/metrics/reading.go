@@ -19,7 +19,9 @@ type Reading struct {
 	At    time.Time
 	All   []catalog.Backup // without tables, newest first
 	State catalog.State
-	Err   error // why the repository can't be read
+	// Servers says which backups are of one line of servers.
+	Servers catalog.Servers
+	Err     error // why the repository can't be read
 
 	repo    *catalog.Repository
 	free    *int64
@@ -84,6 +86,7 @@ func (c *Collector) read() Reading {
 	if r.All, err = c.repo.Brief(); err != nil {
 		return Reading{Err: err}
 	}
+	r.Servers, _ = c.repo.Servers(r.All) // the manifests say it, too; a run refuses a file that can't be read
 	busy, known := c.repo.Busy()
 	if state.Running != nil && known && !busy {
 		if again, err := stateOf(c.repo); err == nil { // it may have ended between the two questions

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -242,7 +244,8 @@ func (r *Room) accepting(context.Context) bool {
 // launch starts the server in a cage.
 func (r *Room) launch(in *cage.Cage, hba string, extra map[string]string) error {
 	hbaFile := filepath.Join(r.Dir, "hba.conf")
-	if err := os.WriteFile(hbaFile, []byte(hba), 0o644); err != nil {
+	// The mode as it is, whatever the process's mask: another system user reads it.
+	if err := errors.Join(os.WriteFile(hbaFile, []byte(hba), 0o644), os.Chmod(hbaFile, 0o644)); err != nil {
 		return fmt.Errorf("start a throwaway server: %w", err)
 	}
 	settings := map[string]string{
@@ -303,7 +306,12 @@ func (r *Room) waitReady(ctx context.Context, ready func(context.Context) bool) 
 		}
 		select {
 		case <-r.exit:
-			return fmt.Errorf("the throwaway server ended at its start: %s", r.LogTail())
+			err := fmt.Errorf("the throwaway server ended at its start: %s", r.LogTail())
+			if len(r.opts.Settings) > 0 {
+				return failure.New(failure.Of(err), "%w", err).WithHint("Is one of the settings wrong that --scratch-setting gave it (%s)?",
+					strings.Join(slices.Sorted(maps.Keys(r.opts.Settings)), ", "))
+			}
+			return err
 		case <-ctx.Done():
 			return fmt.Errorf("the throwaway server is not ready (%w): %s", context.Cause(ctx), r.LogTail())
 		case <-time.After(20 * time.Millisecond):

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -91,7 +93,16 @@ func (p *program) list(context.Context) error {
 		return p.printState(repo)
 	}
 	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tSTATE\tAGE\tSIZE\tROWS\tTOOK\tENGINE\tDATABASES\tNOTE")
+	servers, err := repo.Servers(all)
+	if err != nil { // the manifests say it, too
+		_ = level.Warn(p.log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
+	}
+	several := len(servers.Lines()) > 1
+	server := ""
+	if several {
+		server = "SERVER\t"
+	}
+	fmt.Fprintln(w, "ID\tSTATE\tAGE\tSIZE\tROWS\tTOOK\tENGINE\t"+server+"DATABASES\tNOTE")
 	for _, b := range all {
 		m := b.Manifest
 		var names []string
@@ -109,8 +120,11 @@ func (p *program) list(context.Context) error {
 		if lacks := lackNote(m); lacks != "" {
 			note = strings.TrimPrefix(note+"; "+lacks, "; ")
 		}
-		say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), rows,
-			roundSeconds(m.Duration().Seconds()), m.Engine, strings.Join(names, ","), note)
+		if several {
+			server = cmp.Or(m.Server.SystemIdentifier, "-") + "\t"
+		}
+		say(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s%s\t%s\n", b.ID, b.Health, age(m.Finished), bytesText(m.Bytes), rows,
+			roundSeconds(m.Duration().Seconds()), m.Engine, server, strings.Join(names, ","), note)
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -362,21 +376,49 @@ func (p *program) healthcheck(context.Context) error {
 // healthPatience is how long healthcheck waits for a repository; a scheduler's own limit is often 30 s.
 const healthPatience = 20 * time.Second
 
-// health is nil and a sentence when the newest good backup, and the last verification where that is
+// health is nil and a sentence when the newest good backup of each server, and the last verification where that is
 // asked for, are fresh; else an error of reason failure.Stale, or the repository's.
 func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
 	if r.Err != nil {
 		return "", r.Err
 	}
-	all := r.All
+	if named := p.flags.restore.ofServer; named != "" {
+		all, err := r.Servers.Of(r.All, named, true)
+		if err != nil {
+			return "", err
+		}
+		return p.healthOf(all, r.State, "", now)
+	}
+	lines := r.Servers.Awaited(r.All)
+	var texts []string
+	for _, line := range slices.Sorted(maps.Keys(lines)) {
+		of := ""
+		if len(lines) > 1 {
+			of = " of server " + line
+		}
+		text, err := p.healthOf(lines[line], r.State, of, now)
+		if err != nil && of != "" {
+			err = failure.New(failure.Of(err), "%w", err).WithHint("If that server is no more and nobody waits for its backups: "+
+				"`%s accept --of-server=%s`.", appName, line)
+		}
+		if err != nil {
+			return "", err
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, "\n"), nil
+}
+
+// healthOf is health of one server's backups; " of server ..." is how the words name it.
+func (p *program) healthOf(all []catalog.Backup, s catalog.State, of string, now time.Time) (string, error) {
 	good, err := catalog.Choose(all, catalog.Wanted{Name: catalog.Latest})
 	if err != nil {
-		return "", failure.New(failure.Stale, "no good backup yet")
+		return "", failure.New(failure.Stale, "no good backup%s yet", of)
 	}
 	limit := p.flags.health.maxAge
 	if limit == 0 {
 		var ok bool
-		if limit, ok = schedule.Limit(r.State.Schedule, &good, now); !ok {
+		if limit, ok = schedule.Limit(s.Schedule, &good, now); !ok {
 			limit = schedule.Freshness(24 * time.Hour)
 		}
 	}
@@ -385,16 +427,16 @@ func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
 	case old < -time.Minute:
 		return "", failure.New(failure.Stale, "backup %s is of the future: the clock was set back, its age is unknown", good.ID)
 	case old > limit:
-		return "", failure.New(failure.Stale, "the newest good backup, %s, is %s old; at most %s is healthy", good.ID, old.Round(time.Second),
-			limit.Round(time.Second))
+		return "", failure.New(failure.Stale, "the newest good backup%s, %s, is %s old; at most %s is healthy", of, good.ID,
+			old.Round(time.Second), limit.Round(time.Second))
 	}
 	if most := p.flags.health.maxVerifiedAge; most > 0 {
 		v, err := catalog.Choose(all, catalog.Wanted{Name: catalog.LatestVerified})
 		if err != nil || now.Sub(v.VerifiedAt()) > most {
-			return "", failure.New(failure.Stale, "no backup was verified within %s", most)
+			return "", failure.New(failure.Stale, "no backup%s was verified within %s", of, most)
 		}
 	}
-	return fmt.Sprintf("ok: backup %s is %s old, and may be up to %s old at this moment", good.ID, old.Round(time.Second),
+	return fmt.Sprintf("ok: backup %s%s is %s old, and may be up to %s old at this moment", good.ID, of, old.Round(time.Second),
 		limit.Round(time.Second)), nil
 }
 

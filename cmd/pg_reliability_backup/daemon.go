@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/go-kit/log"
@@ -67,6 +70,7 @@ func (p *program) schedule(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer p.outliveHangUps(ctx)()
 	_ = level.Info(p.log).Log("msg", "starting", "server", j.Request.Target, "repository", repo.Dir(), "cron", plan.Expression, "time_zone",
 		zone)
 	s := &daemon{program: p, repo: repo, job: j, collector: collector, progress: bar, rehearsals: rehearsals}
@@ -101,6 +105,29 @@ func (p *program) schedule(ctx context.Context) error {
 	}
 	_ = level.Info(p.log).Log("msg", "stopped")
 	return err
+}
+
+// outliveHangUps makes SIGHUP, which ends the other commands with their terminal, a line in the log, until its result is called: to a
+// daemon, the signal means to read its settings again, and these are flags.
+func (p *program) outliveHangUps(ctx context.Context) (end func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Ignore(syscall.SIGHUP) // it would end the context
+	signal.Notify(signals, syscall.SIGHUP)
+	ctx, stop := context.WithCancel(ctx)
+	go func() {
+		for {
+			select {
+			case <-signals:
+				_ = level.Warn(p.log).Log("msg", "SIGHUP changes nothing: the settings are flags and variables, which only a restart reads again")
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		stop()
+	}
 }
 
 // daemon is what the schedule drives.

@@ -192,7 +192,8 @@ func newApp() (*kingpin.Application, *flags) {
 	accept.Flag("extension-data", "Say that nobody misses what an extension keeps in this table or sequence (schema.name) of --database: "+
 		"from the next backup on it alerts nobody. Repeatable.").StringsVar(&f.unmissed)
 	accept.Flag("of-server", "System identifier of the server whose --database is meant, where the backups of several hold one of that name "+
-		"(default: the only one of them whose newest backup is without it).").StringVar(&f.restore.ofServer)
+		"(default: the only one of them whose newest backup is without it). Without --database: say that this server is gone for good, and "+
+		"that nobody waits for further backups of it.").StringVar(&f.restore.ofServer)
 
 	r := app.Command("restore", "Restore a database beside the old one, check it, and swap the two.")
 	f.addWhich(r)
@@ -247,8 +248,10 @@ func newApp() (*kingpin.Application, *flags) {
 
 	f.addOffsiteCommands(app)
 
-	h := app.Command("healthcheck", "Exit with 0 if the newest good backup is fresh, 1 if not.")
+	h := app.Command("healthcheck", "Exit with 0 if the newest good backup of each server is fresh, 1 if not.")
 	f.addHealth(h)
+	h.Flag("of-server", "System identifier of the server whose backups are meant (default: each server's must be fresh).").
+		StringVar(&f.restore.ofServer)
 	explain(app)
 	return app, f
 }

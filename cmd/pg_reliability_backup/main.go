@@ -26,6 +26,7 @@ func main() {
 	kingpin.ManPageTemplate = manual.Template // kingpin has no other way to choose it
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	syscall.Umask(syscall.Umask(0o077) &^ 0o700) // what its owner can't read is no backup
 	os.Exit(run(ctx, os.Args[1:], takeEnvironment(), os.Stdout, os.Stderr))
 }
 

@@ -92,6 +92,14 @@ func (p *program) accept(ctx context.Context) error {
 	if len(p.flags.backup.databases) > 0 {
 		return p.letGo(ctx, repo, all, servers)
 	}
+	if named := p.flags.restore.ofServer; named != "" && p.flags.which == catalog.Latest {
+		line := servers.Line(named)
+		if err := repo.UpdateServers(ctx, func(s *catalog.Servers) { s.End(line, all[0].Sequence) }); err != nil {
+			return err
+		}
+		say(p.out, "server %s is gone for good: its backups stay, and nobody waits for further ones\n", named)
+		return nil
+	}
 	if p.flags.which == catalog.Latest {
 		return failure.New(failure.Config, "accept needs a backup's id").WithHint("`list` shows which are suspect.")
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
@@ -174,6 +175,45 @@ func TestADatabaseIsLetGoForOneServerOnly(t *testing.T) {
 	if out := a.must("prune", "--keep=1", "--dry-run"); strings.Contains(out, reason) {
 		t.Errorf("it is kept after somebody said that archive is gone:\n%s", out)
 	}
+}
+
+// A fresh backup of one server does not make another's late one look fresh, until somebody says that nobody waits for it.
+func TestAnotherServersFreshBackupHidesNoLateOne(t *testing.T) {
+	b := newBench(t)
+	b.must("run", "--verify")
+	late := b.list()[0]
+	if out := b.must("list"); strings.Contains(out, "SERVER") {
+		t.Errorf("one server has a column of its own:\n%s", out)
+	}
+	b.clone(filepath.Join(b.repo, "backups", late.ID), late, 2)
+	b.rewrite(filepath.Join(b.repo, "backups", b.list()[0].ID), func(m map[string]any) {
+		m["server"].(map[string]any)["system_identifier"] = "7"
+		m["bytes"] = 1
+	})
+	b.shift(late.ID, -30*24*time.Hour)
+	month := (30 * 24 * time.Hour).Seconds()
+	for _, name := range []string{"age_seconds", "pg_reliability_rpo_seconds"} {
+		if got := b.gather()[name]; got < month {
+			t.Errorf("%s is %v, of the other server's backup", name, got)
+		}
+	}
+	b.gather().absent(t, "previous_size_bytes") // the other server's is none
+	mine := late.Manifest.Server.SystemIdentifier
+	says(t, b.want(exitOther, "healthcheck"), late.ID, "of server "+mine, "accept --of-server="+mine)
+	says(t, b.must("healthcheck", "--of-server=7"), "ok: backup")
+	b.want(exitOther, "healthcheck", "--of-server="+mine)
+	says(t, b.must("list"), "SERVER", mine)
+
+	says(t, b.must("accept", "--of-server="+mine), mine)
+	says(t, b.must("healthcheck"), "ok: backup")
+	if got := b.gather()["age_seconds"]; got > month {
+		t.Errorf("the age is %v, of the server that is no more", got)
+	}
+	b.must("run") // it is back
+	again := b.list()[0].ID
+	b.must("healthcheck")
+	b.shift(again, -30*24*time.Hour)
+	b.want(exitOther, "healthcheck")
 }
 
 func TestVanishedDatabaseIsASuspicionAndItsLastBackupStays(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -215,6 +216,58 @@ func TestDaemonCatchesUpAMissedRunOnce(t *testing.T) {
 	again.stop()
 }
 
+func TestDaemonOutlivesAHangUp(t *testing.T) {
+	b := newBench(t)
+	b.must("run")
+	d := b.daemon("--cron", "@daily", "--no-verify")
+	waitFor := func(what string) {
+		t.Helper()
+		pgtest.Eventually(t, 20*time.Second, func() error {
+			if !strings.Contains(d.logs.String(), what) {
+				return fmt.Errorf("no %q in\n%s", what, d.logs)
+			}
+			return nil
+		})
+	}
+	waitFor("msg=starting")
+	_ = d.cmd.Process.Signal(syscall.SIGHUP)
+	waitFor("SIGHUP changes nothing")
+	pgtest.Eventually(t, 20*time.Second, func() error {
+		code, text, err := d.get("/-/healthy")
+		if err == nil && code != http.StatusOK {
+			err = fmt.Errorf("%d %s", code, text)
+		}
+		return err
+	})
+	d.stop()
+}
+
+// Whatever mask the program was started with, its owner can read what it made.
+func TestMaskOfModesTakesNothingFromTheOwner(t *testing.T) {
+	b := newBench(t)
+	for _, mask := range []string{"0777", "0077"} { // with the second, the other system user of the throwaway server can read nothing
+		plain := b.cmd("run", "--verify")
+		masked := exec.Command("sh", append([]string{"-c", "umask " + mask + `; exec "$0" "$@"`, plain.Path}, plain.Args[1:]...)...)
+		masked.Env, masked.Dir, masked.SysProcAttr = plain.Env, plain.Dir, plain.SysProcAttr
+		if out, err := masked.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+	err := filepath.WalkDir(b.repo, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := e.Info()
+		if err == nil && fi.Mode().Perm()&0o400 == 0 {
+			t.Errorf("%s has mode %s", path, fi.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDaemonWithoutBackupsIsUnhealthyAndKeepsTrying(t *testing.T) {
 	b := newBench(t)
 	if err := b.pg.Stop(); err != nil {
@@ -299,4 +352,13 @@ func TestVerificationOnAScheduleOfItsOwn(t *testing.T) {
 		return nil
 	})
 	d.stop()
+}
+
+func TestWrongSettingOfTheThrowawayServerIsNamed(t *testing.T) {
+	b := newBench(t)
+	out, code := b.prog("run", "--verify", "--scratch-setting=shared_buffers=many")
+	if code == 0 {
+		t.Error("exit code 0")
+	}
+	says(t, out, "HINT: ", "--scratch-setting gave it (shared_buffers)")
 }

@@ -101,7 +101,7 @@ func (e *Engine) isolate(ctx context.Context, room *scratch.Room) (map[string]st
 	}
 	// The written names keep their owner: files in the room are the servers' system user's.
 	for path, content := range map[string]string{auto: "", settings["config_file"]: "", settings["ident_file"]: ""} {
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o644), os.Chmod(path, 0o644)); err != nil { // whatever the mask
 			return nil, fmt.Errorf("configure the throwaway server: %w", err)
 		}
 	}
