@@ -7,6 +7,7 @@ package metric_test
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"testing"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
@@ -58,4 +59,58 @@ func TestAllocationsOfAPage(t *testing.T) {
 			t.Errorf("%s: %.3f allocations, at most a tenth more than %.3f", tc.what, got, tc.was)
 		}
 	}
+}
+
+// What the samples of a collector take while they are shown, beside their labels, and their text once it was on a page.
+func TestMemoryOfABatch(t *testing.T) {
+	pages := metric.NewPages()
+	var list metric.List
+	const families, rows = 400, 50
+	var samples []metric.Sample
+	for i := range families {
+		d := list.Gauge(fmt.Sprintf("family_%d", i), "F.", "datname", "relname")
+		for j := range rows {
+			samples = append(samples, metric.Sample{Desc: d, Value: float64(j), Labels: []string{"shop", fmt.Sprint("table_", j)}})
+		}
+	}
+	var batch *metric.Batch
+	var size countingWriter
+	show := func() {
+		p := pages.Page(metric.RoomFor(len(samples)))
+		p.AddBatch(batch, func(s metric.Sample, p metric.Problem) { t.Fatalf("%s is refused: %s", s, p) })
+		if err := metric.OpenMetrics.Write(&size, p.List()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := heap()
+	batch = pages.Batch(samples, nil)
+	made := float64(heap()-before) / float64(len(samples))
+	before = heap()
+	show()
+	written := float64(heap()-before) / float64(size)
+	t.Logf("%.1f bytes a sample, and %.2f times the text", made, written)
+	if made > 80 {
+		t.Errorf("a batch takes %.1f bytes a sample", made)
+	}
+	if written > 1.3 {
+		t.Errorf("what a page leaves behind is %.2f times its text", written)
+	}
+	runtime.KeepAlive(batch)
+	runtime.KeepAlive(samples)
+}
+
+type countingWriter int
+
+func (w *countingWriter) Write(b []byte) (int, error) {
+	*w += countingWriter(len(b))
+	return len(b), nil
+}
+
+// heap is how many bytes are in use.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC() // what pools had is freed by the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

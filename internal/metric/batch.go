@@ -70,8 +70,24 @@ func (p Pages) Batch(samples []Sample, previous *Batch) *Batch {
 	}
 	b.families = slices.DeleteFunc(b.families, func(r *rows) bool { return len(r.samples) == 0 })
 	b.keep(previous)
+	for _, r := range b.families {
+		r.fit()
+	}
 	return b
 }
+
+// fit gives back the room that is left behind new rows: they are kept for minutes. Those of an earlier batch have none.
+func (r *rows) fit() {
+	if cap(r.samples) > len(r.samples) {
+		r.samples = fitted(r.samples)
+	}
+	if cap(r.keys) > len(r.keys) {
+		r.keys = fitted(r.keys)
+	}
+}
+
+// fitted is a copy with no room behind it, which slices.Clone may leave.
+func fitted[T any](s []T) []T { return append(make([]T, 0, len(s)), s...) }
 
 // keep takes what is the same from the previous batch.
 func (b *Batch) keep(previous *Batch) {
@@ -87,6 +103,7 @@ func (b *Batch) keep(previous *Batch) {
 		if old == nil || !r.desc.same(old.desc) || !slices.Equal(r.keys, old.keys) {
 			continue
 		}
+		r.keys = old.keys
 		changed := false
 		for j := range r.samples {
 			n, o := &r.samples[j], &old.samples[j]
@@ -133,8 +150,8 @@ func (b *Batch) First(most int64) (first *Batch, out int) {
 		if n == len(r.samples) {
 			first.families = append(first.families, r)
 		} else if n > 0 { // copied, so that the others can be freed
-			first.families = append(first.families, &rows{desc: r.desc, exposed: r.exposed, samples: slices.Clone(r.samples[:n]),
-				keys: slices.Clone(r.keys[:n])})
+			first.families = append(first.families, &rows{desc: r.desc, exposed: r.exposed, samples: fitted(r.samples[:n]),
+				keys: fitted(r.keys[:n])})
 		}
 	}
 	return first, b.samples - first.samples
@@ -160,12 +177,13 @@ func (r *rows) metrics() []*dto.Metric {
 func (r *rows) write(out *output, _ *Family, t TextFormat, first bool) error {
 	done := r.written[t].Load()
 	if done == nil {
-		var memory bytes.Buffer
-		err := t.render(&memory, &dto.MetricFamily{Name: &r.desc.Name, Help: &r.desc.Help, Type: &r.exposed, Metric: r.metrics()})
+		out.memory.Reset()
+		err := t.render(&out.memory, &dto.MetricFamily{Name: &r.desc.Name, Help: &r.desc.Help, Type: &r.exposed, Metric: r.metrics()})
 		if err != nil {
 			return err
 		}
-		done = &rendering{text: memory.Bytes(), header: header(memory.Bytes())}
+		text := bytes.Clone(out.memory.Bytes()) // the buffer has room that is not needed
+		done = &rendering{text: text, header: header(text)}
 		r.written[t].Store(done)
 	}
 	return out.put(piece{done, first})
