@@ -64,12 +64,16 @@ func (s Settings) afterLogin() []setting {
 	return []setting{
 		{name: readOnlySetting, value: readOnly},
 		// Our connections are idle between scrapes by design, and our statements have a limit of their own.
-		{name: "idle_session_timeout", value: "0", since: 140000},
-		{name: "transaction_timeout", value: "0", since: 170000},
+		{name: idleLimit, value: "0", since: 140000},
+		{name: transactionLimit, value: "0", since: 170000},
 	}
 }
 
-const readOnlySetting = "default_transaction_read_only"
+const (
+	readOnlySetting  = "default_transaction_read_only"
+	idleLimit        = "idle_session_timeout"
+	transactionLimit = "transaction_timeout"
+)
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 

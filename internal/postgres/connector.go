@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,8 @@ type shared struct {
 	config atomic.Pointer[pgconn.Config]
 	// pooler is true while start-up parameters of ours are turned down, as PgBouncer does.
 	pooler atomic.Bool
+	// early has the names of settings that a login makes, as the session's first statement would come too late for them.
+	early sync.Map
 }
 
 // Phases of one connect.
@@ -63,7 +66,10 @@ func (c *Connector) InDatabase(name string) *Connector {
 // Connect opens a session. The error has a reason (ReasonOf) and no secret in it.
 func (c *Connector) Connect(ctx context.Context) (*Session, error) {
 	s, err := c.connectOnce(ctx)
-	if c.turnedDown(err) {
+	for range mostLessons {
+		if !c.learns(err) {
+			break
+		}
 		s, err = c.connectOnce(ctx)
 	}
 	return s, err
@@ -91,7 +97,10 @@ type Login struct {
 // Login opens a session as a client does and ends it: without the round trip in which Connect makes its settings.
 func (c *Connector) Login(ctx context.Context) (Login, error) {
 	conn, phases, err := c.open(ctx)
-	if c.turnedDown(err) {
+	for range mostLessons {
+		if !c.learns(err) {
+			break
+		}
 		conn, phases, err = c.open(ctx)
 	}
 	if err != nil {
@@ -146,6 +155,11 @@ func (c *Connector) prepareConfig(ctx context.Context, cfg *pgconn.Config) (err 
 		for _, p := range c.settings.parameters() {
 			cfg.RuntimeParams[p.name] = p.value
 		}
+		for _, p := range c.settings.afterLogin() {
+			if _, early := c.early.Load(p.name); early {
+				cfg.RuntimeParams[p.name] = p.value
+			}
+		}
 	}
 	return nil
 }
@@ -154,14 +168,6 @@ func (c *Connector) prepareConfig(ctx context.Context, cfg *pgconn.Config) (err 
 func (c *Connector) expired(password string, err error) bool {
 	var pg *pgconn.PgError
 	return c.passwords != nil && errors.As(err, &pg) && ReasonOf(err) == Auth && c.passwords.TurnedDown(password)
-}
-
-// turnedDown notes that the other side does not take our start-up parameters, and says so once: the
-// next attempt does without them.
-func (c *Connector) turnedDown(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && strings.Contains(pg.Message, "unsupported startup parameter") &&
-		c.pooler.CompareAndSwap(false, true)
 }
 
 // newSession finds out whether the server's process is ours alone, and makes the settings that a login can't have. It costs one

@@ -164,7 +164,7 @@ func sqlStateReason(code string) (Reason, bool) {
 		return Permission, true
 	case "55P03":
 		return LockTimeout, true
-	case "57014", "25P03", "57P05": // in our sessions: statement_timeout, and the two idle timeouts
+	case "57014", "25P03", "25P04", "57P05": // in our sessions: statement_timeout, and the timeouts of sessions and transactions
 		return Timeout, true
 	case "57P01", "57P02":
 		return ShuttingDown, true

@@ -237,7 +237,7 @@ func (s *Session) localSettings(timeout time.Duration) string {
 	for _, p := range append(s.settings.parameters(), s.settings.afterLogin()...) {
 		name, value := p.name, p.value
 		switch {
-		case s.version < p.since, name == "idle_session_timeout": // the sessions that idle are the pooler's
+		case s.version < p.since, name == idleLimit: // the sessions that idle are the pooler's
 			continue
 		case name == readOnlySetting && value == "off":
 			continue // a transaction that has begun can't become writable, and is so already
