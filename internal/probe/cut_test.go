@@ -70,6 +70,24 @@ func (n *cut) lose(on bool) {
 	n.mended.Broadcast()
 }
 
+// hold closes what is open, takes what comes, and passes nothing of it on.
+func (n *cut) hold(on bool) {
+	n.refuse(on)
+	n.lose(on)
+	if on {
+		n.refuse(false)
+	}
+}
+
+// wait until nothing is lost.
+func (n *cut) wait() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for n.lost {
+		n.mended.Wait()
+	}
+}
+
 func (n *cut) serve() {
 	for {
 		client, err := n.listener.Accept()
@@ -106,6 +124,7 @@ func (n *cut) handle(client net.Conn) {
 		return
 	}
 	defer n.drop(client)
+	n.wait()
 	server, err := net.Dial("tcp", n.target)
 	if err != nil || !n.keep(server) {
 		return

@@ -75,7 +75,7 @@ func (k *kept) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			k.tell(func() { k.r.broke() })
+			k.tell(func() { k.r.broke(err) })
 			return
 		}
 		select {

@@ -43,6 +43,10 @@ type reader struct {
 	missed time.Time
 	// pulsed: what is awaited is a sign of life, and the query follows it.
 	pulsed bool
+	// lost is why the session ended on which the probe in flight began; empty while that session lives. slept is what this process was
+	// late by until the new one was there.
+	lost  postgres.Reason
+	slept time.Duration
 	// login is the result of this probe's dial, told together with the probe's.
 	login *Outcome
 
@@ -77,7 +81,7 @@ func (r *reader) tick() {
 }
 
 func (r *reader) begin() {
-	r.started = time.Now()
+	r.started, r.lost, r.slept = time.Now(), "", 0
 	r.tries++
 	if r.kept != nil {
 		r.ask()
@@ -264,6 +268,9 @@ func cheap(reason postgres.Reason) bool {
 func (r *reader) ask() {
 	r.step, r.since, r.pulsed = asking, time.Now(), false
 	r.missed = r.kept.missed(r.since)
+	if r.lost != "" { // nobody was served from then on
+		r.since, r.missed, r.slept = r.started, r.started, r.limit.slept()
+	}
 	r.kept.ask()
 	r.within()
 }
@@ -276,7 +283,7 @@ func (r *reader) rest() {
 }
 
 func (r *reader) answered(a answer) {
-	now, slept := time.Now(), r.limit.slept()
+	now, slept := time.Now(), r.slept+r.limit.slept()
 	if r.rest(); a.err == nil { // what this process slept through is no latency of the server's
 		r.started = r.started.Add(min(slept, sub(now, r.started)))
 		a.took -= min(slept, a.took)
@@ -288,7 +295,7 @@ func (r *reader) answered(a answer) {
 	if a.over {
 		r.kept = nil
 		if a.err != nil && !r.fresh {
-			r.redial()
+			r.redial(o.Reason)
 			return
 		}
 	}
@@ -298,6 +305,7 @@ func (r *reader) answered(a answer) {
 			o.Skew = &skew
 		}
 		o.Stalled = r.stalled(now, slept)
+		o = r.restarted(o)
 		if r.kept != nil {
 			r.trip = time.Duration(r.kept.trip.Load())
 		}
@@ -314,28 +322,52 @@ func (r *reader) answered(a answer) {
 // stalled is how long the server stood still, of a read that succeeds in time: nothing while its answer took no longer than the
 // threshold on top of the way, and from between the last sign of life and the first one missed otherwise.
 func (r *reader) stalled(now time.Time, slept time.Duration) time.Duration {
-	if r.kept == nil || sub(now, r.since)-slept < r.p.o.StallThreshold+time.Duration(r.kept.trip.Load()) {
+	if r.kept == nil {
+		return 0
+	}
+	way := time.Duration(r.kept.trip.Load())
+	if r.lost != "" {
+		way += loginTrips * min(r.trip, time.Second)
+	}
+	if sub(now, r.since)-slept < r.p.o.StallThreshold+way {
 		return 0
 	}
 	return sub(now, r.missed) - slept
 }
 
-// redial goes on with the probe on a new session: a server that is back already was not down, what counts is whether it takes us
-// now.
-func (r *reader) redial() {
+// restarted takes a read that was slow because its session ended, and whose answer tells that the server has started since: that was
+// no slow read, but an outage, even if no dial was turned down.
+func (r *reader) restarted(o Outcome) Outcome {
+	if r.lost == "" || o.Stalled == 0 || !r.p.state.Identity.began(identityOf(o.Server)) {
+		return o
+	}
+	r.p.report(Outcome{Kind: Read, Started: r.started, Ended: o.Ended, Reason: r.lost, Error: "the connection was cut, and a new one took " +
+		o.Stalled.Round(time.Millisecond).String()})
+	o.Stalled = 0
+	return o
+}
+
+// redial goes on with the probe on a new session, the old one having ended for a reason: a server that is back already was not down,
+// what counts is whether it takes us now, and how long that takes.
+func (r *reader) redial(reason postgres.Reason) {
 	r.p.login.unsettle()
 	r.p.o.OnConnectionLost()
+	r.lost = reason
 	r.dial()
 }
 
 // broke takes the end of the session while nothing was asked but a sign of life.
-func (r *reader) broke() {
+func (r *reader) broke(err error) {
 	r.kept = nil
 	if r.step == idle {
 		r.started = time.Now()
 		r.tries++
 	}
-	r.redial()
+	reason := postgres.ReasonOf(err)
+	if reason == postgres.OK { // it ended without a word
+		reason = postgres.Refused
+	}
+	r.redial(reason)
 }
 
 // hangs takes a sign of life that does not come: the probe that is due, and has begun already, is the one that finds out.
@@ -361,6 +393,7 @@ func (r *reader) woke() {
 
 // report tells the probe's result, and the login's where the probe was one.
 func (r *reader) report(o Outcome) {
+	r.lost, r.slept = "", 0
 	outcomes := []Outcome{o}
 	if r.login != nil {
 		r.p.login.learn(r.login.Reason)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -79,6 +80,11 @@ func (was identity) changes(is identity) []RestartKind {
 		kinds = append(kinds, changedRole)
 	}
 	return kinds
+}
+
+// began is whether a server that answers now has started since the one before was asked, or is another.
+func (was identity) began(is identity) bool {
+	return slices.ContainsFunc(was.changes(is), func(k RestartKind) bool { return k == Restart || k == Crash || k == Failover })
 }
 
 func roleChange(was, is Role) RestartKind {

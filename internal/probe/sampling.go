@@ -31,7 +31,7 @@ func (k *kept) querySampled(ctx context.Context, start time.Time) bool {
 	now := time.Now()
 	k.r.p.sessions.Take(answered, now.Sub(answered), rows, err)
 	if k.session.Broken() {
-		k.tell(func() { k.r.broke() })
+		k.tell(func() { k.r.broke(err) })
 		return false
 	}
 	return true
