@@ -191,7 +191,8 @@ func (s *Server) explainListen(address string, err error) error {
 	hint := ""
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		hint = ". HINT: Is another " + s.options.Program + " running? Stop it, or choose another address"
+		hint = ". HINT: Is another " + s.options.Program + " running? Stop it, or choose another address; the port of the server that is " +
+			"watched is not one to answer at, but named by DATA_SOURCE_NAME and its like"
 		if strings.HasSuffix(address, ":5432") {
 			hint = ". HINT: 5432 is PostgreSQL's own port: choose another one to answer at; the server is named by DATA_SOURCE_NAME and its like"
 		}

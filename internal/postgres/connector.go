@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -233,7 +234,8 @@ func connectError(err error, given Given) error {
 	if errors.As(err, &failure) {
 		return failure
 	}
-	said := &saidError{text: clean(withoutNil(ConnectText(err)), textLimit), reason: ReasonOf(err), tooMuch: errors.Is(err, ErrTooMuch)}
+	said := &saidError{text: clean(withoutNil(ConnectText(err)), textLimit), reason: ReasonOf(err), tooMuch: errors.Is(err, ErrTooMuch),
+		gone: errors.Is(err, syscall.EPIPE)}
 	if hint := Remedy(said.reason, said.text, given); hint != "" {
 		said.text += ". " + hint
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -66,6 +67,7 @@ type saidError struct {
 	reason  Reason
 	report  *pgconn.PgError // nil where the server did not report the error itself
 	tooMuch bool
+	gone    bool // it could not be sent to any more
 }
 
 func (e *saidError) Error() string { return e.text }
@@ -77,6 +79,9 @@ func (e *saidError) Unwrap() []error {
 	}
 	if e.tooMuch {
 		out = append(out, ErrTooMuch)
+	}
+	if e.gone {
+		out = append(out, syscall.EPIPE)
 	}
 	return out
 }
