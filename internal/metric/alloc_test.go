@@ -75,10 +75,10 @@ func TestMemoryOfABatch(t *testing.T) {
 	}
 	var batch *metric.Batch
 	var size countingWriter
-	show := func() {
+	show := func(w io.Writer) {
 		p := pages.Page(metric.RoomFor(len(samples)))
 		p.AddBatch(batch, func(s metric.Sample, p metric.Problem) { t.Fatalf("%s is refused: %s", s, p) })
-		if err := metric.OpenMetrics.Write(&size, p.List()); err != nil {
+		if err := metric.OpenMetrics.Write(w, p.List()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,14 +86,21 @@ func TestMemoryOfABatch(t *testing.T) {
 	batch = pages.Batch(samples, nil)
 	made := float64(heap()-before) / float64(len(samples))
 	before = heap()
-	show()
+	show(&size)
 	written := float64(heap()-before) / float64(size)
-	t.Logf("%.1f bytes a sample, and %.2f times the text", made, written)
+	batch = pages.Batch(samples, nil) // of which no page was made yet
+	before = heap()
+	show(tenth{&size})
+	compressed := float64(heap()-before) / float64(size) * 2 // the size is of both pages
+	t.Logf("%.1f bytes a sample, and %.2f times the text, %.2f where it is compressed", made, written, compressed)
 	if made > 80 {
 		t.Errorf("a batch takes %.1f bytes a sample", made)
 	}
 	if written > 1.3 {
 		t.Errorf("what a page leaves behind is %.2f times its text", written)
+	}
+	if compressed > 0.4 {
+		t.Errorf("what a page that is compressed leaves behind is %.2f times its text", compressed)
 	}
 	runtime.KeepAlive(batch)
 	runtime.KeepAlive(samples)
@@ -105,6 +112,20 @@ func (w *countingWriter) Write(b []byte) (int, error) {
 	*w += countingWriter(len(b))
 	return len(b), nil
 }
+
+// tenth is a Compressor whose compressed form is a tenth of the text.
+type tenth struct{ *countingWriter }
+
+func (c tenth) WriteAlone(texts ...[]byte) (metric.Compressed, error) {
+	n := 0
+	for _, text := range texts {
+		n += len(text)
+	}
+	*c.countingWriter += countingWriter(n)
+	return make([]byte, n/10), nil
+}
+
+func (c tenth) WriteAgain(metric.Compressed) error { return nil }
 
 // heap is how many bytes are in use.
 func heap() int64 {

@@ -176,15 +176,36 @@ func (r *rows) metrics() []*dto.Metric {
 
 func (r *rows) write(out *output, _ *Family, t TextFormat, first bool) error {
 	done := r.written[t].Load()
-	if done == nil {
-		out.memory.Reset()
-		err := t.render(&out.memory, &dto.MetricFamily{Name: &r.desc.Name, Help: &r.desc.Help, Type: &r.exposed, Metric: r.metrics()})
-		if err != nil {
+	if done != nil && out.compress != nil {
+		if c := done.compressed(first); c != nil {
+			return out.again(c)
+		}
+	}
+	if done == nil || done.text == nil {
+		var err error
+		if done, err = r.render(out, t, done); err != nil {
 			return err
 		}
-		text := bytes.Clone(out.memory.Bytes()) // the buffer has room that is not needed
-		done = &rendering{text: text, header: header(text)}
 		r.written[t].Store(done)
 	}
-	return out.put(piece{done, first})
+	c, err := out.put(piece{done, first})
+	if err == nil && c != nil {
+		r.written[t].Store(done.pressed(first, c))
+	}
+	return err
+}
+
+// render makes the rows' text, beside what is compressed of it; before may be nil.
+func (r *rows) render(out *output, t TextFormat, before *rendering) (*rendering, error) {
+	out.memory.Reset()
+	err := t.render(&out.memory, &dto.MetricFamily{Name: &r.desc.Name, Help: &r.desc.Help, Type: &r.exposed, Metric: r.metrics()})
+	if err != nil {
+		return nil, err
+	}
+	text := bytes.Clone(out.memory.Bytes()) // the buffer has room that is not needed
+	done := &rendering{text: text, header: header(text)}
+	if before != nil {
+		done.whole, done.body = before.whole, before.body
+	}
+	return done, nil
 }

@@ -40,20 +40,46 @@ func TextFormatOf(f expfmt.Format) (TextFormat, bool) {
 // Compressor is a writer that compresses, and that can take what was compressed before.
 type Compressor interface {
 	io.Writer
-	// WriteAlone writes texts so that their compressed form, one for all of them, depends on nothing around it, and returns that form. Who
-	// has it already gives it along; it must be of a Compressor of the same kind.
-	WriteAlone(compressed []byte, texts ...[]byte) ([]byte, error)
+	// WriteAlone writes texts so that their compressed form, one for all of them, depends on nothing around it, and returns that form.
+	WriteAlone(texts ...[]byte) (Compressed, error)
+	// WriteAgain writes what WriteAlone of a Compressor of the same kind has returned.
+	WriteAgain(Compressed) error
 }
+
+// Compressed is texts in a form that only the kind of Compressor knows that made it. It is never written to.
+type Compressed any
 
 // worthKeeping is how long a text must be, in bytes, for its compressed form to be kept: each begins with tables of its own.
 const worthKeeping = 2 << 10
 
-// rendering is a family's text.
+// rendering is a family's text. A long one that was compressed is kept in that form alone: it is a tenth of the text, and nobody else asks
+// for the text where all pages are compressed.
 type rendering struct {
-	text   []byte
-	header int // bytes of the lines that tell of the family: # HELP and # TYPE
-	// whole and body are what was compressed last that begins with this text, with these lines and without.
-	whole, body atomic.Pointer[group]
+	text   []byte // nil where it is kept compressed alone
+	header int    // bytes of the lines that tell of the family: # HELP and # TYPE
+	// whole and body are a long text's compressed forms, with these lines and without; nil before they are asked for.
+	whole, body Compressed
+	// group is what was compressed last that begins with this text, where it is a short one.
+	group atomic.Pointer[group]
+}
+
+// compressed is a long text's form; nil where there is none.
+func (r *rendering) compressed(first bool) Compressed {
+	if first {
+		return r.whole
+	}
+	return r.body
+}
+
+// pressed is the rendering without the text, of which one form is there now.
+func (r *rendering) pressed(first bool, c Compressed) *rendering {
+	n := &rendering{header: r.header, whole: r.whole, body: r.body}
+	if first {
+		n.whole = c
+	} else {
+		n.body = c
+	}
+	return n
 }
 
 // piece is a rendering on a page.
@@ -69,17 +95,10 @@ func (p piece) shown() []byte {
 	return p.text[p.header:]
 }
 
-func (p piece) kept() *atomic.Pointer[group] {
-	if p.first {
-		return &p.whole
-	}
-	return &p.body
-}
-
-// group is pieces that were compressed together: a large one, or small ones that stood one after another.
+// group is small pieces that stood one after another and were compressed together.
 type group struct {
 	pieces     []piece
-	compressed []byte
+	compressed Compressed
 }
 
 // render writes a family with the library's own writer. All our names are such that no format has to escape them.
@@ -122,20 +141,28 @@ func (o *output) Write(text []byte) (int, error) {
 	return o.to.Write(text)
 }
 
-// put writes what other pages have, too.
-func (o *output) put(p piece) error {
+// put writes a piece that other pages have, too, and returns a long one's compressed form.
+func (o *output) put(p piece) (Compressed, error) {
 	switch {
 	case o.compress == nil:
 		_, err := o.to.Write(p.shown())
-		return err
+		return nil, err
 	case len(p.shown()) < worthKeeping:
 		o.small = append(o.small, p)
-		return nil
+		return nil, nil
 	}
+	if err := o.flush(); err != nil {
+		return nil, err
+	}
+	return o.compress.WriteAlone(p.shown())
+}
+
+// again writes a long piece's compressed form.
+func (o *output) again(c Compressed) error {
 	if err := o.flush(); err != nil {
 		return err
 	}
-	return o.together([]piece{p})
+	return o.compress.WriteAgain(c)
 }
 
 // flush writes the small pieces.
@@ -157,20 +184,18 @@ func (o *output) flush() (err error) {
 	return err
 }
 
-// together writes pieces that were perhaps compressed together before.
+// together writes small pieces that were perhaps compressed together before.
 func (o *output) together(pieces []piece) error {
+	if g := pieces[0].group.Load(); g != nil && slices.Equal(g.pieces, pieces) {
+		return o.compress.WriteAgain(g.compressed)
+	}
 	o.texts = o.texts[:0]
 	for _, p := range pieces {
 		o.texts = append(o.texts, p.shown())
 	}
-	kept := pieces[0].kept()
-	if g := kept.Load(); g != nil && slices.Equal(g.pieces, pieces) {
-		_, err := o.compress.WriteAlone(g.compressed, o.texts...)
-		return err
-	}
-	compressed, err := o.compress.WriteAlone(nil, o.texts...)
+	compressed, err := o.compress.WriteAlone(o.texts...)
 	if err == nil {
-		kept.Store(&group{slices.Clone(pieces), compressed})
+		pieces[0].group.Store(&group{slices.Clone(pieces), compressed})
 	}
 	return err
 }

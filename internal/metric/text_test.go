@@ -134,11 +134,13 @@ type upperCase struct {
 
 func (c *upperCase) Write(text []byte) (int, error) { return c.out.Write(bytes.ToUpper(text)) }
 
-func (c *upperCase) WriteAlone(compressed []byte, texts ...[]byte) ([]byte, error) {
-	if compressed == nil {
-		c.anew++
-		compressed = bytes.ToUpper(bytes.Join(texts, nil))
-	}
-	_, err := c.out.Write(compressed)
-	return compressed, err
+func (c *upperCase) WriteAlone(texts ...[]byte) (metric.Compressed, error) {
+	c.anew++
+	compressed := bytes.ToUpper(bytes.Join(texts, nil))
+	return compressed, c.WriteAgain(compressed)
+}
+
+func (c *upperCase) WriteAgain(compressed metric.Compressed) error {
+	_, err := c.out.Write(compressed.([]byte))
+	return err
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"compress/flate"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
 
 // gzipWriter compresses a page (RFC 1952) of which parts were compressed for another page before: most samples are the same for minutes,
@@ -17,7 +20,7 @@ type gzipWriter struct {
 	apart    bool          // the compressor may refer to nothing that was written so far
 	checksum uint32
 	size     uint32 // modulo 2^32, as the format wants it
-	alone    bytes.Buffer
+	memory   bytes.Buffer
 }
 
 // newGzipWriter compresses with little effort: promhttp's is more than a local network needs.
@@ -44,37 +47,94 @@ func (z *gzipWriter) Write(text []byte) (int, error) {
 	return z.flate.Write(text)
 }
 
+// alone is what was compressed by itself.
+type alone struct {
+	compressed []byte
+	checksum   uint32 // of the text
+	size       uint32 // of the text, modulo 2^32
+	shift      uint32 // see powerOf
+}
+
 // WriteAlone implements metric.Compressor.
-func (z *gzipWriter) WriteAlone(compressed []byte, texts ...[]byte) ([]byte, error) {
-	if !z.apart {
-		if err := z.flate.Flush(); err != nil {
-			return nil, err
-		}
-		z.apart = true
+func (z *gzipWriter) WriteAlone(texts ...[]byte) (metric.Compressed, error) {
+	if err := z.setApart(); err != nil {
+		return nil, err
 	}
-	if compressed == nil {
-		z.alone.Reset()
-		z.flate.Reset(&z.alone)
-		for _, text := range texts {
-			if _, err := z.flate.Write(text); err != nil {
-				return nil, err
-			}
-		}
-		if err := z.flate.Flush(); err != nil {
-			return nil, err
-		}
-		compressed = bytes.Clone(z.alone.Bytes())
-	}
+	z.memory.Reset()
+	z.flate.Reset(&z.memory)
+	var a alone
 	for _, text := range texts {
-		z.count(text)
+		a.checksum = crc32.Update(a.checksum, crc32.IEEETable, text)
+		a.size += uint32(len(text))
+		if _, err := z.flate.Write(text); err != nil {
+			return nil, err
+		}
 	}
-	_, err := z.to.Write(compressed)
-	return compressed, err
+	if err := z.flate.Flush(); err != nil {
+		return nil, err
+	}
+	a.compressed, a.shift = bytes.Clone(z.memory.Bytes()), powerOf(a.size)
+	return &a, z.WriteAgain(&a)
+}
+
+// WriteAgain implements metric.Compressor.
+func (z *gzipWriter) WriteAgain(c metric.Compressed) error {
+	a, ok := c.(*alone)
+	if !ok {
+		return fmt.Errorf("%T is not of this compressor", c)
+	}
+	if err := z.setApart(); err != nil {
+		return err
+	}
+	z.checksum = times(a.shift, z.checksum) ^ a.checksum
+	z.size += a.size
+	_, err := z.to.Write(a.compressed)
+	return err
+}
+
+// setApart ends what was compressed so far, so that what follows does not refer to it.
+func (z *gzipWriter) setApart() error {
+	if z.apart {
+		return nil
+	}
+	z.apart = true
+	return z.flate.Flush()
 }
 
 func (z *gzipWriter) count(text []byte) {
 	z.checksum = crc32.Update(z.checksum, crc32.IEEETable, text)
 	z.size += uint32(len(text))
+}
+
+// The checksum of two texts in a row is that of the first, multiplied by x to the power of the second's bits, plus that of the second:
+// CRC-32 is a remainder of polynomials over two elements, of which a number's highest bit is the factor of 1 and its lowest that of x^31.
+
+// powerOf is x to the power of 8 n, modulo the checksum's polynomial.
+func powerOf(n uint32) uint32 {
+	const one, byByte = 1 << 31, 1 << 23
+	p := uint32(one)
+	for square := uint32(byByte); n > 0; n >>= 1 {
+		if n&1 == 1 {
+			p = times(square, p)
+		}
+		square = times(square, square)
+	}
+	return p
+}
+
+// times is a product modulo the checksum's polynomial.
+func times(a, b uint32) (p uint32) {
+	for ; a != 0; a <<= 1 {
+		if a>>31 == 1 {
+			p ^= b
+		}
+		if b&1 == 1 {
+			b = b>>1 ^ crc32.IEEE
+		} else {
+			b >>= 1
+		}
+	}
+	return p
 }
 
 // end ends a page.
