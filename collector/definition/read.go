@@ -3,6 +3,7 @@ package definition
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -18,10 +19,30 @@ type reader struct{ yamlfile.Reader }
 
 func (r *reader) document(n *yaml.Node) []Definition {
 	var defs []Definition
+	if isQueries(yamlfile.Resolve(n)) {
+		r.Fail(n, "the file holds postgres_exporter's queries, and is no list of collectors",
+			"Name it with --extend.query-path, and move it out of this directory.")
+		return nil
+	}
 	for _, item := range r.List(n, "the file", "Begin each collector with \"- name: \".") {
 		defs = append(defs, r.definition(item))
 	}
 	return defs
+}
+
+// isQueries is whether a document looks like a file of postgres_exporter's: queries by name, with their metrics.
+func isQueries(n *yaml.Node) bool {
+	if n.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 1; i < len(n.Content); i += 2 {
+		if v := yamlfile.Resolve(n.Content[i]); v.Kind == yaml.MappingNode && slices.ContainsFunc(v.Content, func(k *yaml.Node) bool {
+			return k.Value == "query" || k.Value == "metrics"
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *reader) definition(n *yaml.Node) Definition {

@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,17 +28,13 @@ func (p Params) Config() (*pgx.ConnConfig, error) {
 		delete(given, k)
 	}
 	for _, k := range []string{"passfile", "servicefile", "sslrootcert", "sslcert", "sslkey"} { // which pgx reads to their end
-		file := given[k]
-		if file == "" {
-			file = os.Getenv(Variable(k)) //nolint:forbidigo // as pgx itself does
-		}
-		if err := smallfile.Check(file); err != nil {
+		if err := smallfile.Check(given.file(k)); err != nil {
 			return nil, malformed("Name a file that has an end.", "%s: %s", k, err)
 		}
 	}
 	cfg, err := pgx.ParseConfig(given.String())
 	if err != nil {
-		return nil, p.describe(err)
+		return nil, cmp.Or(unreadable(given), p.describe(err))
 	}
 	for _, k := range libpqOnly { // a service file's
 		delete(cfg.RuntimeParams, k)
@@ -46,6 +43,30 @@ func (p Params) Config() (*pgx.ConnConfig, error) {
 		delete(cfg.RuntimeParams, "options")
 	}
 	return cfg, nil
+}
+
+// file is what a keyword names, or its variable.
+func (p Params) file(keyword string) string {
+	if name := p[keyword]; name != "" {
+		return name
+	}
+	return os.Getenv(Variable(keyword)) //nolint:forbidigo // as pgx itself does
+}
+
+// unreadable names the file for TLS that can't be opened; nil where each can. What is opened has an end.
+func unreadable(p Params) error {
+	for _, k := range []string{"sslrootcert", "sslcert", "sslkey"} {
+		name := p.file(k)
+		if name == "" || name == "system" {
+			continue
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return malformed("Name a file that is there and that this program's user may read.", "%s: %s", k, err)
+		}
+		_ = f.Close()
+	}
+	return nil
 }
 
 // Check refuses, as Parse does, what holds in the end wherever it comes from: a variable and a service file are written by the same

@@ -77,7 +77,26 @@ func meant(app *kingpin.Application, err error) string {
 	if near := dsn.Nearest(m[1], names); near != "" {
 		return "Is --" + near + " meant? "
 	}
+	if strings.HasPrefix(strings.TrimPrefix(m[1], "no-"), switches) {
+		return "The collectors are " + strings.Join(collectors(names), ", ") + ". "
+	}
 	return ""
+}
+
+// switches begins the names of flags that switch a collector.
+const switches = "collector."
+
+// collectors are those that flags switch, sorted.
+func collectors(flags []string) []string {
+	var names []string
+	for _, f := range flags {
+		name, is := strings.CutPrefix(f, "no-"+switches)
+		if is && !strings.ContainsAny(name, "-.") { // flags of all, or of one's rows
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // unreadable puts the library's words for values into ours.

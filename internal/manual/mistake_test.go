@@ -27,6 +27,8 @@ func TestMistakeNamesItsPlace(t *testing.T) {
 		"variable, a switch":    {"run", [2]string{"PROG_WRITE", "maybe"}, "PROG_WRITE=maybe: it is neither true nor false"},
 		"the flag wins":         {"run --interval=x", [2]string{"PROG_INTERVAL", "y"}, "--interval=x: "},
 		"unknown flag":          {"--nonsense", [2]string{}, "unknown long flag '--nonsense'. HINT: See prog --help"},
+		"unknown collector": {"--no-collector.bloat", [2]string{}, "unknown long flag '--no-collector.bloat'. HINT: The collectors are " +
+			"locks, stat_io. See prog --help"},
 		"mistyped flag":         {"--intervall=5s", [2]string{}, "unknown long flag '--intervall'. HINT: Is --interval meant? See prog --help"},
 		"mistyped switch":       {"--no-writes", [2]string{}, "unknown long flag '--no-writes'. HINT: Is --no-write meant? See prog --help"},
 		"mistyped of a command": {"run --keeep=3", [2]string{}, "unknown long flag '--keeep'. HINT: Is --keep meant? See prog --help"},
@@ -40,6 +42,10 @@ func TestMistakeNamesItsPlace(t *testing.T) {
 			app.Flag("other", "").Default("1s").DurationVar(new(time.Duration))
 			app.Flag("level", "").Default("info").EnumVar(new(string), "info", "warn")
 			app.Flag("write", "").BoolVar(new(bool))
+			app.Flag("collector.stat_io", "").BoolVar(new(bool))
+			app.Flag("collector.locks", "").BoolVar(new(bool))
+			app.Flag("collector.disable-defaults", "").BoolVar(new(bool))
+			app.Flag("collector.locks.top", "").IntVar(new(int))
 			app.Command("run", "").Default().Flag("keep", "").Envar("PROG_RUN_KEEP").Default("7").IntVar(new(int))
 			args := strings.Fields(tc.args)
 			_, err := app.Parse(args)

@@ -19,6 +19,9 @@ func WithWire(ctx context.Context, w *Wire) context.Context {
 
 func (w *Wire) set(conn net.Conn) { w.conn.Store(&conn) }
 
+// Connected says that there was a connection.
+func (w *Wire) Connected() bool { return w.conn.Load() != nil }
+
 // Unread says that something has come in that nobody has read: the other side has answered, and we are late. It is false
 // where that can't be told.
 func (w *Wire) Unread() bool {

@@ -80,6 +80,18 @@ func (a *attempt) abandon() {
 	}
 }
 
+// neverReached is what to do where a server was never reached, and an attempt to connect gets no answer.
+func (a *attempt) neverReached() string {
+	if a == nil {
+		return ""
+	}
+	if a.wire.Connected() {
+		return ". HINT: Something takes connections there and says nothing: look whether it is a PostgreSQL server, " +
+			"or another program at that port"
+	}
+	return ". HINT: Nothing answers at that address: compare it with the server's, and look for a firewall between"
+}
+
 // age is how long it has been under way, without what does not count of it, as deadline has it.
 func (a *attempt) age() time.Duration { return sub(time.Now(), a.started) - a.limit.slept() }
 

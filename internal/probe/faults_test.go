@@ -179,6 +179,9 @@ func TestReasonsOfADatabaseThatWasNeverFit(t *testing.T) {
 			if s.Answers() || s.Probes[Read].Reason != tc.want || s.Probes[Login].Reason != tc.want || s.Probes[Read].Error == "" {
 				t.Errorf("snapshot = %+v, want both probes %s", s, tc.want)
 			}
+			if hint := "HINT: Something takes connections there"; tc.want == postgres.Timeout && !strings.Contains(s.Probes[Read].Error, hint) {
+				t.Errorf("no remedy in %q", s.Probes[Read].Error)
+			}
 			if strings.Contains(p.log.String()+s.Probes[Read].Error+s.Probes[Login].Error, "secret") {
 				t.Errorf("the password is in %s", p.log)
 			}

@@ -242,6 +242,16 @@ func runScript(t *testing.T, c *pgtest.Cluster, file string) {
 	must(t, err)
 }
 
+// A write probe without its table was silent for the first interval.
+func TestTheFirstWriteFollowsTheFirstLoginAtOnce(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, pgtest.Options{})
+	o := quick(connectTo(t, c.MonitorDSN()))
+	o.Write, o.Instance, o.WriteInterval = true, "i", time.Hour // of itself there is none in this test
+	p := start(t, o)
+	p.wait(t, "told", func(s Snapshot) bool { return s.Reason == postgres.OK && s.Probes[Write].Error != "" })
+}
+
 func TestAWriteFollowsTheEndOfAnOutageAtOnce(t *testing.T) {
 	t.Parallel()
 	c := pgtest.New(t, durable())

@@ -228,7 +228,7 @@ func (p *Prober) report(outcomes ...Outcome) {
 			f(o, now)
 		}
 	}
-	if p.writer != nil && !old.OutageStart.IsZero() && now.OutageStart.IsZero() {
+	if p.writer != nil && (!old.OutageStart.IsZero() && now.OutageStart.IsZero() || !old.Reached && now.Reached) {
 		p.writer.again()
 	}
 }

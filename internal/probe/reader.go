@@ -132,6 +132,9 @@ func (r *reader) late() {
 func (r *reader) timedOut() {
 	now := time.Now()
 	o := Outcome{Kind: Read, Started: r.started, Ended: now, Reason: postgres.Timeout, Error: "no answer within " + r.p.o.ReadTimeout.String()}
+	if !r.p.state.Outages.Reached {
+		o.Error += r.dials.neverReached()
+	}
 	r.started = now
 	if r.dials != nil && r.dials.age() >= r.p.login.timeout() {
 		r.login = &Outcome{
