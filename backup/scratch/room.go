@@ -84,12 +84,8 @@ func New(ctx context.Context, o Options) (*Room, error) {
 	}
 	Sweep(o.Base)
 	free, err := catalog.FreeBytes(o.Base)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, failure.New(failure.Config, "make a throwaway cluster: %w", err).
-			WithHint("Make the directory, or choose another one with --scratch-dir.")
-	}
 	if err != nil {
-		return nil, fmt.Errorf("make a throwaway cluster: %w", err)
+		return nil, notMade(err)
 	}
 	if free < o.NeedBytes {
 		return nil, failure.New(failure.Space, "make a throwaway cluster in %s: %d MB are free, about %d MB are needed",
@@ -100,13 +96,24 @@ func New(ctx context.Context, o Options) (*Room, error) {
 		return nil, err
 	}
 	if r.Dir, err = os.MkdirTemp(o.Base, prefix); err != nil {
-		return nil, fmt.Errorf("make a throwaway cluster: %w", err)
+		return nil, notMade(err)
 	}
 	if err := r.claim(); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a throwaway cluster: %w", err), r.Close())
 	}
 	r.cage = cage.Cage{Programs: o.Programs.Dir, Write: []string{r.Dir}}
 	return r, nil
+}
+
+// notMade is the error of a room that could not be made, with the remedy where that is another directory.
+func notMade(err error) error {
+	for _, is := range []error{fs.ErrNotExist, syscall.ENOTDIR, fs.ErrPermission, syscall.EROFS} {
+		if errors.Is(err, is) {
+			return failure.New(failure.Config, "make a throwaway cluster: %w", err).
+				WithHint("Make the directory, let this user write to it, or choose another one with --scratch-dir.")
+		}
+	}
+	return fmt.Errorf("make a throwaway cluster: %w", err)
 }
 
 func (r *Room) claim() error {
@@ -196,6 +203,10 @@ func (r *Room) Run(ctx context.Context, cmd *exec.Cmd) error {
 func (r *Room) Init(ctx context.Context) error {
 	err := r.Run(ctx, r.Command(r.opts.Programs.Path("initdb"), "-D", r.DataDir(), "-U", r.opts.Superuser,
 		"-A", "trust", "-E", "SQL_ASCII", "--locale=C", "--no-sync", "--no-instructions"))
+	if dir := r.closed(); errors.Is(err, fs.ErrPermission) && dir != "" {
+		return failure.New(failure.Config, "make a throwaway cluster: the servers' system user (number %d) may not enter %s", r.cred.Uid, dir).
+			WithHint("Let it in (chmod o+x), or choose another directory with --scratch-dir.")
+	}
 	if err != nil {
 		return fmt.Errorf("make a throwaway cluster: %w", err)
 	}
@@ -203,6 +214,32 @@ func (r *Room) Init(ctx context.Context) error {
 		return fmt.Errorf("make a throwaway cluster: %w", err)
 	}
 	return nil
+}
+
+// closed is the first directory on the way to the room that the servers' system user may not enter, as its mode says; else "".
+func (r *Room) closed() string {
+	if r.cred == nil {
+		return ""
+	}
+	found := ""
+	for dir := r.Dir; ; dir = filepath.Dir(dir) {
+		var st unix.Stat_t
+		if unix.Stat(dir, &st) == nil {
+			enter := uint32(unix.S_IXOTH)
+			switch {
+			case st.Uid == r.cred.Uid:
+				enter = unix.S_IXUSR
+			case st.Gid == r.cred.Gid:
+				enter = unix.S_IXGRP
+			}
+			if uint32(st.Mode)&enter == 0 {
+				found = dir
+			}
+		}
+		if dir == filepath.Dir(dir) {
+			return found
+		}
+	}
 }
 
 // Start starts the server on DataDir and waits until it accepts queries and has left recovery.

@@ -173,3 +173,23 @@ func TestARoomThatCannotBeIsRefusedWithARemedy(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 }
+
+func TestAPlaceThatTheServersUserMayNotEnterIsNamed(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // who is the servers' user itself can't make the room at all
+	}
+	closed := filepath.Join(base(t), "closed")
+	open := filepath.Join(closed, "open")
+	if err := errors.Join(os.Mkdir(closed, 0o700), os.Mkdir(open, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	room, err := scratch.New(t.Context(), scratch.Options{Base: open, Programs: programs(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer room.Close()
+	err = room.Init(t.Context())
+	if failure.Of(err) != failure.Config || !strings.Contains(err.Error(), "may not enter "+closed) || !strings.Contains(err.Error(), "HINT: ") {
+		t.Errorf("%v", err)
+	}
+}

@@ -22,6 +22,9 @@ func TestExitCodes(t *testing.T) {
 		says string
 	}{
 		"unknown flag":     {[]string{"run", "--nonsense"}, nil, exitConfig, "--help"},
+		"a flag of psql's": {[]string{"run", "--host=h"}, nil, exitConfig, "variables: PGHOST"},
+		"no root certificate": {[]string{"run"}, []string{"DATA_SOURCE_NAME=host=h sslmode=verify-full sslrootcert=/nonexistent"}, exitConfig,
+			"open /nonexistent: no such file or directory). HINT: Is the path right, and may this program's user read the file? It is sslrootcert"},
 		"no server":        {[]string{"run"}, []string{"DATA_SOURCE_NAME="}, exitConfig, "DATA_SOURCE_NAME"},
 		"malformed server": {[]string{"run"}, []string{"DATA_SOURCE_NAME=postgres://u:s3cret@h:port/x"}, exitConfig, "connection string"},
 		"no retention":     {[]string{"run", "--keep", "0"}, nil, exitConfig, "--keep"},

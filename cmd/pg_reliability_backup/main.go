@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\n", appName, manual.Mistake(app, joinAt(args), env, err))
+		fmt.Fprintf(stderr, "%s: %v%s\n", appName, manual.Mistake(app, joinAt(args), env, err), connectionHint(err))
 		return exitConfig
 	}
 	p := &program{command: command, flags: f, env: env, out: stdout, err: stderr, log: logging.New(quiet{stderr}, f.logLevel, f.logFormat)}
@@ -72,6 +72,18 @@ func run(ctx context.Context, args []string, env environment, stdout, stderr io.
 	}
 	_ = level.Error(p.log).Log("msg", command+" failed", "reason", failure.Of(err), "err", err)
 	return exitCode(command, err)
+}
+
+// connectionHint tells who typed a flag of psql's where a server is named here; "" of other mistakes.
+func connectionHint(err error) string {
+	for flag, variable := range map[string]string{
+		"--host": "PGHOST", "--port": "PGPORT", "--user": "PGUSER", "--username": "PGUSER", "--dbname": "PGDATABASE", "--password": "PGPASSWORD",
+	} {
+		if err.Error() == "unknown long flag '"+flag+"'" {
+			return ". The server is named by variables: " + variable + " and its like, or DATA_SOURCE_NAME with all of it in one"
+		}
+	}
+	return ""
 }
 
 // joinAt makes "--cron @daily" into "--cron=@daily": by itself, kingpin takes @daily for a file of arguments.

@@ -30,7 +30,8 @@ func newApp(ascii bool) (*kingpin.Application, *flags) {
 		"to make a backup, read logs and restart the database.\n\n"+
 		"Every flag is also an environment variable: --exporter.url is PG_RELIABILITY_MONITOR_EXPORTER_URL. A value behind = is the "+
 		"default; a word in capitals says what to write.\n\n"+
-		"--once and --json exit with 0 when the database is up, 1 when it is degraded, 2 when it is down, and 3 when that is unknown. A wrong "+
+		"--once and --json exit with 0 when the database is up, 1 when it is degraded, 2 when it is down, and 3 when that is unknown, or "+
+		"--systemd.unit names none that there is. A wrong "+
 		"flag is 2, too, and is explained on standard error.")
 	manual.Apply(app, manual.Page{
 		Short:   "a terminal screen of a PostgreSQL server's health, with keys to back up, read logs and restart",

@@ -81,6 +81,9 @@ func (s *Screen) exit() int {
 	if s.status == nil || s.err != nil {
 		return ExitUnknown
 	}
+	if s.status.State.Status != status.Down && s.unitIsUnknown() {
+		return ExitUnknown // whoever named it reads only the code, maybe
+	}
 	switch s.status.State.Status {
 	case status.Up:
 		return ExitUp

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/internal/status"
 )
 
 func TestUnitsAreReadInSystemdsWords(t *testing.T) {
@@ -31,6 +33,19 @@ func TestUnitsAreReadInSystemdsWords(t *testing.T) {
 	if text := strings.Join(s.unitLines(), "\n"); !strings.Contains(text, "never ran") ||
 		!strings.Contains(text, "HINT: systemctl list-units") {
 		t.Errorf("%s", text)
+	}
+	// Whoever reads the exit code alone learns it, too.
+	s.status = &status.Status{State: status.State{Status: status.Up}}
+	for _, tc := range []struct {
+		unit unitMsg
+		want int
+	}{
+		{unitMsg{state: got}, ExitUnknown}, {unitMsg{state: UnitState{Load: "not-found"}}, ExitUnknown},
+		{unitMsg{err: errors.New("no bus")}, ExitUnknown}, {unitMsg{state: UnitState{Load: "loaded", Active: "active"}}, ExitUp},
+	} {
+		if s.unitAnswered(tc.unit); s.exit() != tc.want {
+			t.Errorf("%+v: exit code %d, want %d", tc.unit, s.exit(), tc.want)
+		}
 	}
 }
 

@@ -30,6 +30,14 @@ func (s *Screen) unitAnswered(msg unitMsg) {
 	s.unit = &msg
 }
 
+// unitIsUnknown says whether there is none of the name, as far as systemd knows, or that it can't be asked.
+func (s *Screen) unitIsUnknown() bool {
+	return s.unit != nil && (s.unit.err != nil || s.unit.state.Load == "not-found" || s.unit.state.mayBeMisspelt())
+}
+
+// mayBeMisspelt says whether nothing tells that there is such a unit: a template makes one of any name.
+func (st UnitState) mayBeMisspelt() bool { return st.Active == "inactive" && st.NeverRan }
+
 // unitLines are the unit's state; what is not as it should be is written out.
 func (s *Screen) unitLines() []string {
 	if s.sources.Unit == nil || s.unit == nil {
@@ -57,7 +65,7 @@ func (s *Screen) unitLines() []string {
 		return s.wrapped(warning, name+": "+text+", it has no process. HINT: On Debian a server's own unit is postgresql@VERSION-CLUSTER")
 	case st.Active == "failed":
 		return s.wrapped(critical, fmt.Sprintf("%s: %s: %s", name, text, st.Result))
-	case st.Active == "inactive" && st.NeverRan: // a template makes a unit of any name
+	case st.mayBeMisspelt():
 		return s.wrapped(critical, name+": "+text+", and it never ran on this machine since it started. Is that its name?"+look)
 	case st.Active != "active":
 		return s.wrapped(critical, name+": "+text)
