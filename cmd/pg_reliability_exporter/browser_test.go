@@ -228,6 +228,53 @@ func TestStatusPageInChromium(t *testing.T) {
 	b.accessible("old")
 }
 
+// Names come from people, and from programs: the longest that PostgreSQL takes, markup, and writing that runs from right to left change
+// neither the width of the page nor what it does.
+func TestHostileNamesInChromium(t *testing.T) {
+	t.Parallel()
+	b := openBrowser(t)
+	pg := pgtest.New(t, pgtest.Options{})
+	long, markup, hebrew := strings.Repeat("W", 63), "<img src=x onerror=document.title=1>", "\u202eשלום"
+	err := pg.Exec(t.Context(), fmt.Sprintf(`CREATE TABLE "%s" AS SELECT 1 AS "%s"`, long, markup),
+		fmt.Sprintf(`CREATE ROLE "%s" SUPERUSER`, hebrew+long[:40]), fmt.Sprintf(`SELECT pg_create_physical_replication_slot('%s')`, strings.ToLower(long)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wait := range []bool{false, true} {
+		conn, err := pg.Connect(t.Context(), "postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		sql := fmt.Sprintf(`SET application_name = '%s'; SET SESSION AUTHORIZATION "%s"; BEGIN; LOCK TABLE "%s"`, markup+long,
+			hebrew+long[:40], long)
+		if !wait {
+			if _, err := conn.Exec(t.Context(), sql); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		go func() { _, _ = conn.Exec(t.Context(), sql+"; SELECT 1") }()
+	}
+	r := launch(t, pg.MonitorDSN(), "--probe.interval=200ms")
+	r.until(t, func(s status.Status) error {
+		if s.Sessions == nil || len(s.Sessions.Blocking) < 2 || s.Replication == nil || len(s.Replication.Slots) != 1 {
+			return fmt.Errorf("%+v, %+v", s.Sessions, s.Replication)
+		}
+		return nil
+	})
+	b.do(chromedp.Navigate(r.url + "/"))
+	for _, width := range []int64{1280, 390} {
+		b.look(width, "light")
+		b.accessible(fmt.Sprintf("hostile names at %d pixels", width))
+		b.picture(fmt.Sprintf("hostile-%d", width))
+	}
+	if title := ask(b, chromedp.Title()); !strings.HasPrefix(title, "Up") {
+		t.Errorf("title %q: a name was run as a script", title)
+	}
+	b.silent()
+}
+
 // comeBack is what a user does who has looked at another tab: the page updates itself without waiting for its time.
 func (b *browser) comeBack() {
 	b.t.Helper()
