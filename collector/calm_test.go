@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -16,6 +17,63 @@ type aProber struct{}
 
 func (aProber) Snapshot() probe.Snapshot { return probe.Snapshot{} }
 
+// engineThatVisits has the collectors that are built in, and does nothing by itself. It visits databases by a connection string of their
+// own, which leads to the same server.
+func engineThatVisits(t *testing.T, c *pgtest.Cluster, visits string, databases ...string) *Engine {
+	t.Helper()
+	to := func(dsn string) *postgres.Connector {
+		connector, err := postgres.NewConnector(postgres.ConnectorOptions{DSN: dsn, Settings: postgres.Settings{
+			ApplicationName: "pg_reliability_exporter", StatementTimeout: 10 * time.Second, LockTimeout: time.Second}})
+		must(t, err)
+		return connector
+	}
+	connector := to(visits)
+	pool, err := postgres.NewPool(postgres.PoolOptions{Connector: to(c.MonitorDSN()), Min: 1, Max: 3, Apart: 2, Logger: log.NewNopLogger()})
+	must(t, err)
+	t.Cleanup(pool.Close)
+	return New(Options{Pool: pool, Prober: aProber{}, Logger: log.NewNopLogger(), Definitions: embeddedDefinitions(t), Databases: Databases{
+		Include: databases,
+		Connect: func(ctx context.Context, database string) (*postgres.Session, error) {
+			return connector.InDatabase(database).Connect(ctx)
+		}}})
+}
+
+// A visit is one login and a round trip for each collector, however many tables there are.
+func TestAVisitTakesFewRoundTrips(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, pgtest.Options{})
+	var names []string
+	for i := range 5 {
+		names = append(names, fmt.Sprintf("d%d", i))
+		must(t, c.Exec(t.Context(), "CREATE DATABASE "+names[i]))
+	}
+	must(t, c.ExecIn(t.Context(), names[4],
+		"DO $$ BEGIN FOR i IN 1..200 LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', i); END LOOP; END $$"))
+	proxy := pgtest.NewProxy(t, c)
+	e := engineThatVisits(t, c, proxy.DSN(c.MonitorDSN()), names...)
+	must(t, e.listDatabases(t.Context()))
+	const login, facts = 4, 2
+	for range names {
+		v, units, _ := e.nextVisit(time.Now())
+		if v == nil {
+			t.Fatal("a database is not visited")
+		}
+		logins, trips, began := proxy.Accepted(), proxy.RoundTrips(), time.Now()
+		if reason := e.visit(t.Context(), v, units); reason != postgres.OK {
+			t.Fatal(reason)
+		}
+		took := time.Since(began)
+		logins, trips = proxy.Accepted()-logins, proxy.RoundTrips()-trips
+		t.Logf("%s: %d collectors, %d round trips, %s", v.name, len(units), trips, took.Round(time.Millisecond))
+		if most := login + facts + len(units); logins != 1 || trips > most || len(units) < 10 {
+			t.Errorf("%s: %d collectors took %d logins and %d round trips, want 1 and %d at the most", v.name, len(units), logins, trips, most)
+		}
+		if took > pgtest.Patience(5*time.Second) {
+			t.Errorf("%s: the visit took %s", v.name, took)
+		}
+	}
+}
+
 // A database in which nobody was since it was visited has nothing new: ten of them cost a server more than all else that is asked of it.
 func TestACalmDatabaseIsVisitedLessOften(t *testing.T) {
 	t.Parallel()
@@ -24,25 +82,7 @@ func TestACalmDatabaseIsVisitedLessOften(t *testing.T) {
 	if err := c.Exec(ctx, "CREATE DATABASE shop"); err != nil {
 		t.Fatal(err)
 	}
-	connector, err := postgres.NewConnector(postgres.ConnectorOptions{DSN: c.MonitorDSN(), Settings: postgres.Settings{
-		ApplicationName: "pg_reliability_exporter", StatementTimeout: 10 * time.Second, LockTimeout: time.Second}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := postgres.NewPool(postgres.PoolOptions{Connector: connector, Min: 1, Max: 3, Apart: 2, Logger: log.NewNopLogger()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
-	defs, err := Embedded()
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := New(Options{Pool: pool, Prober: aProber{}, Logger: log.NewNopLogger(), Definitions: defs, Databases: Databases{
-		Include: []string{"shop"},
-		Connect: func(ctx context.Context, database string) (*postgres.Session, error) {
-			return connector.InDatabase(database).Connect(ctx)
-		}}})
+	e := engineThatVisits(t, c, c.MonitorDSN(), "shop")
 	list := func() {
 		t.Helper()
 		if err := e.listDatabases(ctx); err != nil {

@@ -19,6 +19,7 @@ type Proxy struct {
 	port     int
 	target   string
 	accepted atomic.Int64
+	turns    atomic.Int64
 
 	mu       sync.Mutex
 	listener net.Listener // nil while it is away
@@ -80,6 +81,9 @@ func (p *Proxy) DSN(dsn string) string {
 // Accepted counts the connections taken so far.
 func (p *Proxy) Accepted() int { return int(p.accepted.Load()) }
 
+// RoundTrips counts how often a client has said something after its connection began or the server had said something.
+func (p *Proxy) RoundTrips() int { return int(p.turns.Load()) }
+
 // Delay holds back every byte by d, in each direction.
 func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
 
@@ -138,8 +142,14 @@ func (p *Proxy) handle(ctx context.Context, client net.Conn) {
 	}
 	defer p.track(server)()
 	done := make(chan struct{}, 2)
-	go func() { p.copy(server, client); done <- struct{}{} }()
-	go func() { p.copy(client, server); done <- struct{}{} }()
+	var asked atomic.Bool
+	ask := func() {
+		if !asked.Swap(true) {
+			p.turns.Add(1)
+		}
+	}
+	go func() { p.copy(server, client, ask); done <- struct{}{} }()
+	go func() { p.copy(client, server, func() { asked.Store(false) }); done <- struct{}{} }()
 	<-done
 }
 
@@ -152,7 +162,8 @@ func (p *Proxy) track(c net.Conn) func() {
 	}
 }
 
-func (p *Proxy) copy(dst, src net.Conn) {
+// copy passes on what src says, and calls said before it does.
+func (p *Proxy) copy(dst, src net.Conn, said func()) {
 	type chunk struct {
 		data []byte
 		due  time.Time
@@ -176,6 +187,7 @@ func (p *Proxy) copy(dst, src net.Conn) {
 		delay, silent := p.delay, p.silent
 		p.mu.Unlock()
 		if n > 0 && !silent {
+			said()
 			queue <- chunk{append([]byte(nil), buf[:n]...), time.Now().Add(delay)}
 		}
 		if err != nil {
