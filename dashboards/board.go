@@ -103,7 +103,8 @@ func (l line) widths() ([]int, error) {
 		}
 	}
 	if sharing == 0 && left != 0 || sharing > 0 && (left <= 0 || left%sharing != 0) {
-		return nil, fmt.Errorf("the line of %q leaves %d of %d columns to %d panels", l.panels[0].title, left, gridWidth, sharing)
+		return nil, fmt.Errorf("the line of %q leaves %d of %d columns to %d panels, which share them equally. "+
+			"HINT: Give panels a width of their own with .wide(n), or move one to another line", l.panels[0].title, left, gridWidth, sharing)
 	}
 	all := make([]int, len(l.panels))
 	for i, p := range l.panels {

@@ -246,7 +246,8 @@ var several = []struct {
 		colour: unknownColour,
 	},
 	{
-		name: "a server whose restore was never measured, beside one that was", board: "pgr-overview", panel: "RTO: restore takes", refID: "B",
+		name:  "a server whose restore was never measured, beside one that was",
+		board: "pgr-overview", panel: "RTO: restore takes", refID: "B",
 		series: []series{
 			{`pgr:target:known{job="pg", instance="db1"}`, "1x10"}, {`pgr:target:known{job="pg", instance="db2"}`, "1x10"},
 			{`pgr:target:known{job="pg", instance="db3"}`, "1x10"}, {`pg_reliability_role{job="pg", instance="db3", role="standby"}`, "1x10"},
@@ -338,7 +339,8 @@ var several = []struct {
 		want: []sample{{`{job="pg", instance="db1"}`, 1000}, {`{job="pg", instance="db2"}`, 1}, {`{job="pg", instance="db3"}`, 1000}},
 	},
 	{
-		name: "the files have their sizes, and the job froze before the run it announced", board: "pgr-backups", panel: "Repository", refID: "A",
+		name:  "the files have their sizes, and the job froze before the run it announced",
+		board: "pgr-backups", panel: "Repository", refID: "A",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -352,7 +354,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "the last proof is fresh, and the job froze before the run it announced", board: "pgr-backups", panel: "Last proved by a restore", refID: "B",
+		name:  "the last proof is fresh, and the job froze before the run it announced",
+		board: "pgr-backups", panel: "Last proved by a restore", refID: "B",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -366,7 +369,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "the files were read lately, and the job froze before the run it announced", board: "pgr-backups", panel: "Newest one's files last read", refID: "B",
+		name:  "the files were read lately, and the job froze before the run it announced",
+		board: "pgr-backups", panel: "Newest one's files last read", refID: "B",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -380,7 +384,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "the last verification passed, and the job froze before the run it announced", board: "pgr-backups", panel: "Verification", refID: "A",
+		name:  "the last verification passed, and the job froze before the run it announced",
+		board: "pgr-backups", panel: "Verification", refID: "A",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -394,7 +399,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "as many good ones as are kept, and the job froze before the run it announced", board: "pgr-backups", panel: "Good backups of those kept", refID: "B",
+		name:  "as many good ones as are kept, and the job froze before the run it announced",
+		board: "pgr-backups", panel: "Good backups of those kept", refID: "B",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -408,7 +414,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "the files have their sizes, and the newest backup is older than its schedule explains", board: "pgr-backups", panel: "Repository", refID: "A",
+		name:  "the files have their sizes, and the newest backup is older than its schedule explains",
+		board: "pgr-backups", panel: "Repository", refID: "A",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -423,7 +430,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "the last proof is fresh, and the newest backup is older than its schedule explains", board: "pgr-backups", panel: "Last proved by a restore", refID: "B",
+		name:  "the last proof is fresh, and the newest backup is older than its schedule explains",
+		board: "pgr-backups", panel: "Last proved by a restore", refID: "B",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -438,7 +446,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "the files were read lately, and the newest backup is older than its schedule explains", board: "pgr-backups", panel: "Newest one's files last read", refID: "B",
+		name:  "the files were read lately, and the newest backup is older than its schedule explains",
+		board: "pgr-backups", panel: "Newest one's files last read", refID: "B",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -453,7 +462,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "the last verification passed, and the newest backup is older than its schedule explains", board: "pgr-backups", panel: "Verification", refID: "A",
+		name:  "the last verification passed, and the newest backup is older than its schedule explains",
+		board: "pgr-backups", panel: "Verification", refID: "A",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -468,7 +478,8 @@ var several = []struct {
 		colour: "orange",
 	},
 	{
-		name: "as many good ones as are kept, and the newest backup is older than its schedule explains", board: "pgr-backups", panel: "Good backups of those kept", refID: "B",
+		name:  "as many good ones as are kept, and the newest backup is older than its schedule explains",
+		board: "pgr-backups", panel: "Good backups of those kept", refID: "B",
 		series: []series{
 			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
 			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
@@ -552,7 +563,8 @@ var several = []struct {
 		want: []sample{{`{job="pg", instance="db2"}`, -2}, {`{job="pg", instance="db3"}`, -1}},
 	},
 	{
-		name: "the exporter's own statements are left out, and a text is shown where it is known", board: "pgr-statements", panel: "Statements",
+		name:  "the exporter's own statements are left out, and a text is shown where it is known",
+		board: "pgr-statements", panel: "Statements",
 		refID: "A",
 		series: []series{
 			{`pg_stat_statements_seconds_total{job="pg", instance="db1", user="app", datname="shop", queryid="1"}`, "0+15x10"},

@@ -130,7 +130,8 @@ func TestWhenTheNewestOnesFilesWereReadIsAMetric(t *testing.T) {
 			got = f.Metric[0].GetGauge().GetValue()
 		}
 		if math.Abs(got-tc.want) > 1e-6 {
-			t.Errorf("verified %s ago, checked %s ago with the result %q: read back %v s ago, want %v", tc.verified, tc.checked, tc.result, got, tc.want)
+			t.Errorf("verified %s ago, checked %s ago with the result %q: read back %v s ago, want %v", tc.verified, tc.checked, tc.result, got,
+				tc.want)
 		}
 	}
 }
