@@ -62,6 +62,9 @@ type meter struct {
 	rest   int64  // of the message under way
 	auth   []byte // the message under way, if it is a request to authenticate
 
+	// turn is who reads. The driver may have begun to read in the background, where a write took it long, and go on when all is read
+	// that it asked for: it would take the answer to a sign of life.
+	turn sync.Mutex
 	// back and backErr are what was read and given back.
 	back    []byte
 	backErr error
@@ -109,8 +112,19 @@ func (m *meter) cut() error {
 // giveBack has the next reads return what was read already.
 func (m *meter) giveBack(p []byte, err error) { m.back, m.backErr = append(m.back, p...), err }
 
-// Read implements net.Conn.
+// Read implements net.Conn, for the driver.
 func (m *meter) Read(p []byte) (int, error) {
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	return m.read(p)
+}
+
+// takeTurn has read read past the driver, until giveTurn. It is false where the driver reads already, or there is no meter.
+func (m *meter) takeTurn() bool { return m != nil && m.turn.TryLock() }
+
+func (m *meter) giveTurn() { m.turn.Unlock() }
+
+func (m *meter) read(p []byte) (int, error) {
 	if len(m.back) > 0 {
 		n := copy(p, m.back)
 		m.back = m.back[n:]

@@ -78,15 +78,22 @@ func (s *Session) Attend(signs Signs) error {
 
 func (s *Session) attend(m *meter) error {
 	r := &s.rest
-	for plain := m != nil; ; {
+	plain := m.takeTurn()
+	defer func() {
+		if plain {
+			m.giveTurn()
+		}
+	}()
+	for {
 		var ready bool
 		var err error
 		if plain {
 			var n int
-			n, err = m.Read(r.bytes[:])
+			n, err = m.read(r.bytes[:])
 			ready = err == nil && string(r.bytes[:n]) == lives
 			if !ready && (n > 0 || !timedOut(err)) {
 				m.giveBack(r.bytes[:n], err) // for the driver, which may then have read more than it tells of: it goes on
+				m.giveTurn()
 				plain = false
 				continue
 			}
