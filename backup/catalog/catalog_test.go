@@ -108,6 +108,26 @@ func TestOrderIsThatOfRunsWhateverTheClockSays(t *testing.T) {
 	}
 }
 
+// Before its first entry in the journal a run has a directory alone, by which it is counted, once.
+func TestARunKilledAtItsBeginningIsAFailureForReaders(t *testing.T) {
+	r := newRepo(t)
+	d, err := r.Begin(noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled := r.Settled(s)
+	if f := settled.LastFailure; f == nil || f.Reason != failure.Killed || f.ID != d.ID() {
+		t.Errorf("settled = %+v", settled)
+	}
+	if again := r.Settled(settled); len(again.Runs) != 1 || again.Runs[0] != (Count{Failing, failure.Killed, 1}) {
+		t.Errorf("settled twice, runs = %+v", again.Runs)
+	}
+}
+
 func TestKilledRunIsAFailureForReadersAndForTheNextStart(t *testing.T) {
 	r := newRepo(t)
 	d, err := r.Begin(noon)

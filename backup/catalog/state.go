@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"sort"
 	"time"
 
@@ -129,20 +131,28 @@ func add(counts []Count, result string, reason failure.Reason) []Count {
 }
 
 // Settled folds a run that ended without a word into the state: one whose backup was published is a
-// success, any other is a failure of reason "killed". The caller knows that nobody holds the lock.
+// success, any other is a failure of reason "killed". One that was killed before its entry in the journal left no more than a directory. The
+// caller knows that nobody holds the lock.
 func (r *Repository) Settled(s State) State {
-	run := s.Running
-	if run == nil {
-		return s
+	if run := s.Running; run != nil {
+		s.Running = nil
+		if b, err := r.Get(run.ID); err == nil {
+			s = s.Succeeded(b.Manifest)
+		} else {
+			s = s.Failed(Failure{
+				ID: run.ID, At: run.Since, Reason: failure.Killed,
+				Message: fmt.Sprintf("the run that began at %s on %s (pid %d) vanished", run.Since.Format(time.RFC3339), run.Host, run.PID),
+			})
+		}
 	}
-	s.Running = nil
-	if b, err := r.Get(run.ID); err == nil {
-		return s.Succeeded(b.Manifest)
+	drafts, _ := os.ReadDir(filepath.Join(r.dir, tmpDir)) // what can't be read is the next run's to say
+	for _, d := range drafts {
+		if n, ok := sequenceOf(d.Name()); ok && n > s.LastSequence {
+			s = s.Failed(Failure{ID: d.Name(), At: timeOf(d.Name()), Reason: failure.Killed, Message: "the run vanished at its beginning"})
+			s.LastSequence = n
+		}
 	}
-	return s.Failed(Failure{
-		ID: run.ID, At: run.Since, Reason: failure.Killed,
-		Message: fmt.Sprintf("the run that began at %s on %s (pid %d) vanished", run.Since.Format(time.RFC3339), run.Host, run.PID),
-	})
+	return s
 }
 
 // Began enters a run into the state.

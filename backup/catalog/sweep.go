@@ -19,22 +19,7 @@ func (r *Repository) Sweep(ctx context.Context) ([]string, error) {
 	if err := r.Present(); err != nil {
 		return nil, err
 	}
-	// A run killed before its first entry in the journal left no more than a directory.
-	drafts, err := os.ReadDir(filepath.Join(r.dir, tmpDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("sweep the repository: %w", err)
-	}
-	err = r.UpdateState(ctx, func(s *State) {
-		*s = r.Settled(*s)
-		for _, d := range drafts {
-			if n, ok := sequenceOf(d.Name()); ok && n > s.LastSequence {
-				at := timeOf(d.Name())
-				*s = s.Failed(Failure{ID: d.Name(), At: at, Reason: failure.Killed, Message: "the run vanished at its beginning"})
-				s.LastSequence = n
-			}
-		}
-	})
-	if err != nil {
+	if err := r.UpdateState(ctx, func(s *State) { *s = r.Settled(*s) }); err != nil {
 		return nil, fmt.Errorf("sweep the repository: %w", err)
 	}
 	if unfinished, err := filepath.Glob(filepath.Join(r.dir, indexFile+".*")); err == nil {

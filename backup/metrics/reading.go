@@ -88,11 +88,14 @@ func (c *Collector) read() Reading {
 	}
 	r.Servers, _ = c.repo.Servers(r.All) // the manifests say it, too; a run refuses a file that can't be read
 	busy, known := c.repo.Busy()
-	if state.Running != nil && known && !busy {
+	if known && !busy {
 		if again, err := stateOf(c.repo); err == nil { // it may have ended between the two questions
 			state = again
 		}
-		state = c.repo.Settled(state)
+		settled := c.repo.Settled(state)
+		if busy, known = c.repo.Busy(); known && !busy { // else another has begun meanwhile, and what was found is its own
+			state = settled
+		}
 	}
 	r.State, r.running = state, busy || !known
 	if free, err := catalog.FreeBytes(c.repo.Dir()); err == nil {

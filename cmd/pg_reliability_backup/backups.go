@@ -164,7 +164,7 @@ func (p *program) printState(repo *catalog.Repository) error {
 		return err
 	}
 	busy, known := repo.Busy()
-	if s.Running != nil && known && !busy {
+	if known && !busy {
 		s = repo.Settled(s)
 	}
 	if s.Running != nil {
