@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/go-kit/log/level"
@@ -56,6 +57,26 @@ func processors() *quiet.Processors {
 	return quiet.NewProcessors()
 }
 
+// stopTimeout bounds the program's end: each part has a shorter limit of its own.
+const stopTimeout = 10 * time.Second
+
+// bounded calls f, which ends with ctx; what has not ended in time then is left behind, as a dead mount holds it for good.
+func bounded(ctx context.Context, limit time.Duration, f func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- f() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("a part did not end within %s and is left behind. HINT: Look for a disk or network file system that hangs", limit)
+	}
+}
+
 // run is the whole program; it returns the exit code.
 func run(ctx context.Context, args []string, env environment, reload <-chan os.Signal, stderr io.Writer, p *quiet.Processors) int {
 	embedded, err := collector.Embedded()
@@ -89,7 +110,7 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 		return exitUsage
 	}
 	_ = level.Info(logger).Log(append([]any{"msg", "starting", "version", version.Info()}, e.watches()...)...)
-	if err := e.run(ctx, reload); err != nil {
+	if err := bounded(ctx, stopTimeout, func() error { return e.run(ctx, reload) }); err != nil {
 		_ = level.Error(logger).Log("msg", "stopped", "err", err)
 		return exitFailed
 	}
