@@ -131,8 +131,8 @@ func add(counts []Count, result string, reason failure.Reason) []Count {
 }
 
 // Settled folds a run that ended without a word into the state: one whose backup was published is a
-// success, any other is a failure of reason "killed". One that was killed before its entry in the journal left no more than a directory. The
-// caller knows that nobody holds the lock.
+// success, any other is a failure of reason "killed". One that was killed before its entry in the journal
+// left no more than a directory. The caller knows that nobody holds the lock.
 func (r *Repository) Settled(s State) State {
 	if run := s.Running; run != nil {
 		s.Running = nil
