@@ -17,15 +17,15 @@ func TestTheEndIsBounded(t *testing.T) {
 		defer close(hangs)
 		time.AfterFunc(time.Minute, cancel)
 		began := time.Now()
-		err := bounded(ctx, stopTimeout, func() error { <-hangs; return nil })
+		err := bounded(ctx, func() error { <-hangs; return nil })
 		if took := time.Since(began); took != time.Minute+stopTimeout || err == nil || !strings.Contains(err.Error(), "hangs") {
 			t.Errorf("after %s: %v", took, err)
 		}
 		want := errors.New("no port")
-		if err := bounded(t.Context(), stopTimeout, func() error { return want }); !errors.Is(err, want) {
+		if err := bounded(t.Context(), func() error { return want }); !errors.Is(err, want) {
 			t.Errorf("%v, want %v", err, want)
 		}
-		if err := bounded(ctx, stopTimeout, func() error { time.Sleep(time.Second); return nil }); err != nil {
+		if err := bounded(ctx, func() error { time.Sleep(time.Second); return nil }); err != nil {
 			t.Error(err)
 		}
 	})

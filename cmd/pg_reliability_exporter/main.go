@@ -61,7 +61,7 @@ func processors() *quiet.Processors {
 const stopTimeout = 10 * time.Second
 
 // bounded calls f, which ends with ctx; what has not ended in time then is left behind, as a dead mount holds it for good.
-func bounded(ctx context.Context, limit time.Duration, f func() error) error {
+func bounded(ctx context.Context, f func() error) error {
 	ended := make(chan error, 1)
 	go func() { ended <- f() }()
 	select {
@@ -72,8 +72,9 @@ func bounded(ctx context.Context, limit time.Duration, f func() error) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(limit):
-		return fmt.Errorf("a part did not end within %s and is left behind. HINT: Look for a disk or network file system that hangs", limit)
+	case <-time.After(stopTimeout):
+		return fmt.Errorf("a part did not end within %s and is left behind. HINT: Look for a disk or network file system that hangs",
+			stopTimeout)
 	}
 }
 
@@ -110,7 +111,7 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 		return exitUsage
 	}
 	_ = level.Info(logger).Log(append([]any{"msg", "starting", "version", version.Info()}, e.watches()...)...)
-	if err := bounded(ctx, stopTimeout, func() error { return e.run(ctx, reload) }); err != nil {
+	if err := bounded(ctx, func() error { return e.run(ctx, reload) }); err != nil {
 		_ = level.Error(logger).Log("msg", "stopped", "err", err)
 		return exitFailed
 	}
