@@ -51,11 +51,11 @@ type Databases struct {
 	Include, Exclude []string
 }
 
-// CheckPatterns finds patterns that are none.
+// CheckPatterns returns an error for the first pattern that can't be read.
 func CheckPatterns(patterns []string) error {
 	for _, p := range patterns {
 		if _, err := path.Match(p, ""); err != nil {
-			return fmt.Errorf("%q is no pattern of names. HINT: * is any text, ? one character, [a-z] one of some", p)
+			return fmt.Errorf("%q can't be read as a pattern of names. HINT: * stands for any text, ? for one character, [a-z] for one of these characters", p)
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ func bound(conn net.Conn, patience time.Duration) {
 	if err != nil {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) { // a socket that is none of TCP has no such clock
+	_ = raw.Control(func(fd uintptr) { // a socket of another kind than TCP has no such timeout
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(patience.Milliseconds()))
 	})
 }

@@ -143,7 +143,7 @@ func (f *Family) note(keys []uint64) {
 	}
 }
 
-// add takes a sample that is none of those it has.
+// add takes a sample that it does not have yet.
 func (f *Family) add(s Sample, key uint64) {
 	f.seen[key], f.mixed = struct{}{}, true
 	m := dtoMetric(s, f.Type, f.order)

@@ -30,7 +30,7 @@ func (s *Screen) unitAnswered(msg unitMsg) {
 	s.unit = &msg
 }
 
-// unitIsUnknown says whether there is none of the name, as far as systemd knows, or that it can't be asked.
+// unitIsUnknown says whether systemd knows no unit of that name, or that it can't be asked.
 func (s *Screen) unitIsUnknown() bool {
 	return s.unit != nil && (s.unit.err != nil || s.unit.state.Load == "not-found" || s.unit.state.mayBeMisspelt())
 }

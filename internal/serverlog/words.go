@@ -158,7 +158,7 @@ func hasPrefix(text []byte, prefix string) bool {
 	return len(text) >= len(prefix) && string(text[:len(prefix)]) == prefix
 }
 
-// find says what a message is, and with which arguments; NoKind where it is none of the table.
+// find says what a message is, and with which arguments; NoKind where the table does not have it.
 func (w *words) find(text []byte) (Kind, arguments) {
 	if len(text) < start {
 		return NoKind, arguments{}

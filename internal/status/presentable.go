@@ -9,7 +9,7 @@ import (
 // lastMoment is the last one that JSON, and the people who read it, have a notation for.
 var lastMoment = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
-// Presentable drops what no answer can hold: numbers that are none or have no end, and times outside the years 0 to 9999. A server
+// Presentable drops what no answer can hold: NaN, infinite numbers, and times outside the years 0 to 9999. A server
 // that lies, or arithmetic on what it says, makes such; one of them would cost the whole answer. What may be absent is absent then,
 // and what may not is zero.
 func Presentable(s *Status) { present(reflect.ValueOf(s).Elem()) }

@@ -26,7 +26,7 @@ const (
 	// DefaultAfter is how long a server is silent before it is restarted: five times as long as any that was well and overloaded was silent
 	// (TestLoadedServersAnswer, docs/decisions.md), and short enough for one that hangs to be back within 30 s.
 	DefaultAfter = 20 * time.Second
-	// Shortest and Longest bound it: less than a disk's hiccup is none of ours, and after an hour somebody is there.
+	// Shortest and Longest bound it: a pause as short as a disk's hiccup is not worth a restart, and after an hour somebody is there.
 	Shortest, Longest = 15 * time.Second, time.Hour
 	// MostAnHour bounds acts. A server that hangs again and again needs a person, not a fourth restart.
 	MostAnHour = 3
