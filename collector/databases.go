@@ -55,7 +55,8 @@ type Databases struct {
 func CheckPatterns(patterns []string) error {
 	for _, p := range patterns {
 		if _, err := path.Match(p, ""); err != nil {
-			return fmt.Errorf("%q can't be read as a pattern of names. HINT: * stands for any text, ? for one character, [a-z] for one of these characters", p)
+			return fmt.Errorf("%q can't be read as a pattern of names. HINT: * "+
+				"stands for any text, ? for one character, [a-z] for one of these characters", p)
 		}
 	}
 	return nil
