@@ -217,7 +217,18 @@ func (d *daemon) tick(ctx context.Context) {
 		_ = level.Error(d.log).Log("msg", "verification did not begin", "err", err)
 		return
 	}
-	for _, b := range all {
+	servers, err := d.repo.Servers(all)
+	if err != nil { // the manifests say it, too
+		_ = level.Warn(d.log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
+	}
+	for _, list := range servers.Awaited(all) {
+		d.rehearse(ctx, list)
+	}
+}
+
+// rehearse verifies the newest good backup of a server, once.
+func (d *daemon) rehearse(ctx context.Context, list []catalog.Backup) {
+	for _, b := range list {
 		if b.Health == catalog.Verified {
 			return // the newest good one is verified
 		}

@@ -81,6 +81,7 @@ func (p *program) accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	awaited := servers.Awaited(all)
 	if named := p.flags.restore.ofServer; named != "" {
 		if all, err = servers.Of(all, named, true); err != nil {
 			return err
@@ -94,6 +95,9 @@ func (p *program) accept(ctx context.Context) error {
 	}
 	if named := p.flags.restore.ofServer; named != "" && p.flags.which == catalog.Latest {
 		line := servers.Line(named)
+		if _, waits := awaited[line]; waits && len(awaited) == 1 {
+			return failure.New(failure.Refused, "server %s is the only one whose backups somebody waits for, nothing was changed", named)
+		}
 		if err := repo.UpdateServers(ctx, func(s *catalog.Servers) { s.End(line, all[0].Sequence) }); err != nil {
 			return err
 		}

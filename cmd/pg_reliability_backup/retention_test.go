@@ -206,6 +206,7 @@ func TestAnotherServersFreshBackupHidesNoLateOne(t *testing.T) {
 
 	says(t, b.must("accept", "--of-server="+mine), mine)
 	says(t, b.must("healthcheck"), "ok: backup")
+	says(t, b.want(exitRefused, "accept", "--of-server=7"), "the only one")
 	if got := b.gather()["age_seconds"]; got > month {
 		t.Errorf("the age is %v, of the server that is no more", got)
 	}

@@ -216,6 +216,30 @@ func TestDaemonCatchesUpAMissedRunOnce(t *testing.T) {
 	again.stop()
 }
 
+// Another server's verified backup does not stand for this one's, which nobody has proven.
+func TestEachServersNewestBackupIsRehearsed(t *testing.T) {
+	b := newBench(t)
+	b.must("run", "--verify")
+	proven := b.list()[0]
+	b.must("run")
+	mine := b.list()[0]
+	b.clone(filepath.Join(b.repo, "backups", proven.ID), proven, 3)
+	b.rewrite(filepath.Join(b.repo, "backups", b.list()[0].ID), func(m map[string]any) {
+		m["server"].(map[string]any)["system_identifier"] = "7"
+	})
+	if theirs := b.list()[0]; theirs.Health != catalog.Verified || theirs.Sequence != 3 {
+		t.Fatalf("the other server's backup is %s, of run %d", theirs.Health, theirs.Sequence)
+	}
+	d := b.daemon("--cron", "@daily", "--verify-schedule", "@every 1s")
+	pgtest.Eventually(t, time.Minute, func() error {
+		if got := b.list()[1]; got.ID != mine.ID || got.Health != catalog.Verified {
+			return fmt.Errorf("%s is %s, want %s verified\n%s", got.ID, got.Health, mine.ID, d.logs)
+		}
+		return nil
+	})
+	d.stop()
+}
+
 func TestDaemonOutlivesAHangUp(t *testing.T) {
 	b := newBench(t)
 	b.must("run")
