@@ -232,7 +232,7 @@ func (r *Room) closed() string {
 			case st.Gid == r.cred.Gid:
 				enter = unix.S_IXGRP
 			}
-			if uint32(st.Mode)&enter == 0 {
+			if uint32(st.Mode)&enter == 0 { //nolint:unconvert // it has 16 bits elsewhere
 				found = dir
 			}
 		}

@@ -189,7 +189,8 @@ func TestAPlaceThatTheServersUserMayNotEnterIsNamed(t *testing.T) {
 	}
 	defer room.Close()
 	err = room.Init(t.Context())
-	if failure.Of(err) != failure.Config || !strings.Contains(err.Error(), "may not enter "+closed) || !strings.Contains(err.Error(), "HINT: ") {
+	if failure.Of(err) != failure.Config || !strings.Contains(err.Error(), "may not enter "+closed) ||
+		!strings.Contains(err.Error(), "HINT: ") {
 		t.Errorf("%v", err)
 	}
 }
