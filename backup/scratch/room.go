@@ -225,14 +225,14 @@ func (r *Room) closed() string {
 	for dir := r.Dir; ; dir = filepath.Dir(dir) {
 		var st unix.Stat_t
 		if unix.Stat(dir, &st) == nil {
-			enter := uint32(unix.S_IXOTH)
+			enter := unix.S_IXOTH
 			switch {
 			case st.Uid == r.cred.Uid:
 				enter = unix.S_IXUSR
 			case st.Gid == r.cred.Gid:
 				enter = unix.S_IXGRP
 			}
-			if uint32(st.Mode)&enter == 0 { //nolint:unconvert // it has 16 bits elsewhere
+			if int(st.Mode)&enter == 0 {
 				found = dir
 			}
 		}
