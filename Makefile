@@ -64,7 +64,8 @@ test: ## Test everything; installs the servers it needs where missing
 	$(GO) vet ./...
 	@if $(install) docker; then export PG_RELIABILITY_DOCKER=1; fi; all=$$($(GO) list $(PACKAGES) | wc -l); \
 	(set -x; $(GO) test -vet=off -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PACKAGES)) | \
-	awk -v all=$$all '/^(ok  |FAIL|[?]   )\t/ { $$0 = $$0 "  (" ++done " of " all ")" } { print; fflush() }'
+	{ n=0; while IFS= read -r line; do case $$line in (ok\ *$$'\t'*|FAIL$$'\t'*|\?\ *$$'\t'*) \
+	  line="$$line  ($$((n += 1)) of $$all)" ;; esac; printf '%s\n' "$$line"; done; }
 
 .PHONY: test-versions
 test-versions: ## Test what depends on the server's version on PostgreSQL 13 to 19 (19: see PGTEST_BIN_19)
