@@ -143,6 +143,7 @@ func (fs *files) scan(now time.Time) {
 
 func (fs *files) match() (found []candidate, err error) {
 	seen := map[string]bool{}
+	var odd []error
 	for _, pattern := range fs.log.o.Files {
 		paths, _ := filepath.Glob(pattern) // New has checked it
 		for _, path := range paths {
@@ -156,10 +157,24 @@ func (fs *files) match() (found []candidate, err error) {
 				err = errors.Join(err, ignoreGone(statErr))
 			case st.Mode().IsRegular():
 				found = append(found, candidate{path, st})
+			default:
+				odd = append(odd, notAFile(path, st))
 			}
 		}
 	}
+	if len(found) == 0 {
+		err = errors.Join(append(odd, err)...)
+	}
 	return found, err
+}
+
+// notAFile says what a pattern leads to that can't be followed. Beside files that can it is of no matter.
+func notAFile(path string, st os.FileInfo) error {
+	if st.IsDir() {
+		return fmt.Errorf("%q is a directory. HINT: Name the files in it, such as %q", path, filepath.Join(path, "*.log"))
+	}
+	return fmt.Errorf("%q is no regular file (%s), and can't be read from where it was left. HINT: See log_directory and log_filename of the "+
+		"server", path, st.Mode().Type())
 }
 
 func ignoreGone(err error) error {

@@ -137,10 +137,14 @@ func TestNothingToFollow(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(dir, "a.log"), 0o755))
 	f := &following{t: t}
 	var err error
-	f.log, err = New(Options{Files: []string{filepath.Join(dir, "*.log")}, Logger: log.NewNopLogger()})
+	var said strings.Builder
+	f.log, err = New(Options{Files: []string{filepath.Join(dir, "*.log")}, Logger: log.NewLogfmtLogger(&said)})
 	must(t, err)
 	newFiles(f.log).scan(time.Now())
 	if f.log.fileState.get() != sourceDown || f.value("source_up") != 0 {
 		t.Error("a directory is followed")
+	}
+	if !strings.Contains(said.String(), "is a directory. HINT: Name the files in it") {
+		t.Errorf("it said %s", said.String())
 	}
 }
