@@ -24,7 +24,7 @@ func TestExitCodes(t *testing.T) {
 		"unknown flag":     {[]string{"run", "--nonsense"}, nil, exitConfig, "--help"},
 		"a flag of psql's": {[]string{"run", "--host=h"}, nil, exitConfig, "variables: PGHOST"},
 		"no root certificate": {[]string{"run"}, []string{"DATA_SOURCE_NAME=host=h sslmode=verify-full sslrootcert=/nonexistent"}, exitConfig,
-			"open /nonexistent: no such file or directory). HINT: Is the path right, and may this program's user read the file? It is sslrootcert"},
+			"sslrootcert: open /nonexistent: no such file or directory. HINT: Name a file that is there"},
 		"no server":        {[]string{"run"}, []string{"DATA_SOURCE_NAME="}, exitConfig, "DATA_SOURCE_NAME"},
 		"malformed server": {[]string{"run"}, []string{"DATA_SOURCE_NAME=postgres://u:s3cret@h:port/x"}, exitConfig, "connection string"},
 		"no retention":     {[]string{"run", "--keep", "0"}, nil, exitConfig, "--keep"},

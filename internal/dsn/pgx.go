@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"strings"
@@ -102,14 +101,5 @@ func (p Params) describe(err error) error {
 			what = "malformed"
 		}
 	}
-	hint := fmt.Sprintf("%s %s.", hintForms, HintEscape)
-	if path := (*fs.PathError)(nil); errors.As(err, &path) {
-		hint = "Is the path right, and may this program's user read the file?"
-		for _, k := range []string{"sslrootcert", "sslcert", "sslkey"} {
-			if v := cmp.Or(p[k], os.Getenv(Variable(k))); v == path.Path { //nolint:forbidigo // as pgx itself does
-				what, hint = k+": "+what, fmt.Sprintf("%s It is %s of the connection string, or the variable %s.", hint, k, Variable(k))
-			}
-		}
-	}
-	return &Malformed{What: strings.Join(strings.Fields(what), " "), Hint: hint}
+	return &Malformed{What: strings.Join(strings.Fields(what), " "), Hint: fmt.Sprintf("%s %s.", hintForms, HintEscape)}
 }
