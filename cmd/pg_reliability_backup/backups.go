@@ -155,7 +155,10 @@ func lackNote(m catalog.Manifest) string {
 	return ""
 }
 
-// printState prints what the list does not show: a run in progress, a failure since the last success.
+// lateRun is how much a run may be overdue before the daemon is taken to be away: it begins within seconds. The status page has the same.
+const lateRun = time.Minute
+
+// printState prints what the list does not show: a run in progress, one that should be, a failure since the last success.
 func (p *program) printState(repo *catalog.Repository) error {
 	s, err := repo.State()
 	if errors.Is(err, catalog.ErrDamagedJournal) {
@@ -169,6 +172,10 @@ func (p *program) printState(repo *catalog.Repository) error {
 	}
 	if s.Running != nil {
 		say(p.out, "running: %s, since %s (pid %d on %s)\n", s.Running.ID, s.Running.Since.Format(time.RFC3339), s.Running.PID, s.Running.Host)
+	}
+	if plan := s.Schedule; s.Running == nil && plan != nil && !plan.Next.IsZero() && time.Since(plan.Next) > lateRun {
+		say(p.out, "late: the run of %s (schedule %q) has not begun, and nobody verifies meanwhile. HINT: Is `%s schedule` running?\n",
+			plan.Next.Format(time.RFC3339), plan.Expression, appName)
 	}
 	if f := s.LastFailure; f != nil && !s.LastSuccess.After(f.At) { // else it is no news
 		say(p.out, "last failure: %s, %s: %s\n", f.At.Format(time.RFC3339), f.Reason, f.Message)

@@ -174,6 +174,27 @@ func promtool(t *testing.T, page string) {
 	}
 }
 
+// A list of verified backups must not hide that the daemon is away.
+func TestAListTellsOfALateRun(t *testing.T) {
+	b := newBench(t)
+	repo, err := catalog.Open(b.repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ago, late := range map[time.Duration]bool{-time.Hour: false, 20 * time.Second: false, time.Hour: true} {
+		next := time.Now().Add(-ago)
+		err := repo.UpdateState(t.Context(), func(s *catalog.State) {
+			s.Schedule = &catalog.Schedule{Expression: "0 2 * * *", TimeZone: "UTC", Next: next}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := b.must("list"); strings.Contains(said, "late: the run of "+next.Format(time.RFC3339)) != late {
+			t.Errorf("due %s ago: %s", ago, said)
+		}
+	}
+}
+
 func TestDaemonCatchesUpAMissedRunOnce(t *testing.T) {
 	b := newBench(t)
 	b.run()
