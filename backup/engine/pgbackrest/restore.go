@@ -171,8 +171,7 @@ func (e *Engine) emptyDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	// The other system user must be able to enter what is above.
-	if err := errors.Join(os.MkdirAll(filepath.Dir(dir), 0o755), os.MkdirAll(dir, 0o700)); err != nil {
+	if err := errors.Join(makeEntrance(filepath.Dir(dir)), os.MkdirAll(dir, 0o700)); err != nil {
 		return failure.New(failure.Config, "restore: %w", err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil { // PostgreSQL refuses anything wider
@@ -184,4 +183,15 @@ func (e *Engine) emptyDir(dir string) error {
 		}
 	}
 	return nil
+}
+
+// makeEntrance makes a directory, and those above it that are missing, so that another system user can enter, whatever the process's mask.
+func makeEntrance(dir string) error {
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		return err
+	}
+	if err := makeEntrance(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	return errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755))
 }
