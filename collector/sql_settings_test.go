@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -107,9 +108,10 @@ func TestWhatIsBehind(t *testing.T) {
 	pgtest.EachVersion(t, pgtest.Options{Settings: map[string]string{"shared_preload_libraries": "'pg_stat_statements'"}},
 		func(t *testing.T, c *pgtest.Cluster) {
 			ctx := t.Context()
-			newest := map[int]float64{13: 23, 14: 24, 15: 19, 16: 15, 17: 11, 18: 6}[c.Install.Major]
-			version, err := c.Query(ctx, "postgres", "(current_setting('server_version_num')::int % 10000)::text || (now() < '2026-08-13 "+
-				"UTC'::timestamptz + interval '100 days')")
+			newest := map[int]float64{13: 23, 14: 24, 15: 20, 16: 15, 17: 12, 18: 6}[c.Install.Major]
+			day := map[int]string{15: "2026-11-12", 17: "2026-11-12"}[c.Install.Major]
+			version, err := c.Query(ctx, "postgres", "(current_setting('server_version_num')::int % 10000)::text || (now() < '"+
+				cmp.Or(day, "2026-08-13")+" UTC'::timestamptz + interval '100 days')")
 			must(t, err)
 			minor, young := strings.CutSuffix(version, "true")
 			minor = strings.TrimSuffix(minor, "false")
