@@ -27,98 +27,55 @@ type rejected struct {
 type rows struct {
 	desc    *Desc
 	exposed dto.MetricType
-	samples []Sample
-	keys    []uint64
+	places  *places
+	values  []float64
+	// histograms are there instead of values; nil where the metric is none.
+	histograms []*dto.Histogram
 	// link is where these rows stood among those of a family that are known to be different.
 	link atomic.Pointer[link]
 	// written is the rows in each of the text formats, once one was asked for.
 	written [textFormats]atomic.Pointer[rendering]
 }
 
-// Batch makes one of samples. Of a family that is as it was in the previous batch, what was done there is kept.
-func (p Pages) Batch(samples []Sample, previous *Batch) *Batch {
-	if len(samples) == 0 {
-		return nil
-	}
-	type family struct {
-		*rows
-		seen map[uint64]struct{}
-	}
-	b := &Batch{}
-	byName := map[string]family{}
-	for _, s := range samples {
-		s = s.legible()
-		f, ok := byName[s.Desc.Name]
-		if !ok {
-			f = family{&rows{desc: s.Desc, exposed: s.Desc.Exposed()}, map[uint64]struct{}{}}
-			byName[s.Desc.Name] = f
-			b.families = append(b.families, f.rows)
-		}
-		if len(s.Labels) != len(s.Desc.Labels) || !f.desc.fits(s.Desc) {
-			b.rejected = append(b.rejected, rejected{s, Malformed})
-			continue
-		}
-		key := hash(p.seed, s.Labels)
-		if _, twice := f.seen[key]; twice {
-			b.rejected = append(b.rejected, rejected{s, Duplicate})
-			continue
-		}
-		f.seen[key] = struct{}{}
-		f.samples, f.keys = append(f.samples, s), append(f.keys, key)
-		b.samples++
-		b.text += s.Text()
-	}
-	b.families = slices.DeleteFunc(b.families, func(r *rows) bool { return len(r.samples) == 0 })
-	b.keep(previous)
-	for _, r := range b.families {
-		r.fit()
-	}
-	return b
+// places are the label values of a metric's samples, all different. Metrics of one query mostly have the same, and share them: they are
+// most of what samples take.
+type places struct {
+	labels [][]string
+	keys   []uint64
 }
 
-// fit gives back the room that is left behind new rows: they are kept for minutes. Those of an earlier batch have none.
-func (r *rows) fit() {
-	if cap(r.samples) > len(r.samples) {
-		r.samples = fitted(r.samples)
+// equal is whether the others have the same label values in the same order.
+func (p *places) equal(o *places) bool {
+	return p == o || slices.Equal(p.keys, o.keys) && slices.EqualFunc(p.labels, o.labels, slices.Equal)
+}
+
+// sample is one of the rows.
+func (r *rows) sample(i int) Sample {
+	s := Sample{Desc: r.desc, Labels: r.places.labels[i], Value: r.values[i]}
+	if r.histograms != nil {
+		s.histogram = r.histograms[i]
 	}
-	if cap(r.keys) > len(r.keys) {
-		r.keys = fitted(r.keys)
+	return s
+}
+
+// same is whether other rows of the metric have the same label values and values.
+func (r *rows) same(o *rows) bool {
+	return r.desc.same(o.desc) && r.places.equal(o.places) && slices.Equal(r.histograms, o.histograms) &&
+		slices.EqualFunc(r.values, o.values, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
+}
+
+// first is the first n rows, which keep nothing of the others.
+func (r *rows) first(n int) *rows {
+	f := &rows{desc: r.desc, exposed: r.exposed, values: fitted(r.values[:n]),
+		places: &places{labels: fitted(r.places.labels[:n]), keys: fitted(r.places.keys[:n])}}
+	if r.histograms != nil {
+		f.histograms = fitted(r.histograms[:n])
 	}
+	return f
 }
 
 // fitted is a copy with no room behind it, which slices.Clone may leave.
 func fitted[T any](s []T) []T { return append(make([]T, 0, len(s)), s...) }
-
-// keep takes what is the same from the previous batch.
-func (b *Batch) keep(previous *Batch) {
-	if previous == nil {
-		return
-	}
-	before := make(map[string]*rows, len(previous.families))
-	for _, r := range previous.families {
-		before[r.desc.Name] = r
-	}
-	for i, r := range b.families {
-		old := before[r.desc.Name]
-		if old == nil || !r.desc.same(old.desc) || !slices.Equal(r.keys, old.keys) {
-			continue
-		}
-		r.keys = old.keys
-		changed := false
-		for j := range r.samples {
-			n, o := &r.samples[j], &old.samples[j]
-			if !slices.Equal(n.Labels, o.Labels) {
-				changed = true // two texts with one hash
-				continue
-			}
-			n.Labels = o.Labels // so that the new texts can be freed
-			changed = changed || math.Float64bits(n.Value) != math.Float64bits(o.Value) || n.histogram != o.histogram
-		}
-		if !changed {
-			b.families[i] = old
-		}
-	}
-}
 
 // Len is how many samples there are.
 func (b *Batch) Len() int {
@@ -139,19 +96,18 @@ func (b *Batch) First(most int64) (first *Batch, out int) {
 	first = &Batch{rejected: b.rejected}
 	for _, r := range b.families {
 		n, text := 0, 0
-		for ; n < len(r.samples); n++ {
-			more := r.samples[n].Text()
+		for ; n < len(r.values); n++ {
+			more := r.sample(n).Text()
 			if Cost(first.samples+n+1, first.text+text+more) > most {
 				break
 			}
 			text += more
 		}
 		first.samples, first.text = first.samples+n, first.text+text
-		if n == len(r.samples) {
+		if n == len(r.values) {
 			first.families = append(first.families, r)
-		} else if n > 0 { // copied, so that the others can be freed
-			first.families = append(first.families, &rows{desc: r.desc, exposed: r.exposed, samples: fitted(r.samples[:n]),
-				keys: fitted(r.keys[:n])})
+		} else if n > 0 {
+			first.families = append(first.families, r.first(n))
 		}
 	}
 	return first, b.samples - first.samples
@@ -167,9 +123,9 @@ func (b *Batch) Text() int {
 
 func (r *rows) metrics() []*dto.Metric {
 	order := r.desc.order()
-	out := make([]*dto.Metric, len(r.samples))
-	for i, s := range r.samples {
-		out[i] = dtoMetric(s, r.exposed, order)
+	out := make([]*dto.Metric, len(r.values))
+	for i := range r.values {
+		out[i] = dtoMetric(r.sample(i), r.exposed, order)
 	}
 	return out
 }

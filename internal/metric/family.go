@@ -94,7 +94,7 @@ func (f *Family) takes(r *rows) bool {
 		f.last = l
 		return true
 	}
-	if f.hasAny(r.keys) {
+	if f.hasAny(r.places.keys) {
 		return false
 	}
 	if !f.mixed {
@@ -126,13 +126,13 @@ func (f *Family) remember() {
 	n := 0
 	for _, p := range f.parts {
 		if r, ok := p.(*rows); ok {
-			n += 2 * len(r.keys) // as many are likely to come
+			n += 2 * len(r.places.keys) // as many are likely to come
 		}
 	}
 	f.seen = make(map[uint64]struct{}, n)
 	for _, p := range f.parts {
 		if r, ok := p.(*rows); ok {
-			f.note(r.keys)
+			f.note(r.places.keys)
 		}
 	}
 }
@@ -160,6 +160,6 @@ func (f *Family) add(s Sample, key uint64) {
 func (f *Family) addRows(r *rows) {
 	f.parts = append(f.parts, r)
 	if f.seen != nil {
-		f.note(r.keys)
+		f.note(r.places.keys)
 	}
 }

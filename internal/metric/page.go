@@ -79,12 +79,13 @@ func (p *Page) AddBatch(b *Batch, reject func(Sample, Problem)) {
 	}
 	for _, rows := range b.families {
 		f := p.family(rows.desc)
-		if f != nil && len(rows.samples) <= p.Room.Samples && f.takes(rows) {
-			p.Room.Samples -= len(rows.samples)
+		if f != nil && len(rows.values) <= p.Room.Samples && f.takes(rows) {
+			p.Room.Samples -= len(rows.values)
 			f.addRows(rows)
 			continue
 		}
-		for _, s := range rows.samples {
+		for i := range rows.values {
+			s := rows.sample(i)
 			if problem := p.Add(s); problem != "" {
 				reject(s, problem)
 			}
