@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sort"
@@ -30,8 +31,11 @@ type State struct {
 	Verifications []Count      `json:"verifications,omitempty"` // of level 3
 	AutoRestores  []Count      `json:"auto_restores,omitempty"` // by bootstrap
 	LastRestore   *AutoRestore `json:"last_restore,omitempty"`
-	// Schedule is what the daemon said it would do; nil without a daemon.
+	// Schedule is what the daemon that noted its plan last said it would do; nil without a daemon.
 	Schedule *Schedule `json:"schedule,omitempty"`
+	// Schedules are the daemons' plans by the system identifier of their server: several servers may have one repository. A daemon that
+	// does not know its server yet has none here.
+	Schedules map[string]Schedule `json:"schedules,omitempty"`
 	// RetentionTarget is how many good backups the last job meant to keep at least.
 	RetentionTarget int `json:"retention_target,omitempty"`
 	// Rebuilt is when a journal that was lost or cut was made anew from what was left of it and from the
@@ -84,12 +88,42 @@ type AutoRestore struct {
 
 // Schedule is the daemon's plan.
 type Schedule struct {
+	Server          string    `json:"server,omitempty"` // its system identifier; "" unknown
 	Expression      string    `json:"expression"`
 	TimeZone        string    `json:"time_zone"`
 	Next            time.Time `json:"next"`
 	IntervalSeconds float64   `json:"interval_seconds"` // from the run due last to the next; 0 unknown
 	// LastDue is the latest time of the schedule that was served, or given up: catching up starts there.
 	LastDue time.Time `json:"last_due,omitzero"`
+}
+
+// ScheduleOf is the plan of the daemon of a server, or of its line; nil without one. A plan whose daemon did not say which server it is of,
+// or whose server is none of the repository's (it was made anew, and has no backup yet), is that of the only line there is.
+func (s State) ScheduleOf(server string, servers Servers) *Schedule {
+	last, line := s.Schedule, servers.Line(server)
+	if last == nil || line == "" || len(s.Schedules) == 0 || len(servers.Lines()) <= 1 && !servers.Knows(last.Server) {
+		return last
+	}
+	var found *Schedule
+	for id, plan := range s.Schedules {
+		if servers.Line(id) == line && (found == nil || plan.LastDue.After(found.LastDue)) {
+			found = &plan
+		}
+	}
+	return found
+}
+
+// WithSchedule enters a daemon's plan.
+func (s State) WithSchedule(plan Schedule) State {
+	s.Schedule = &plan
+	if plan.Server != "" {
+		s.Schedules = maps.Clone(s.Schedules)
+		if s.Schedules == nil {
+			s.Schedules = map[string]Schedule{}
+		}
+		s.Schedules[plan.Server] = plan
+	}
+	return s
 }
 
 // WAL says up to when an archive can recover.

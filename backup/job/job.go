@@ -143,6 +143,19 @@ func (j *Job) admit(ctx context.Context) error {
 	return j.Repo.Admit(id)
 }
 
+// Server is the system identifier of the server, which is asked for it until it has answered once; "" is unknown. It is not for use
+// beside Run.
+func (j *Job) Server(ctx context.Context) string {
+	if j.server == "" {
+		ctx, cancel := context.WithTimeout(ctx, identifyTimeout)
+		defer cancel()
+		if id, err := server.Identify(ctx, j.Request.Target); err == nil {
+			j.server = id
+		}
+	}
+	return j.server
+}
+
 // backup makes and publishes one, or records why not.
 func (j *Job) backup(ctx context.Context) (catalog.Backup, Result, error) {
 	if err := j.Policy.Check(); err != nil {

@@ -185,10 +185,6 @@ func (e emitter) state(s catalog.State) {
 	if s.RetentionTarget > 0 {
 		e.Add(descRetentionTarget, float64(s.RetentionTarget))
 	}
-	if p := s.Schedule; p != nil {
-		e.Time(descNextRun, p.Next)
-		e.Add(descScheduleInterval, p.IntervalSeconds)
-	}
 	e.counts(descRuns, s.Runs)
 	e.counts(descVerifications, s.Verifications)
 	restores := map[string]uint64{catalog.Success: 0, catalog.Failing: 0}
@@ -255,6 +251,10 @@ func (e emitter) listing(l *Listing) {
 		e.age(descAge, b.Manifest.Finished)
 		e.age(descReadBackAge, b.ReadBackAt())
 		e.Add(descLastDuration, b.Manifest.Duration().Seconds())
+	}
+	if p := l.Schedule; p != nil {
+		e.Time(descNextRun, p.Next)
+		e.Add(descScheduleInterval, p.IntervalSeconds)
 	}
 	if l.AgeLimit > 0 {
 		e.Add(descAgeLimit, l.AgeLimit.Seconds())

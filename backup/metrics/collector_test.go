@@ -161,3 +161,71 @@ func TestWhatTheCageLackedIsAMetric(t *testing.T) {
 		}
 	}
 }
+
+// TestTheServerThatIsLatestByItsOwnScheduleIsTold: of two servers with one repository, each with a daemon of its own or none. Neither
+// another's pace nor a clock that was ahead hides that one is late.
+func TestTheServerThatIsLatestByItsOwnScheduleIsTold(t *testing.T) {
+	now := time.Date(2026, 11, 23, 22, 15, 0, 0, time.UTC)
+	const hour, soon = time.Hour, 10 * time.Minute
+	plan := func(server, expression string, next time.Duration) catalog.Schedule {
+		return catalog.Schedule{Server: server, Expression: expression, TimeZone: "UTC", Next: now.Add(next), LastDue: now.Add(-hour),
+			IntervalSeconds: 60}
+	}
+	daily, hourly := plan("1", "0 2 * * *", 4*hour), plan("2", "0 * * * *", hour)
+	for name, tc := range map[string]struct {
+		ages       [2]time.Duration // of the servers 1 and 2
+		plans      []catalog.Schedule
+		age, limit float64 // -1: absent
+	}{
+		"the daily one is older and in time, the hourly one is late": {
+			[2]time.Duration{20 * hour, 5 * hour}, []catalog.Schedule{hourly, daily}, 5 * 3600, 900,
+		},
+		"both are in time":             {[2]time.Duration{20 * hour, soon}, []catalog.Schedule{daily, hourly}, 600, 900},
+		"the daily one is late":        {[2]time.Duration{45 * hour, soon}, []catalog.Schedule{daily, hourly}, 45 * 3600, 20.25 * 3600},
+		"one has no daemon":            {[2]time.Duration{25 * hour, soon}, []catalog.Schedule{hourly}, 600, 900},
+		"one has no daemon and is old": {[2]time.Duration{50 * hour, soon}, []catalog.Schedule{hourly}, 50 * 3600, 26 * 3600},
+		"one is of the future":         {[2]time.Duration{-hour, soon}, []catalog.Schedule{daily, hourly}, -1, 20.25 * 3600},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "repository")
+			repo, err := catalog.Init(dir, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, age := range tc.ages {
+				at := now.Add(-age)
+				d, err := repo.Begin(at)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d.Manifest.Engine, d.Manifest.External = "x", &catalog.External{Label: "F"}
+				d.Manifest.Server.SystemIdentifier = []string{"1", "2"}[i]
+				if _, err := d.Publish(at); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err = repo.UpdateState(t.Context(), func(s *catalog.State) {
+				for _, p := range tc.plans {
+					*s = s.WithSchedule(p)
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := gather(t, metrics.New(dir, func() time.Time { return now }))
+			for name, want := range map[string]float64{"age": tc.age, "age_limit": tc.limit} {
+				have := -1.0
+				if f := got["pg_reliability_backup_"+name+"_seconds"]; f != nil {
+					have = f.Metric[0].GetGauge().GetValue()
+				}
+				if have != want {
+					t.Errorf("%s is %v, want %v", name, have, want)
+				}
+			}
+			next := got["pg_reliability_backup_next_run_timestamp_seconds"].GetMetric()[0].GetGauge().GetValue()
+			if want := now.Add(hour); int64(next) != want.Unix() {
+				t.Errorf("the next run is at %v, want the hourly one's", next)
+			}
+		})
+	}
+}

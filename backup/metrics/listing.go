@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"cmp"
+	"math"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
@@ -14,8 +16,9 @@ type Listing struct {
 	Error string
 	// Newest are at most recentBackups of whatever state, newest first.
 	Newest []catalog.Backup
-	// Good is the newest good one, nil without one. Of several servers it is the oldest of theirs, nil where one has none: a fresh backup of
-	// one does not hide that another's are late. So it is with RecoveryPoint, Verification and OffsiteFinished.
+	// Good is the newest good one, nil without one. Of several servers it is the one of theirs that is the latest by its schedule, nil where
+	// one has none: a fresh backup of one does not hide that another's are late. RecoveryPoint, Verification and OffsiteFinished are the
+	// oldest of theirs.
 	Good *catalog.Backup
 	// RecoveryPoint is the newest moment whose state can be recovered.
 	RecoveryPoint time.Time
@@ -34,9 +37,12 @@ type Listing struct {
 	// RunningSince is when the run in progress began.
 	RunningSince time.Time
 	LastFailure  *catalog.Failure
-	Schedule     *catalog.Schedule
-	// AgeLimit is how old the newest good backup may be at the moment of the reading, by the schedule; 0 is unknown.
+	// Schedule is the daemon's plan; of those of several servers it is the one whose next run is first.
+	Schedule *catalog.Schedule
+	// AgeLimit is how old Good may be at the moment of the reading, by its server's schedule; 0 is unknown.
 	AgeLimit time.Duration
+	// unplanned: Good's server has no schedule.
+	unplanned bool
 }
 
 // recentBackups are listed one by one.
@@ -48,14 +54,17 @@ func (c *Collector) Listing() *Listing { return c.listed.Load() }
 func listing(r Reading, now time.Time) *Listing {
 	all, s := r.All, r.State
 	var l *Listing
-	for _, list := range r.Servers.Awaited(all) {
-		if one := freshest(list, s); l == nil {
+	for line, list := range r.Servers.Awaited(all) {
+		if one := freshest(list, s, s.ScheduleOf(line, r.Servers), now); l == nil {
 			l = one
 		} else {
-			l.orOlder(one)
+			l.orOlder(one, now)
 		}
 	}
-	l.Count, l.LastFailure, l.Schedule = map[catalog.Health]int{}, s.LastFailure, s.Schedule
+	if l.Schedule != nil && l.unplanned { // the plan is another server's
+		l.AgeLimit = schedule.Unplanned
+	}
+	l.Count, l.LastFailure = map[catalog.Health]int{}, s.LastFailure
 	for _, h := range catalog.Healths() {
 		l.Count[h] = 0
 	}
@@ -70,7 +79,6 @@ func listing(r Reading, now time.Time) *Listing {
 		failing := l.Good.Status.Offsite.Error != ""
 		l.OffsiteFailing = &failing
 	}
-	l.AgeLimit, _ = schedule.Limit(s.Schedule, l.Good, now)
 	if s.Running != nil && r.running {
 		l.RunningSince = s.Running.Since
 	}
@@ -84,9 +92,9 @@ func light(b catalog.Backup) catalog.Backup {
 	return b
 }
 
-// freshest is what is newest of one line of servers.
-func freshest(list []catalog.Backup, s catalog.State) *Listing {
-	l := &Listing{RecoveryPoint: recoveryPoint(list, s)}
+// freshest is what is newest of one line of servers, which has a plan or nil.
+func freshest(list []catalog.Backup, s catalog.State, plan *catalog.Schedule, now time.Time) *Listing {
+	l := &Listing{RecoveryPoint: recoveryPoint(list, s), Schedule: plan, unplanned: plan == nil}
 	for _, b := range list {
 		if l.Good == nil && b.Health.Good() {
 			b := light(b)
@@ -99,13 +107,30 @@ func freshest(list []catalog.Backup, s catalog.State) *Listing {
 			l.OffsiteFinished = b.Manifest.Finished
 		}
 	}
+	l.AgeLimit, _ = schedule.Limit(plan, l.Good, now)
 	return l
 }
 
-// orOlder takes what is older with another server, or unknown. A server whose backups have no copies at all has none to wait for.
-func (l *Listing) orOlder(o *Listing) {
-	if l.Good != nil && (o.Good == nil || o.Good.Manifest.Finished.Before(l.Good.Manifest.Finished)) {
-		l.Good = o.Good
+// overdue is how much older the newest good backup is than it may be. Without one it is beyond all measure, and so is one of the future,
+// whose age nobody knows.
+func (l *Listing) overdue(now time.Time) time.Duration {
+	if l.Good == nil {
+		return math.MaxInt64
+	}
+	age := now.Sub(l.Good.Manifest.Finished)
+	if age < -futureTolerance {
+		return math.MaxInt64 - 1
+	}
+	return age - cmp.Or(l.AgeLimit, schedule.Unplanned)
+}
+
+// orOlder takes what is later or older with another server, or unknown. A server whose backups have no copies at all has none to wait for.
+func (l *Listing) orOlder(o *Listing, now time.Time) {
+	if o.overdue(now) > l.overdue(now) {
+		l.Good, l.AgeLimit, l.unplanned = o.Good, o.AgeLimit, o.unplanned
+	}
+	if l.Schedule == nil || o.Schedule != nil && o.Schedule.Next.Before(l.Schedule.Next) {
+		l.Schedule = o.Schedule
 	}
 	if o.RecoveryPoint.Before(l.RecoveryPoint) { // unknown is before all
 		l.RecoveryPoint = o.RecoveryPoint

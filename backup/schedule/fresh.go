@@ -19,6 +19,9 @@ func slack(interval time.Duration) time.Duration {
 // Freshness is how old the newest good backup may be where there is no schedule and backups are made at an interval.
 func Freshness(interval time.Duration) time.Duration { return interval + slack(interval) }
 
+// Unplanned is how old the newest good backup may be where no schedule is known: 26 h.
+const Unplanned = 24*time.Hour + 2*time.Hour
+
 // Limit is how old the newest good backup may be at a time: as old as the latest run that should have ended by then. A run
 // should have ended when it was due, and has taken as long as a backup takes, and some slack. A backup that is older misses
 // a run. 0 means that no run should have ended yet.

@@ -1,7 +1,9 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/go-kit/log"
@@ -19,6 +21,8 @@ type Daemon struct {
 	// Asked, if not nil, has a run begin at once, beside the plan: what is due stays due. One that fails is not tried
 	// again: who asked will see.
 	Asked <-chan struct{}
+	// Server is the system identifier of the server whose backups are made, "" while it is not known; nil is never known.
+	Server func(context.Context) string
 	// Retries is how often a failed run is tried again before the next due time, RetryDelay later.
 	Retries    int
 	RetryDelay time.Duration
@@ -33,7 +37,7 @@ type Daemon struct {
 // Serve runs until the context ends. A due time that passed while nobody was there is served at
 // once, one time however many were missed; so is a repository without a good backup.
 func (d *Daemon) Serve(ctx context.Context) error {
-	next, why := d.first()
+	next, why := d.first(ctx)
 	left := d.Retries
 	d.announce(ctx, next)
 	if !next.After(d.Now()) {
@@ -91,24 +95,34 @@ func (d *Daemon) Serve(ctx context.Context) error {
 func stopped(ctx context.Context) bool { return ctx.Err() != nil }
 
 // first is when the first run is due, and why.
-func (d *Daemon) first() (time.Time, string) {
+func (d *Daemon) first(ctx context.Context) (time.Time, string) {
 	now := d.Now().Round(0)
-	state, err := d.Repo.State()
-	if err == nil && state.Schedule != nil && !state.Schedule.LastDue.IsZero() {
-		last := state.Schedule.LastDue
-		if due := d.Plan.Next(last); !due.After(now) && last.Before(now) {
-			return now, "the run of " + due.Format(time.RFC3339) + " was missed"
-		}
-	}
-	if all, err := d.Repo.Brief(); err == nil {
-		for _, b := range all {
-			if b.Health.Good() {
-				return d.Plan.Next(now), ""
+	all, listErr := d.Repo.Brief()
+	servers, _ := d.Repo.Servers(all) // where that can't be read, the manifests say it
+	server := d.server(ctx)
+	if state, err := d.Repo.State(); err == nil {
+		if plan := state.ScheduleOf(server, servers); plan != nil && !plan.LastDue.IsZero() {
+			last := plan.LastDue
+			if due := d.Plan.Next(last); !due.After(now) && last.Before(now) {
+				return now, "the run of " + due.Format(time.RFC3339) + " was missed"
 			}
 		}
-		return now, "the repository has no good backup"
+	}
+	mine := func(b catalog.Backup) bool {
+		return b.Health.Good() && (!servers.Knows(server) || servers.KindOf(b.Manifest).Server == servers.Line(server))
+	}
+	if listErr == nil && !slices.ContainsFunc(all, mine) {
+		return now, "the repository has no good backup of the server"
 	}
 	return d.Plan.Next(now), ""
+}
+
+// server is the system identifier of the server, "" while it is not known.
+func (d *Daemon) server(ctx context.Context) string {
+	if d.Server == nil {
+		return ""
+	}
+	return d.Server(ctx)
 }
 
 // served notes that everything due until now was served, or given up.
@@ -128,15 +142,19 @@ func (d *Daemon) announce(ctx context.Context, next time.Time) {
 }
 
 func (d *Daemon) update(ctx context.Context, change func(*catalog.Schedule)) {
+	server := d.server(ctx)
 	err := d.Repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) {
 		plan := catalog.Schedule{}
-		if s.Schedule != nil {
+		if own, ok := s.Schedules[server]; ok {
+			plan = own
+		} else if s.Schedule != nil && (s.Schedule.Server == "" || server == "" && len(s.Schedules) == 1) {
 			plan = *s.Schedule
 		}
+		plan.Server = cmp.Or(server, plan.Server)
 		plan.Expression, plan.TimeZone = d.Plan.Expression, d.Plan.Location.String()
 		plan.IntervalSeconds = d.Plan.Interval(d.Now()).Seconds()
 		change(&plan)
-		s.Schedule = &plan
+		*s = s.WithSchedule(plan)
 	})
 	if err != nil {
 		_ = level.Error(d.Log).Log("msg", "the schedule could not be noted in the repository", "err", err)

@@ -193,12 +193,73 @@ func TestDaemonServesTheNewClockWhenItIsSetBack(t *testing.T) {
 	})
 }
 
+// TestDaemonsOfSeveralServersKnowTheirOwnPlans: what another one has done of its plan is nothing that this one has done of its own.
+func TestDaemonsOfSeveralServersKnowTheirOwnPlans(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	synctest.Test(t, func(t *testing.T) {
+		daily := newWorld(t, dir, "0 2 * * *")
+		hourly := &world{d: &Daemon{}}
+		*hourly.d = *daily.d
+		hourly.d.Plan = plan(t, "30 * * * *", "UTC")
+		hourly.d.Run = func(context.Context, bool) error { hourly.runs = append(hourly.runs, time.Now()); return nil }
+		daily.d.Server = func(context.Context) string { return "1" }
+		hourly.d.Server = func(context.Context) string { return "2" }
+		publishOf(t, daily.d.Repo, "1")
+		daily.live(t, 3*time.Hour)
+		if err := daily.d.Repo.UpdateServers(t.Context(), func(s *catalog.Servers) {
+			s.Known = append(s.Known, catalog.Member{ID: "2", By: catalog.ByInit})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		hourly.live(t, time.Minute)
+		if len(hourly.runs) != 1 {
+			t.Errorf("runs of the second server at %v, want one at once: its first", hourly.runs)
+		}
+		publishOf(t, daily.d.Repo, "2")
+		hourly.live(t, 30*time.Hour) // the first one's daemon is away for a night
+		if len(daily.runs) != 1 || len(hourly.runs) != 31 {
+			t.Fatalf("runs at %v and at %v", daily.runs, hourly.runs)
+		}
+		daily.live(t, time.Minute)
+		if len(daily.runs) != 2 {
+			t.Errorf("runs at %v, want one that catches up", daily.runs)
+		}
+		all, err := daily.d.Repo.Brief()
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers, err := daily.d.Repo.Servers(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, err := daily.d.Repo.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for server, want := range map[string]string{"1": "0 2 * * *", "2": "30 * * * *"} {
+			if got := state.ScheduleOf(server, servers); got == nil || got.Expression != want {
+				t.Errorf("the plan of server %s is %+v, want %s", server, got, want)
+			}
+		}
+		if got := state.ScheduleOf("3", servers); got != nil {
+			t.Errorf("a server without a daemon has the plan %+v", got)
+		}
+	})
+}
+
 func publishOne(t *testing.T, repo *catalog.Repository) {
+	t.Helper()
+	publishOf(t, repo, "")
+}
+
+// publishOf publishes a backup of a server.
+func publishOf(t *testing.T, repo *catalog.Repository, server string) {
 	t.Helper()
 	d, err := repo.Begin(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.Manifest.Server.SystemIdentifier = server
 	d.Manifest.Engine, d.Manifest.External = "x", &catalog.External{Label: "F"}
 	if _, err := d.Publish(time.Now()); err != nil {
 		t.Fatal(err)

@@ -88,15 +88,15 @@ func (p *program) list(context.Context) error {
 		}
 		return p.printJSON(all)
 	}
-	if len(all) == 0 {
-		say(p.out, "There are no backups yet. `%s run --verify` makes one and proves it.\n", appName)
-		return p.printState(repo)
-	}
-	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	servers, err := repo.Servers(all)
 	if err != nil { // the manifests say it, too
 		_ = level.Warn(p.log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
 	}
+	if len(all) == 0 {
+		say(p.out, "There are no backups yet. `%s run --verify` makes one and proves it.\n", appName)
+		return p.printState(repo, all, servers)
+	}
+	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	several := len(servers.Lines()) > 1
 	server := ""
 	if several {
@@ -129,7 +129,7 @@ func (p *program) list(context.Context) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return p.printState(repo)
+	return p.printState(repo, all, servers)
 }
 
 // lackNote is the mark of a backup that lacks something; what was excluded on purpose is none.
@@ -159,7 +159,7 @@ func lackNote(m catalog.Manifest) string {
 const lateRun = time.Minute
 
 // printState prints what the list does not show: a run in progress, one that should be, a failure since the last success.
-func (p *program) printState(repo *catalog.Repository) error {
+func (p *program) printState(repo *catalog.Repository, all []catalog.Backup, servers catalog.Servers) error {
 	s, err := repo.State()
 	if errors.Is(err, catalog.ErrDamagedJournal) {
 		_ = level.Warn(p.log).Log("msg", "the journal is damaged; the next run keeps it aside and rebuilds it", "err", err)
@@ -173,9 +173,18 @@ func (p *program) printState(repo *catalog.Repository) error {
 	if s.Running != nil {
 		say(p.out, "running: %s, since %s (pid %d on %s)\n", s.Running.ID, s.Running.Since.Format(time.RFC3339), s.Running.PID, s.Running.Host)
 	}
-	if plan := s.Schedule; s.Running == nil && plan != nil && !plan.Next.IsZero() && time.Since(plan.Next) > lateRun {
-		say(p.out, "late: the run of %s (schedule %q) has not begun, and nobody verifies meanwhile. HINT: Is `%s schedule` running?\n",
-			plan.Next.Format(time.RFC3339), plan.Expression, appName)
+	lines := servers.Awaited(all)
+	for _, line := range slices.Sorted(maps.Keys(lines)) {
+		plan := s.ScheduleOf(line, servers)
+		if s.Running != nil || plan == nil || plan.Next.IsZero() || time.Since(plan.Next) <= lateRun {
+			continue
+		}
+		of := ""
+		if len(lines) > 1 {
+			of = " of server " + line
+		}
+		say(p.out, "late: the run of %s%s (schedule %q) has not begun, and nobody verifies meanwhile. HINT: Is `%s schedule` running?\n",
+			plan.Next.Format(time.RFC3339), of, plan.Expression, appName)
 	}
 	if f := s.LastFailure; f != nil && !s.LastSuccess.After(f.At) { // else it is no news
 		say(p.out, "last failure: %s, %s: %s\n", f.At.Format(time.RFC3339), f.Reason, f.Message)
@@ -394,7 +403,7 @@ func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		return p.healthOf(all, r.State, "", now)
+		return p.healthOf(all, r.State.ScheduleOf(named, r.Servers), "", now)
 	}
 	lines := r.Servers.Awaited(r.All)
 	var texts []string
@@ -403,7 +412,7 @@ func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
 		if len(lines) > 1 {
 			of = " of server " + line
 		}
-		text, err := p.healthOf(lines[line], r.State, of, now)
+		text, err := p.healthOf(lines[line], r.State.ScheduleOf(line, r.Servers), of, now)
 		if err != nil && of != "" {
 			err = failure.New(failure.Of(err), "%w", err).WithHint("If that server is no more and nobody waits for its backups: "+
 				"`%s accept --of-server=%s`.", appName, line)
@@ -417,7 +426,7 @@ func (p *program) health(r metrics.Reading, now time.Time) (string, error) {
 }
 
 // healthOf is health of one server's backups; " of server ..." is how the words name it.
-func (p *program) healthOf(all []catalog.Backup, s catalog.State, of string, now time.Time) (string, error) {
+func (p *program) healthOf(all []catalog.Backup, plan *catalog.Schedule, of string, now time.Time) (string, error) {
 	good, err := catalog.Choose(all, catalog.Wanted{Name: catalog.Latest})
 	if err != nil {
 		return "", failure.New(failure.Stale, "no good backup%s yet", of)
@@ -425,8 +434,8 @@ func (p *program) healthOf(all []catalog.Backup, s catalog.State, of string, now
 	limit := p.flags.health.maxAge
 	if limit == 0 {
 		var ok bool
-		if limit, ok = schedule.Limit(s.Schedule, &good, now); !ok {
-			limit = schedule.Freshness(24 * time.Hour)
+		if limit, ok = schedule.Limit(plan, &good, now); !ok {
+			limit = schedule.Unplanned
 		}
 	}
 	old := now.Sub(good.Manifest.Finished)

@@ -85,7 +85,7 @@ func (p *program) schedule(ctx context.Context) error {
 		asked, bar.also = s.onDemand.asked, s.onDemand.progress
 	}
 	d := &schedule.Daemon{
-		Plan: plan, Repo: repo, Run: s.run, Asked: asked, Tick: s.tick, Retries: p.flags.schedule.retries,
+		Plan: plan, Repo: repo, Run: s.run, Asked: asked, Server: j.Server, Tick: s.tick, Retries: p.flags.schedule.retries,
 		RetryDelay: p.flags.schedule.retryDelay,
 		Log:        p.log, Now: time.Now,
 	}
