@@ -20,6 +20,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/logging"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/manual"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 const (
@@ -78,6 +79,13 @@ func bounded(ctx context.Context, f func() error) error {
 	}
 }
 
+// inTime puts the parts together, and does not wait for ever for a file that is named.
+func inTime(ctx context.Context, assemble func() (*exporter, error)) (*exporter, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return smallfile.Within(ctx, &smallfile.Turn{}, "the configuration", assemble)
+}
+
 // run is the whole program; it returns the exit code.
 func run(ctx context.Context, args []string, env environment, reload <-chan os.Signal, stderr io.Writer, p *quiet.Processors) int {
 	embedded, err := collector.Embedded()
@@ -105,7 +113,7 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 	for _, mistake := range manual.Mistyped(app, os.Environ()) {
 		_ = level.Warn(logger).Log("msg", mistake)
 	}
-	e, err := assemble(f, embedded, env, logger, p)
+	e, err := inTime(ctx, func() (*exporter, error) { return assemble(f, embedded, env, logger, p) })
 	if err != nil {
 		_ = level.Error(logger).Log("msg", "can't start", "err", err)
 		return exitUsage

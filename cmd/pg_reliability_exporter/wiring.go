@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
@@ -28,6 +29,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/serverlog"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/sessions"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/watchdog"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/web"
 )
@@ -50,6 +52,7 @@ type exporter struct {
 	watchdog  *watchdog.Watchdog // of that server; nil without --watchdog
 	sources   sources            // of that server
 	reloader  *web.Reloader
+	reading   smallfile.Turn // of the configuration
 	server    *web.Server
 }
 
@@ -113,7 +116,7 @@ func assemble(f *flags, embedded []definition.Definition, env environment, logge
 		}
 		registry.MustRegister(e.fleet.Metrics())
 	}
-	e.reloader = web.NewReloader(logger, func(context.Context) error { return e.reload(read, from) })
+	e.reloader = web.NewReloader(logger, func(ctx context.Context) error { return e.reload(ctx, read, from) })
 	registry.MustRegister(e.reloader.Metrics())
 	e.server, err = newServer(f, e, config, registry, p)
 	return e, err
@@ -161,27 +164,51 @@ func (l loader) load() ([]definition.Definition, *fleet.Config, error) {
 	return definitions, config, nil
 }
 
+// readTimeout is how long the files may take that a start or a reload reads: on a dead mount they take for ever.
+const readTimeout = 20 * time.Second
+
 // reload reads and checks everything before anything is swapped.
-func (e *exporter) reload(read loader, from dataSource) error {
-	definitions, config, err := read.load()
+func (e *exporter) reload(ctx context.Context, read loader, from dataSource) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	swap, err := smallfile.Within(ctx, &e.reading, "the configuration", func() (func() error, error) { return e.prepare(read, from) })
 	if err != nil {
 		return err
 	}
+	return swap()
+}
+
+// prepare reads and checks everything, and returns what puts it into force.
+func (e *exporter) prepare(read loader, from dataSource) (swap func() error, err error) {
+	definitions, config, err := read.load()
+	if err != nil {
+		return nil, err
+	}
 	if err := httpserver.CheckConfigFile(*read.flags.web.WebConfigFile); err != nil { // read at each request, too
-		return err
+		return nil, err
 	}
 	login := func() {}
 	if e.own != nil {
 		dsn, err := from.connectionString()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if login, err = e.own.Connector.Prepare(dsn); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	var prepared *fleet.Prepared
 	if e.fleet != nil {
-		if err := e.fleet.Apply(config, definitions); err != nil {
+		if prepared, err = e.fleet.Prepare(config); err != nil {
+			return nil, fmt.Errorf("--config.file: %w", err)
+		}
+	}
+	return func() error { return e.swap(login, prepared, definitions) }, nil
+}
+
+func (e *exporter) swap(login func(), prepared *fleet.Prepared, definitions []definition.Definition) error {
+	if e.fleet != nil {
+		if err := e.fleet.Apply(prepared, definitions); err != nil {
 			return fmt.Errorf("--config.file: %w", err)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 // sweepEvery is how often idle targets are looked for.
@@ -28,6 +29,9 @@ const sweepEvery = time.Second
 
 // forgetTimeout bounds the removal of a state, and with it how long a target that was dropped keeps its place.
 const forgetTimeout = 2 * time.Second
+
+// meetTimeout is how long who asks for a target that is not watched yet waits for the files of its auth module.
+const meetTimeout = 5 * time.Second
 
 // Options of a fleet; all but StateDir and Budget are required. What they say holds for each target.
 type Options struct {
@@ -66,6 +70,8 @@ type Fleet struct {
 	byName      map[string]*watched
 	byAddress   map[string]*watched // listed ones
 	onDemand    map[string]*watched // by address and auth module
+
+	reading sync.Map // by the name of an auth module: the *smallfile.Turn of who reads its files
 }
 
 // watched is a target with its place in the fleet.
@@ -332,50 +338,72 @@ func (f *Fleet) Scrape(target, module string) (*Scrape, error) {
 func (f *Fleet) take(target, module string) (*watched, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var made *met
 	for {
-		w, err := f.find(target, module)
-		if err != nil {
-			return nil, err
+		w, wanted, err := f.find(target, module)
+		if err == nil && wanted != nil {
+			w, err = f.meet(wanted, made)
 		}
-		if !w.leaving {
+		switch {
+		case err != nil:
+			return nil, err
+		case w == nil:
+			f.mu.Unlock()
+			made, err = f.prepareToMeet(wanted)
+			f.mu.Lock()
+			if err != nil {
+				return nil, err
+			}
+		case w.leaving:
+			f.mu.Unlock()
+			<-w.gone
+			f.mu.Lock()
+		default:
 			w.using++
 			w.lastUsed = time.Now()
 			return w, nil
 		}
-		f.mu.Unlock()
-		<-w.gone
-		f.mu.Lock()
 	}
 }
 
-func (f *Fleet) find(target, module string) (*watched, error) {
+// stranger is a target that is not watched yet.
+type stranger struct {
+	key     string
+	address Address
+	name    string // of the auth module
+	module  AuthModule
+}
+
+// find returns a target that is watched, or one that may have to be.
+func (f *Fleet) find(target, module string) (*watched, *stranger, error) {
 	if target == "" {
-		return nil, &Error{Malformed, "the parameter target is missing. HINT: Ask for /probe?target=NAME of a target in --config.file, or " +
+		return nil, nil, &Error{Malformed, "the parameter target is missing. HINT: Ask for /probe?target=NAME of a target in --config.file, or " +
 			"/probe?target=host:port/database&auth_module=NAME"}
 	}
 	if w := f.byName[target]; w != nil {
-		return w, mustBeOwn(w, module)
+		return w, nil, mustBeOwn(w, module)
 	}
 	address, err := ParseAddress(target)
 	if err != nil {
-		return nil, &Error{Malformed, err.Error()}
+		return nil, nil, &Error{Malformed, err.Error()}
 	}
 	if w := f.byAddress[address.String()]; w != nil && mustBeOwn(w, module) == nil {
-		return w, nil
+		return w, nil, nil
 	}
 	if module == "" {
-		return nil, &Error{Malformed, fmt.Sprintf("no target in the configuration is called so or has the address %s. HINT: List it in "+
+		return nil, nil, &Error{Malformed, fmt.Sprintf("no target in the configuration is called so or has the address %s. HINT: List it in "+
 			"--config.file, or add &auth_module=NAME where a rule of allow lets it be probed", address)}
 	}
-	if _, ok := f.config.AuthModules[module]; !ok {
-		return nil, &Error{UnknownModule, fmt.Sprintf("no auth module is called %.63q. HINT: Name one of auth_modules in --config.file, and "+
-			"reload after changing it", module)}
+	m, ok := f.config.AuthModules[module]
+	if !ok {
+		return nil, nil, &Error{UnknownModule, fmt.Sprintf("no auth module is called %.63q. HINT: Name one of auth_modules in --config.file, "+
+			"and reload after changing it", module)}
 	}
 	key := address.String() + "@" + module
 	if w := f.onDemand[key]; w != nil {
-		return w, nil
+		return w, nil, nil
 	}
-	return f.meet(key, address, module)
+	return nil, &stranger{key: key, address: address, name: module, module: m}, nil
 }
 
 func mustBeOwn(w *watched, module string) error {
@@ -386,8 +414,35 @@ func mustBeOwn(w *watched, module string) error {
 		"out auth_module", w.config.Name, module)}
 }
 
-// meet begins to watch a target that is not listed, if a rule allows it.
-func (f *Fleet) meet(key string, address Address, module string) (*watched, error) {
+// met is what was read for a target that is to be watched.
+type met struct {
+	module    AuthModule
+	connector *postgres.Connector
+}
+
+// prepareToMeet reads the files of a target's auth module, which may hang, without holding the lock.
+func (f *Fleet) prepareToMeet(s *stranger) (*met, error) {
+	turn, _ := f.reading.LoadOrStore(s.name, &smallfile.Turn{})
+	ctx, cancel := context.WithTimeout(context.Background(), meetTimeout)
+	defer cancel()
+	connector, err := smallfile.Within(ctx, turn.(*smallfile.Turn), "what auth module "+s.name+" names", func() (*postgres.Connector, error) {
+		return s.module.connector(s.address, f.o.Settings, f.o.Environ)
+	})
+	if err != nil {
+		return nil, f.unfit(s, err)
+	}
+	return &met{s.module, connector}, nil
+}
+
+// unfit logs why a target can't be watched, and is what who asked is told.
+func (f *Fleet) unfit(s *stranger, err error) error {
+	level.Error(f.o.Logger).Log("msg", "a server can't be watched", "server", s.address, "err", err)
+	return &Error{Malformed, fmt.Sprintf("%s can't be watched with auth module %s; the exporter's log says why", s.address, s.name)}
+}
+
+// meet begins to watch a target that is not listed, if a rule allows it; nil where its files are to be read first.
+func (f *Fleet) meet(s *stranger, made *met) (*watched, error) {
+	address, module := s.address, s.name
 	if !f.allowed(address, module) {
 		return nil, &Error{Denied, fmt.Sprintf("%s may not be probed with auth module %s: no password is sent to servers that the "+
 			"configuration does not name. HINT: List it under targets in --config.file, or write a rule of allow for its host, port, database "+
@@ -400,12 +455,14 @@ func (f *Fleet) meet(key string, address Address, module string) (*watched, erro
 		return nil, &Error{Full, fmt.Sprintf("%d servers are watched already, as many as max_targets allows. HINT: Raise max_targets in "+
 			"--config.file, or wait %s for one that is not scraped any more to be dropped", n, f.config.IdleTimeout)}
 	}
-	w, err := f.build(TargetConfig{Name: address.String(), Kind: Postgres, Address: address, AuthModule: module}, false, nil)
-	if err != nil {
-		level.Error(f.o.Logger).Log("msg", "a server can't be watched", "server", address, "err", err)
-		return nil, &Error{Malformed, fmt.Sprintf("%s can't be watched with auth module %s; the exporter's log says why", address, module)}
+	if made == nil || !made.module.same(s.module) { // a reload may have come between
+		return nil, nil
 	}
-	f.onDemand[key] = w
+	w, err := f.build(TargetConfig{Name: address.String(), Kind: Postgres, Address: address, AuthModule: module}, false, made.connector)
+	if err != nil {
+		return nil, f.unfit(s, err)
+	}
+	f.onDemand[s.key] = w
 	f.launch(w, 0)
 	return w, nil
 }

@@ -113,10 +113,56 @@ func TestAStateDirectoryThatHangsStopsNothingElse(t *testing.T) {
 	soon("a reload", func() {
 		moved := target(1)
 		moved.Name, moved.Address.Database = "db1", "template1"
-		if err := f.Apply(config(moved, target(2)), embedded); err != nil {
+		prepared, err := f.Prepare(config(moved, target(2)))
+		if err == nil {
+			err = f.Apply(prepared, embedded)
+		}
+		if err != nil {
 			t.Error(err)
 		}
 	})
 	scrape("db2", "")
 	soon("the end", func() { cancel(); <-ended })
+}
+
+// The file of an auth module hangs, here a pipe that somebody holds: who asks for a target with it is told so, and nobody else waits.
+func TestAnAuthModuleThatHangsStopsNothingElse(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "password")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	held, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	f, err := New(Options{
+		Config: &Config{AuthModules: map[string]AuthModule{"m": {User: "u", PasswordFile: pipe}}, MaxTargets: 10, Allow: []AllowRule{{
+			Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Ports: []int{1}, Databases: []string{"d"}, AuthModules: []string{"m"},
+		}}},
+		PoolMin: 1, PoolMax: 4, Logger: log.NewNopLogger(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error)
+	go func() {
+		_, err := f.Scrape("127.0.0.1:1/d", "m")
+		answered <- err
+	}()
+	pgtest.Eventually(t, time.Second, func() error {
+		if _, begun := f.reading.Load("m"); !begun {
+			return errors.New("the file is not read yet")
+		}
+		return nil
+	})
+	f.Listed()
+	select {
+	case err := <-answered:
+		t.Fatalf("the fleet's lock was held until %v", err)
+	default:
+	}
+	if err := <-answered; err == nil {
+		t.Error("a target without a password is watched")
+	}
 }

@@ -5,27 +5,66 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/go-kit/log/level"
-
 	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 )
 
-// Apply takes a configuration that Load has accepted, and collectors. Targets that stay as they are go on without a gap; of
-// those that changed, counts go on. It is called by one goroutine at a time, and waits until what was removed is gone. After
-// an error nothing has changed.
-func (f *Fleet) Apply(c *Config, definitions []definition.Definition) error {
-	// All that is read for a target, before any is touched: a file may have vanished since Load.
-	connectors := map[string]*postgres.Connector{}
+// Prepared is a configuration with all that was read for it.
+type Prepared struct {
+	config *Config
+	// connectors of listed targets by name, of others by address and auth module.
+	listed, others map[string]*postgres.Connector
+}
+
+// Prepare reads all that targets need of a configuration that Load has accepted, before any is touched: a file may have vanished since. It
+// may hang, and holds nothing while it does.
+func (f *Fleet) Prepare(c *Config) (*Prepared, error) {
+	listed := map[string]TargetConfig{}
 	for _, t := range c.Targets {
+		listed[t.Name] = t
+	}
+	p := &Prepared{config: c}
+	var err error
+	if p.listed, err = f.connectors(c, listed); err != nil {
+		return nil, err
+	}
+	p.others, err = f.connectors(c, f.others())
+	return p, err
+}
+
+// connectors are made for targets whose auth modules there are.
+func (f *Fleet) connectors(c *Config, targets map[string]TargetConfig) (map[string]*postgres.Connector, error) {
+	out := map[string]*postgres.Connector{}
+	for key, t := range targets {
+		module, known := c.AuthModules[t.AuthModule]
+		if !known {
+			continue
+		}
 		var err error
-		if connectors[t.Name], err = c.AuthModules[t.AuthModule].connector(t.Address, f.o.Settings, f.o.Environ); err != nil {
-			return fmt.Errorf("target %s: %w", t.Name, err)
+		if out[key], err = module.connector(t.Address, f.o.Settings, f.o.Environ); err != nil {
+			return nil, fmt.Errorf("target %s: %w", t.Name, err)
 		}
 	}
+	return out, nil
+}
+
+// others are the targets that are watched and not listed.
+func (f *Fleet) others() map[string]TargetConfig {
 	f.mu.Lock()
-	f.config, f.definitions = c, definitions
-	changed, waitFor := f.compare()
+	defer f.mu.Unlock()
+	out := map[string]TargetConfig{}
+	for key, w := range f.onDemand {
+		out[key] = w.config
+	}
+	return out
+}
+
+// Apply takes a configuration that was prepared, and collectors. Targets that stay as they are go on without a gap; of
+// those that changed, counts go on. It is called by one goroutine at a time, and waits until what was removed is gone.
+func (f *Fleet) Apply(p *Prepared, definitions []definition.Definition) error {
+	f.mu.Lock()
+	f.config, f.definitions = p.config, definitions
+	changed, waitFor := f.compare(p)
 	for _, w := range f.all() {
 		w.Engine.SetDefinitions(definitions)
 	}
@@ -40,7 +79,7 @@ func (f *Fleet) Apply(c *Config, definitions []definition.Definition) error {
 		if f.closed {
 			return nil
 		}
-		w, err := f.build(t, true, connectors[t.Name])
+		w, err := f.build(t, true, p.listed[t.Name])
 		if err != nil { // for no reason of this configuration's
 			delete(f.byName, t.Name)
 			errs = append(errs, fmt.Errorf("target %s: %w", t.Name, err))
@@ -56,11 +95,11 @@ func (f *Fleet) Apply(c *Config, definitions []definition.Definition) error {
 
 // compare stops what the new configuration does not have, or has otherwise, and says which targets are to be made when
 // those have ended.
-func (f *Fleet) compare() (changed []TargetConfig, waitFor []<-chan struct{}) {
+func (f *Fleet) compare(p *Prepared) (changed []TargetConfig, waitFor []<-chan struct{}) {
 	keep := map[string]bool{}
 	for _, t := range f.config.Targets {
 		w := f.byName[t.Name]
-		if w == nil || w.config.Kind != t.Kind || w.config.Address != t.Address || !f.follow(w, t.AuthModule) {
+		if w == nil || w.config.Kind != t.Kind || w.config.Address != t.Address || !f.follow(w, t.AuthModule, p.listed[t.Name]) {
 			changed = append(changed, t)
 			continue
 		}
@@ -80,7 +119,7 @@ func (f *Fleet) compare() (changed []TargetConfig, waitFor []<-chan struct{}) {
 		waitFor = append(waitFor, w.ended)
 	}
 	for key, w := range f.onDemand {
-		if !f.allowed(w.config.Address, w.config.AuthModule) || !f.follow(w, w.config.AuthModule) {
+		if !f.allowed(w.config.Address, w.config.AuthModule) || !f.follow(w, w.config.AuthModule, p.others[key]) {
 			f.drop(key, w)
 			waitFor = append(waitFor, w.gone)
 		}
@@ -89,16 +128,13 @@ func (f *Fleet) compare() (changed []TargetConfig, waitFor []<-chan struct{}) {
 }
 
 // follow says whether a target can go on with what an auth module says now. A new password is for the next login.
-func (f *Fleet) follow(w *watched, name string) bool {
+func (f *Fleet) follow(w *watched, name string, anew *postgres.Connector) bool {
 	module, ok := f.config.AuthModules[name]
-	if !ok || !w.module.sameButPassword(module) {
+	if !ok || anew == nil || !w.module.sameButPassword(module) {
 		return false
 	}
 	if !w.module.same(module) {
-		if err := w.Connector.Update(module.dsn(w.config.Address)); err != nil {
-			level.Error(f.o.Logger).Log("msg", "a new password can't be used", "server", w.config.Name, "err", err)
-			return false
-		}
+		w.Connector.Take(anew)
 		w.module = module
 	}
 	return true

@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/quiet"
-	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 const (
@@ -82,7 +80,8 @@ type ConnectorOptions struct {
 	// DSN is a URL or keyword string as libpq takes it; what it leaves out comes from the PG* environment
 	// variables, the password file and the service file, as everywhere.
 	DSN string
-	// PasswordFile, if set, is read at each connect, so that a rotated password needs no restart.
+	// PasswordFile, if set, is read at each connect, so that a rotated password needs no restart. While it hangs, the password read last
+	// is used.
 	PasswordFile string
 	// Passwords, if set, is asked for the password of each login.
 	Passwords Passwords
@@ -105,8 +104,8 @@ func NewConnector(o ConnectorOptions) (*Connector, error) {
 		return nil, err
 	}
 	if o.PasswordFile != "" {
-		c.passwordFile = smallfile.At(o.PasswordFile)
-		if _, err := readPassword(context.Background(), c.passwordFile); err != nil {
+		c.passwordFile = passwordFileAt(o.PasswordFile)
+		if _, err := c.passwordFile.fresh(context.Background()); err != nil {
 			return nil, err
 		}
 	}
@@ -114,24 +113,18 @@ func NewConnector(o ConnectorOptions) (*Connector, error) {
 	return c, nil
 }
 
-// Update takes a new connection string for the same server and database: a rotated password or certificate.
-// Sessions that are open stay as they are.
-func (c *Connector) Update(dsn string) error {
-	take, err := c.Prepare(dsn)
-	if err == nil {
-		take()
-	}
-	return err
-}
+// Take uses the login of another connector, which leads to the same server and database. Sessions that are open stay as they are.
+func (c *Connector) Take(o *Connector) { c.config.Store(o.config.Load()) }
 
-// Prepare checks what Update takes, and changes nothing until take is called.
+// Prepare checks a new connection string for the same server and database: a rotated password or certificate. Nothing changes until take is
+// called; sessions that are open stay as they are.
 func (c *Connector) Prepare(dsn string) (take func(), err error) {
 	cfg, err := c.parse(dsn)
 	if err != nil {
 		return nil, err
 	}
 	if c.passwordFile != nil {
-		if _, err := readPassword(context.Background(), c.passwordFile); err != nil {
+		if _, err := c.passwordFile.fresh(context.Background()); err != nil {
 			return nil, err
 		}
 	}
@@ -177,14 +170,6 @@ func (c *Connector) parse(text string) (*pgconn.Config, error) {
 	metered(cfg)
 	cfg.ValidateConnect = fits(cfg.ValidateConnect)
 	return cfg, nil
-}
-
-func readPassword(ctx context.Context, file *smallfile.File) (string, error) {
-	b, err := file.Read(ctx)
-	if err != nil {
-		return "", fmt.Errorf("read the password file: %w", err)
-	}
-	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
 // Target names the server and database without a secret: host:port/database.

@@ -17,14 +17,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 )
 
 // Connector opens sessions. It is safe for concurrent use.
 type Connector struct {
-	passwordFile *smallfile.File // nil is none
-	passwords    Passwords       // nil where there are none of a short life
+	passwordFile *passwordFile // nil is none
+	passwords    Passwords     // nil where there are none of a short life
 	settings     Settings
 	database     string // in place of the connection string's; empty is that one
 	*shared
@@ -144,7 +142,7 @@ func (c *Connector) prepareConfig(ctx context.Context, cfg *pgconn.Config) (err 
 	case c.passwords != nil:
 		cfg.Password, err = c.passwords.Password(ctx)
 	case c.passwordFile != nil:
-		cfg.Password, err = readPassword(ctx, c.passwordFile)
+		cfg.Password, err = c.passwordFile.forLogin(ctx)
 	}
 	if err != nil {
 		return &Failure{Reason: Auth, Err: err}

@@ -2,7 +2,6 @@ package smallfile
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -37,8 +36,7 @@ func (f *File) Read(ctx context.Context) ([]byte, error) {
 	case <-r.done:
 		return r.content, r.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%s has not been read for %s. HINT: Look for a network mount that is dead, or a disk that fails", f.name,
-			time.Since(r.began).Round(time.Millisecond))
+		return nil, notRead(f.name, r.began)
 	}
 }
 
