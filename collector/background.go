@@ -256,7 +256,10 @@ func (e *Engine) runCached(ctx context.Context, u *queryUnit, timeout time.Durat
 		u.asked = asked{top: top, rows: rows}
 		u.mu.Unlock()
 	}()
-	d = definition.NewDecoder(u.def.MetricsFor(lease.Version()), metric.RoomFor(e.maxSamples), e.roomBeside(u)).Within(run)
+	u.mu.Lock()
+	before := u.cached.Len()
+	u.mu.Unlock()
+	d = definition.NewDecoder(u.def.MetricsFor(lease.Version()), metric.RoomFor(e.maxSamples), e.roomBeside(u)).Within(run).Expect(before)
 	statement := postgres.Statement{SQL: sql, Timeout: timeout, MaxBytes: backgroundBytes, Undo: !u.def.BuiltIn}
 	outcomes, err := lease.Pipeline(ctx, []postgres.Statement{statement},
 		func(_ int, fields []pgconn.FieldDescription, values [][]byte) { rows++; d.Row(fields, values) })

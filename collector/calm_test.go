@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-kit/log"
 
+	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
@@ -150,8 +151,7 @@ func TestACalmDatabaseIsVisitedLessOften(t *testing.T) {
 }
 
 func TestAHeavyQueryIsRunLessOften(t *testing.T) {
-	var u queryUnit
-	u.def.Refresh = time.Minute
+	u := queryUnit{def: &definition.Definition{Refresh: time.Minute}}
 	for took, want := range map[time.Duration]time.Duration{
 		0: time.Minute, 100 * time.Millisecond: time.Minute, 3 * time.Second: 5 * time.Minute, time.Minute: time.Hour,
 	} {

@@ -386,18 +386,18 @@ func (e *Engine) runApart(ctx context.Context, session *postgres.Session, f fact
 	run := e.memory.share.Begin(u.apart[database].samples.Cost())
 	u.mu.Unlock()
 	defer run.End()
-	sql, _, why := f.query(&u.def, session.Version(), p.top, role)
+	sql, _, why := f.query(u.def, session.Version(), p.top, role)
 	if why == "" {
 		timeout := min(u.def.Timeout, visitTimeout/2)
+		u.mu.Lock()
+		before := u.apart[database].samples
+		u.mu.Unlock()
 		d := definition.NewDecoder(u.def.MetricsFor(session.Version()), e.roomApart(u, database), e.roomBeside(u)).
-			Within(run)
+			Within(run).Expect(before.Len())
 		statement := postgres.Statement{SQL: sql, Timeout: timeout, MaxBytes: backgroundBytes, Undo: !u.def.BuiltIn}
 		outcomes, broken := session.Pipeline(ctx, []postgres.Statement{statement},
 			func(_ int, fields []pgconn.FieldDescription, values [][]byte) { p.rows++; d.Row(fields, values) })
 		err, lost, took = outcomes[0].Err, broken != nil, outcomes[0].Duration
-		u.mu.Lock()
-		before := u.apart[database].samples
-		u.mu.Unlock()
 		p.samples, p.want = e.shown.Batch(d.Samples(), before), d.Want()
 		u.status.reject(e.logger, u.def.Name, metric.TooMany, d.Dropped, e.tooMany())
 		u.status.reject(e.logger, u.def.Name, metric.NoMemory, d.Starved, e.memory.short())

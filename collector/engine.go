@@ -81,7 +81,7 @@ type Engine struct {
 
 // queryUnit is one collector written as data, with what its runs left behind.
 type queryUnit struct {
-	def    definition.Definition
+	def    *definition.Definition // which other engines have, too
 	status status
 
 	mu      sync.Mutex
@@ -138,6 +138,7 @@ func New(o Options) *Engine {
 func (e *Engine) hasServer() bool { return e.pool != nil }
 
 // SetDefinitions replaces the collectors. One whose definition did not change keeps its data and counts. Without a server there are none.
+// The engine keeps them: they are not to be changed any more.
 func (e *Engine) SetDefinitions(defs []definition.Definition) {
 	if !e.hasServer() {
 		return
@@ -149,32 +150,16 @@ func (e *Engine) SetDefinitions(defs []definition.Definition) {
 		old[u.def.Name] = u
 	}
 	e.queries = make([]*queryUnit, 0, len(defs))
-	for _, d := range defs {
+	for i := range defs {
+		d := &defs[i]
 		u := &queryUnit{def: d, status: status{since: e.started}}
-		if before, ok := old[d.Name]; ok && sameDefinition(&before.def, &d) {
+		if before, ok := old[d.Name]; ok && before.def.Same(d) {
 			u = before
 		}
 		e.queries = append(e.queries, u)
 	}
 	e.askRights = true // they may need extensions and functions that nobody has asked for so far
 	e.poke()
-}
-
-// sameDefinition ignores where a definition is written.
-func sameDefinition(a, b *definition.Definition) bool {
-	return fmt.Sprintf("%+v", withoutPlace(*a)) == fmt.Sprintf("%+v", withoutPlace(*b))
-}
-
-func withoutPlace(d definition.Definition) definition.Definition {
-	d.File, d.Line = "", 0
-	d.Queries, d.Metrics = slices.Clone(d.Queries), slices.Clone(d.Metrics)
-	for i := range d.Queries {
-		d.Queries[i].Line = 0
-	}
-	for i := range d.Metrics {
-		d.Metrics[i].Line = 0
-	}
-	return d
 }
 
 // SourcesRead is whether each source has been read once, or has failed to be.

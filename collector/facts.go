@@ -19,8 +19,12 @@ type facts struct {
 // query is a definition's SQL where these facts hold, and the functions it does without; or why it does not apply.
 func (f facts) query(d *definition.Definition, version, top int, role probe.Role) (sql string, without []string, why string) {
 	sql, ok := d.SQLWithTop(version, top)
+	plain := sql
 	sql, usable := d.Requires.WithExtension(sql, f.extensions)
 	sql, without = d.OptionalFor(version).Without(sql, f.denied)
+	if sql != plain {
+		sql = d.Shared(sql)
+	}
 	switch need := d.Requires; {
 	case !ok:
 		why = "version"

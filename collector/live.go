@@ -259,7 +259,7 @@ func (e *Engine) applies(u *queryUnit, version, top int, role probe.Role) (strin
 	e.mu.Lock()
 	f := facts{extensions: e.extensions, denied: e.denied}
 	e.mu.Unlock()
-	sql, without, why := f.query(&u.def, version, top, role)
+	sql, without, why := f.query(u.def, version, top, role)
 	u.mu.Lock()
 	u.skipped, u.denied = why, without
 	u.mu.Unlock()

@@ -3,6 +3,7 @@
 package definition
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -43,6 +44,7 @@ type Definition struct {
 	Line int
 
 	conditions []string // what @schemas@ and its like stand for, each behind its name; nil hides nothing
+	made       *made    // nil where nothing is kept of what is made of it
 }
 
 // Scope says what a collector's values are of, and with it where the queries run.
@@ -98,10 +100,31 @@ type Metric struct {
 	// Versions is where the metric exists; the zero value is every version of the collector.
 	Versions Range
 	Line     int
+
+	shared *shared // nil but in what MetricsFor returns
 }
 
 // DefaultTimeout bounds a background refresh whose definition names no timeout.
 const DefaultTimeout = 10 * time.Second
+
+// Same is whether another definition says the same, wherever it is written.
+func (d *Definition) Same(o *Definition) bool {
+	return fmt.Sprintf("%+v", d.alone()) == fmt.Sprintf("%+v", o.alone())
+}
+
+// alone is the definition without its place and what is made of it.
+func (d *Definition) alone() Definition {
+	a := *d
+	a.File, a.Line, a.made = "", 0, nil
+	a.Queries, a.Metrics = slices.Clone(a.Queries), slices.Clone(a.Metrics)
+	for i := range a.Queries {
+		a.Queries[i].Line = 0
+	}
+	for i := range a.Metrics {
+		a.Metrics[i].Line = 0
+	}
+	return a
+}
 
 // Live is whether the queries belong to the scrape itself.
 func (d *Definition) Live() bool { return d.Refresh == 0 }
@@ -109,8 +132,11 @@ func (d *Definition) Live() bool { return d.Refresh == 0 }
 // SQLFor is the statement for a server_version_num such as 160004; false when there is none.
 func (d *Definition) SQLFor(version int) (string, bool) { return d.SQLWithTop(version, d.Top) }
 
-// MetricsFor lists the metrics that exist for a server_version_num.
+// MetricsFor lists the metrics that exist for a server_version_num. They are not to be changed.
 func (d *Definition) MetricsFor(version int) []Metric {
+	if d.made != nil {
+		return d.made.metricsFor(d.Metrics, version)
+	}
 	var out []Metric
 	for _, m := range d.Metrics {
 		if m.Versions.Contains(version) {

@@ -9,12 +9,14 @@ import (
 // Hidden are names that queries leave out, as patterns with * and ?.
 type Hidden struct{ Schemas, Users, Databases []string }
 
-// Hide gives the collectors what their queries leave out: those that look at schemas, and those that look at statements.
+// Hide gives the collectors what their queries leave out: those that look at schemas, and those that look at statements. They are
+// complete with that: what is made of them from now on is kept for all servers, and only Top may still be changed.
 func Hide(defs []Definition, h Hidden) {
 	conditions := h.conditions()
 	for i := range defs {
 		defs[i].conditions = conditions
 	}
+	share(defs)
 }
 
 // conditions are what placeholders in queries stand for, each behind its placeholder: that a name is none that the user hides.

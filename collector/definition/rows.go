@@ -17,6 +17,7 @@ type Decoder struct {
 	metrics []Metric
 	columns []metricColumns // where each metric finds its parts; nil before the first row
 	descs   map[string]*metric.Desc
+	newest  []string // text of each column that is a label, of the newest row
 	sink    metric.Sink
 	rooms   []*metric.Room
 	// Err is the first thing wrong with a row; Malformed counts them all.
@@ -107,11 +108,26 @@ func (d *Decoder) Row(fields []pgconn.FieldDescription, values [][]byte) {
 		if last == nil || !slices.Equal(last.labels, c.labels) { // a row's metrics mostly have the same labels, and share them
 			last, labels = c, make([]string, len(c.labels))
 			for j, at := range c.labels {
-				labels[j] = shortened(values[at], labelLimit)
+				labels[j] = d.label(at, values[at])
 			}
 		}
 		d.sink.Add(desc, v, labels...)
 	}
+}
+
+// label is a label's text. That of the row before is taken where it is the same, as a database's name mostly is.
+func (d *Decoder) label(at int, value []byte) string {
+	value = value[:min(len(value), labelLimit)]
+	if d.newest[at] != string(value) {
+		d.newest[at] = string(value)
+	}
+	return d.newest[at]
+}
+
+// Expect makes room for so many samples, as there are likely to come.
+func (d *Decoder) Expect(samples int) *Decoder {
+	d.sink.Samples = make([]metric.Sample, 0, samples)
+	return d
 }
 
 // locate finds each metric's columns once. One that is missing costs its metric and is an error.
@@ -130,12 +146,13 @@ func (d *Decoder) locate(fields []pgconn.FieldDescription) {
 		})
 		return -1
 	}
+	d.newest = make([]string, len(fields))
 	d.columns = make([]metricColumns, len(d.metrics))
 	for i := range d.metrics {
 		m, c := &d.metrics[i], &d.columns[i]
 		c.value = find(m.Column)
 		if m.Name != "" {
-			c.desc = m.Desc()
+			c.desc = m.desc()
 			c.single = len(m.Labels) == 0
 		} else if c.name = find(m.NameColumn); c.name < 0 {
 			c.value = -1
@@ -168,11 +185,11 @@ func (d *Decoder) dynamicDesc(m *Metric, c *metricColumns, values [][]byte) *met
 	if !d.take(len(name)) {
 		return nil
 	}
-	desc := m.Desc()
-	desc.Name = name
+	n := named{name, m.Help}
 	if c.help >= 0 && values[c.help] != nil {
-		desc.Help = strings.ToValidUTF8(shortened(values[c.help], labelLimit), "\uFFFD")
+		n.help = strings.ToValidUTF8(shortened(values[c.help], labelLimit), "\uFFFD")
 	}
+	desc := m.descOf(n)
 	d.descs[name] = desc
 	return desc
 }

@@ -14,13 +14,9 @@ const topPlaceholder = "@top@"
 
 // SQLWithTop is SQLFor with another limit than the collector's own.
 func (d *Definition) SQLWithTop(version, top int) (string, bool) {
-	for _, q := range d.Queries {
-		if q.Versions.Contains(version) {
-			conditions := d.conditions
-			if conditions == nil {
-				conditions = Hidden{}.conditions()
-			}
-			return strings.NewReplacer(append([]string{topPlaceholder, strconv.Itoa(top)}, conditions...)...).Replace(q.SQL), true
+	for i := range d.Queries {
+		if d.Queries[i].Versions.Contains(version) {
+			return d.statement(i, top), true
 		}
 	}
 	return "", false
