@@ -137,14 +137,14 @@ func (r *rows) write(out *output, _ *Family, t TextFormat, first bool) error {
 			return out.again(c)
 		}
 	}
-	if done == nil || done.text == nil {
+	if done == nil || done.text == nil && done.forms != nil {
 		var err error
 		if done, err = r.render(out, t, done); err != nil {
 			return err
 		}
 		r.written[t].Store(done)
 	}
-	c, err := out.put(piece{done, first})
+	c, err := out.put(piece{done, r, t, first})
 	if err == nil && c != nil {
 		r.written[t].Store(done.pressed(first, c))
 	}
@@ -158,10 +158,10 @@ func (r *rows) render(out *output, t TextFormat, before *rendering) (*rendering,
 	if err != nil {
 		return nil, err
 	}
-	text := bytes.Clone(out.memory.Bytes()) // the buffer has room that is not needed
-	done := &rendering{text: text, header: header(text)}
+	text := bytes.Clone(out.memory.Bytes())                                             // the buffer has room that is not needed
+	done := &rendering{text: text, size: int32(len(text)), header: int32(header(text))} //nolint:gosec // no page is so long
 	if before != nil {
-		done.whole, done.body = before.whole, before.body
+		done.forms = before.forms
 	}
 	return done, nil
 }

@@ -38,6 +38,9 @@ type single struct{ dto []*dto.Metric }
 func (s *single) metrics() []*dto.Metric { return s.dto }
 
 func (s *single) write(out *output, f *Family, t TextFormat, first bool) error {
+	if err := out.flush(); err != nil { // which may need the memory, too
+		return err
+	}
 	out.memory.Reset()
 	err := t.render(&out.memory, &dto.MetricFamily{Name: &f.Name, Help: &f.Help, Type: &f.Type, Unit: f.unit, Metric: s.dto})
 	if err != nil {
@@ -47,7 +50,7 @@ func (s *single) write(out *output, f *Family, t TextFormat, first bool) error {
 	if !first {
 		text = text[header(text):]
 	}
-	_, err = out.Write(text)
+	_, err = out.to.Write(text)
 	return err
 }
 

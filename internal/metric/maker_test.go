@@ -38,6 +38,15 @@ func TestABatchIsItsSamples(t *testing.T) {
 		if got, want := written(t, shown), written(t, alone); got != want {
 			t.Fatalf("round %d: the batch has\n%s\nand the samples have\n%s", round, got, want)
 		}
+		for range 2 { // what was compressed for the first is written again
+			var c upperCase
+			if err := metric.Text.Write(&c, shown.List()); err != nil {
+				t.Fatal(err)
+			}
+			if want := strings.ToUpper(written(t, alone)); c.out.String() != want {
+				t.Fatalf("round %d: compressed it is\n%s\nwant\n%s", round, c.out.String(), want)
+			}
+		}
 		first, out := batch.First(batch.Cost() / 2)
 		if first.Len()+out != batch.Len() || first.Cost() > batch.Cost()/2 {
 			t.Fatalf("round %d: %d samples and %d left out of %d", round, first.Len(), out, batch.Len())
@@ -64,8 +73,9 @@ func written(t *testing.T, p *metric.Page) string {
 // randomSamples has rows of several metrics with the same labels, gaps, repeated labels, some that are no UTF-8, and histograms.
 func randomSamples(r *rand.Rand) (out []metric.Sample) {
 	var list metric.List
-	gauges := []*metric.Desc{list.Gauge("a", "A.", "db", "table"), list.Gauge("b", "B.", "db", "table"), list.Gauge("c", "C.", "db", "table")}
-	alone, times := list.Gauge("d", "D."), list.Histogram("e_seconds", "E.", "db")
+	help := strings.Repeat("What it tells. ", 50)
+	gauges := []*metric.Desc{list.Gauge("a", help, "db", "table"), list.Gauge("b", help, "db", "table"), list.Gauge("c", help, "db", "table")}
+	alone, times := list.Gauge("d", help), list.Histogram("e_seconds", "E.", "db")
 	other := metric.Desc{Name: "a", Help: "A.", Type: metric.Gauge, Labels: []string{"db"}}
 	for range 1 + r.IntN(20) {
 		labels := []string{[]string{"shop", "shop\xff", ""}[r.IntN(3)], fmt.Sprint("t", r.IntN(12))}

@@ -52,47 +52,81 @@ type Compressed any
 // worthKeeping is how long a text must be, in bytes, for its compressed form to be kept: each begins with tables of its own.
 const worthKeeping = 2 << 10
 
-// rendering is a family's text. A long one that was compressed is kept in that form alone: it is a tenth of the text, and nobody else asks
-// for the text where all pages are compressed.
+// rendering is a family's text. One that was compressed, alone or in a group, is kept in that form alone: it is a tenth of the text, and
+// nobody else asks for the text where all pages are compressed.
 type rendering struct {
-	text   []byte // nil where it is kept compressed alone
-	header int    // bytes of the lines that tell of the family: # HELP and # TYPE
-	// whole and body are a long text's compressed forms, with these lines and without; nil before they are asked for.
-	whole, body Compressed
+	text         []byte // nil where it is kept compressed alone
+	size, header int32  // bytes of the text, and of its lines that tell of the family: # HELP and # TYPE
+	forms        *forms // of a long text; nil before one is there
 	// group is what was compressed last that begins with this text, where it is a short one.
 	group atomic.Pointer[group]
 }
 
+// forms are a long text's compressed forms, with the lines that tell of the family and without; nil before they are asked for.
+type forms struct{ whole, body Compressed }
+
 // compressed is a long text's form; nil where there is none.
 func (r *rendering) compressed(first bool) Compressed {
-	if first {
-		return r.whole
+	switch {
+	case r.forms == nil:
+		return nil
+	case first:
+		return r.forms.whole
 	}
-	return r.body
+	return r.forms.body
 }
 
 // pressed is the rendering without the text, of which one form is there now.
 func (r *rendering) pressed(first bool, c Compressed) *rendering {
-	n := &rendering{header: r.header, whole: r.whole, body: r.body}
+	n := &rendering{size: r.size, header: r.header, forms: &forms{}}
+	if r.forms != nil {
+		*n.forms = *r.forms
+	}
 	if first {
-		n.whole = c
+		n.forms.whole = c
 	} else {
-		n.body = c
+		n.forms.body = c
 	}
 	return n
 }
 
-// piece is a rendering on a page.
+// piece is a rendering of rows on a page.
 type piece struct {
 	*rendering
-	first bool // of its family; the lines that tell of the family are left out of others
+	rows   *rows
+	format TextFormat
+	first  bool // of its family; the lines that tell of the family are left out of others
 }
 
-func (p piece) shown() []byte {
+// length is how long what is shown is, in bytes.
+func (p piece) length() int {
 	if p.first {
-		return p.text
+		return int(p.size)
 	}
-	return p.text[p.header:]
+	return int(p.size - p.header)
+}
+
+// shown is the text, made anew where it is kept compressed.
+func (p piece) shown(o *output) ([]byte, error) {
+	text := p.text
+	if text == nil {
+		again, err := p.rows.render(o, p.format, nil)
+		if err != nil {
+			return nil, err
+		}
+		text = again.text
+	}
+	if p.first {
+		return text, nil
+	}
+	return text[p.header:], nil
+}
+
+// light is the piece without its text, which its rows keep from now on.
+func (p piece) light() piece {
+	p.rendering = &rendering{size: p.size, header: p.header}
+	p.rows.written[p.format].Store(p.rendering)
+	return p
 }
 
 // group is small pieces that stood one after another and were compressed together.
@@ -133,28 +167,24 @@ type output struct {
 	texts    [][]byte
 }
 
-// Write writes what is on no other page.
-func (o *output) Write(text []byte) (int, error) {
-	if err := o.flush(); err != nil {
-		return 0, err
-	}
-	return o.to.Write(text)
-}
-
 // put writes a piece that other pages have, too, and returns a long one's compressed form.
 func (o *output) put(p piece) (Compressed, error) {
-	switch {
-	case o.compress == nil:
-		_, err := o.to.Write(p.shown())
-		return nil, err
-	case len(p.shown()) < worthKeeping:
+	if o.compress != nil && p.length() < worthKeeping {
 		o.small = append(o.small, p)
 		return nil, nil
 	}
+	text, err := p.shown(o)
+	if err != nil {
+		return nil, err
+	}
+	if o.compress == nil {
+		_, err = o.to.Write(text)
+		return nil, err
+	}
 	if err := o.flush(); err != nil {
 		return nil, err
 	}
-	return o.compress.WriteAlone(p.shown())
+	return o.compress.WriteAlone(text)
 }
 
 // again writes a long piece's compressed form.
@@ -169,19 +199,29 @@ func (o *output) again(c Compressed) error {
 func (o *output) flush() (err error) {
 	size := 0
 	for _, p := range o.small {
-		size += len(p.shown())
+		size += p.length()
 	}
 	if size >= worthKeeping {
 		err = o.together(o.small)
 	} else {
-		for _, p := range o.small {
-			if _, err = o.to.Write(p.shown()); err != nil {
-				break
-			}
-		}
+		err = o.apart(o.small)
 	}
 	o.small = o.small[:0]
 	return err
+}
+
+// apart writes small pieces that are not worth more.
+func (o *output) apart(pieces []piece) error {
+	for _, p := range pieces {
+		text, err := p.shown(o)
+		if err == nil {
+			_, err = o.to.Write(text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // together writes small pieces that were perhaps compressed together before.
@@ -191,12 +231,21 @@ func (o *output) together(pieces []piece) error {
 	}
 	o.texts = o.texts[:0]
 	for _, p := range pieces {
-		o.texts = append(o.texts, p.shown())
+		text, err := p.shown(o)
+		if err != nil {
+			return err
+		}
+		o.texts = append(o.texts, text)
 	}
 	compressed, err := o.compress.WriteAlone(o.texts...)
 	if err == nil {
-		pieces[0].group.Store(&group{slices.Clone(pieces), compressed})
+		g := &group{make([]piece, len(pieces)), compressed}
+		for i, p := range pieces {
+			g.pieces[i] = p.light()
+		}
+		g.pieces[0].group.Store(g)
 	}
+	clear(o.texts)
 	return err
 }
 
