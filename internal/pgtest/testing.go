@@ -54,13 +54,14 @@ func EachVersion(t *testing.T, o Options, f func(t *testing.T, c *Cluster)) {
 	}
 }
 
-// Eventually calls f every 10 ms until it returns nil, and fails the test with f's last error after the given time; what
+// Eventually calls f again and again until it returns nil, and fails the test with f's last error after the given time; what
 // that is on a machine with other work, Patience says.
 func Eventually(t testing.TB, within time.Duration, f func() error) {
 	t.Helper()
 	within = Patience(within)
 	deadline := time.Now().Add(within)
 	for {
+		asked := time.Now()
 		err := f()
 		if err == nil {
 			return
@@ -68,8 +69,14 @@ func Eventually(t testing.TB, within time.Duration, f func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within %s: %v", within, err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(pause(time.Since(asked)))
 	}
+}
+
+// pause is how long Eventually waits before it asks again: three times as long as the asking took, so that what is waited for has
+// the most of the machine, and never so long that a test would notice.
+func pause(took time.Duration) time.Duration {
+	return min(max(3*took, 10*time.Millisecond), 100*time.Millisecond)
 }
 
 // defaultMajor is PGTEST_VERSION, or 0 for the newest with client tools.
