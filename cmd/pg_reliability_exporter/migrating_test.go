@@ -127,7 +127,7 @@ func TestSharedNamesHaveTheValuesOfPostgresExporter(t *testing.T) {
 			if !ok && want == 0 || math.IsNaN(want) {
 				continue // unknown is absent, and so is a count of nothing
 			}
-			if !ok || math.Abs(got-want) > max(20, 0.1*math.Abs(want)) {
+			if !ok || math.Abs(got-want) > max(2, 0.1*math.Abs(want)) {
 				wrong = append(wrong, fmt.Sprintf("%s: theirs %v, ours %v (there: %v)", series, want, got, ok))
 			}
 		}
