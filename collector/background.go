@@ -13,6 +13,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
 )
 
 const (
@@ -109,7 +110,11 @@ func (e *Engine) readSource(running context.Context, u *sourceUnit) {
 	kept, run := e.within(samples, before)
 	u.keep(e.shown, kept, cost(samples))
 	e.account(run)
-	u.status.record(e.logger, u.Name(), now, now.Sub(start), err, len(sink.Samples) > 0)
+	if errors.Is(err, probe.ErrDown) {
+		u.status.down(postgres.ReasonOf(err))
+	} else {
+		u.status.record(e.logger, u.Name(), now, now.Sub(start), err, len(sink.Samples) > 0)
+	}
 	u.status.reject(e.logger, u.Name(), metric.NoMemory, len(samples)-len(kept), e.memory.short())
 	u.status.reject(e.logger, u.Name(), metric.TooMany, max(0, len(sink.Samples)-e.maxSamples), e.tooMany())
 }

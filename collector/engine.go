@@ -18,6 +18,7 @@ import (
 	"github.com/go-kit/log"
 
 	"github.com/pg-reliability/pg_reliability_exporter/collector/definition"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/dsn"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/postgres"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/probe"
@@ -181,12 +182,21 @@ func (e *Engine) Names() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
+// likeIt names the collectors that may be meant, of too many to name all.
+func likeIt(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "Like it are " + strings.Join(names, ", ") + "; "
+}
+
 // Select checks what a scrape asks for with collect[] and exclude[].
 func (e *Engine) Select(include, exclude []string) (Selection, error) {
 	names := e.Names()
 	for _, n := range slices.Concat(include, exclude) {
 		if !slices.Contains(names, n) {
-			return Selection{}, fmt.Errorf("no collector %q is running. HINT: Choose among %s", n, strings.Join(names, ", "))
+			return Selection{}, fmt.Errorf("no collector %.80q is running. HINT: %spg_reliability_collector_success has the names of all that do", n,
+				likeIt(dsn.Like(n, names)))
 		}
 	}
 	if len(include) > 0 && len(exclude) > 0 {

@@ -463,6 +463,41 @@ func TestASourceThatHangsBlocksNoScrape(t *testing.T) {
 	})
 }
 
+// down is a source of a server whose read probe fails.
+type down struct{}
+
+func (down) Name() string { return "down" }
+func (down) Help() string { return "nothing" }
+func (down) Collect(context.Context, *metric.Sink) error {
+	return &postgres.Failure{Reason: postgres.Refused, Err: probe.ErrDown}
+}
+
+// What the prober has logged already, that the server is down, each source said once more.
+func TestASourceOfAServerThatIsDownSaysNothing(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, pgtest.Options{})
+	b := start(t, c, one("live", "live", "SELECT 1 AS v"))
+	var said pgtest.Buffer
+	e := collector.New(collector.Options{Pool: b.pool, Prober: b.prober, Logger: log.NewLogfmtLogger(&said),
+		Definitions: define(t, one("live", "live", "SELECT 1 AS v")),
+		Sources:     []collector.ScheduledSource{{Source: down{}, Interval: 100 * time.Millisecond}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { e.Run(ctx) })
+	pgtest.Eventually(t, 10*time.Second, func() error {
+		page := flatten(e.Gather(t.Context(), collector.Selection{}))
+		if page[`pg_reliability_collector_errors_total{collector="down",reason="refused"}`] < 1 {
+			return errors.New("it was not read yet")
+		}
+		return check(page, map[string]float64{`pg_reliability_collector_success{collector="down"}`: 0})
+	})
+	cancel()
+	running.Wait()
+	if strings.Contains(said.String(), "collector fails") {
+		t.Error(said.String())
+	}
+}
+
 func TestSelection(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	b := start(t, c, one("a", "live", "SELECT 1 AS v")+one("b", "live", "SELECT 2 AS v"))
@@ -480,8 +515,8 @@ func TestSelection(t *testing.T) {
 		}
 		want(t, flatten(b.engine.Gather(t.Context(), sel)), tc.want)
 	}
-	if _, err := b.engine.Select([]string{"c"}, nil); err == nil || !strings.Contains(err.Error(), "a, b") {
-		t.Errorf("err = %v, want the names there are", err)
+	if _, err := b.engine.Select([]string{"c"}, nil); err == nil || !strings.Contains(err.Error(), "pg_reliability_collector_success has") {
+		t.Errorf("err = %v, want where the names are", err)
 	}
 }
 

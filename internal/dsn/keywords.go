@@ -132,6 +132,25 @@ func Nearest(word string, among []string) string {
 	return best
 }
 
+// mostLike is how many words Like names.
+const mostLike = 5
+
+// Like are those of some words that have a part in common with another one, between dots and underscores; the nearest one alone where it
+// is mistyped.
+func Like(word string, among []string) []string {
+	if near := Nearest(word, among); near != "" {
+		return []string{near}
+	}
+	parts := strings.FieldsFunc(word, func(r rune) bool { return r == '_' || r == '.' || r == '-' })
+	var out []string
+	for _, k := range among {
+		if len(out) < mostLike && slices.ContainsFunc(parts, func(p string) bool { return len(p) > 2 && strings.Contains(k, p) }) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // Known are all keywords, sorted.
 func Known() []string {
 	names := make([]string, 0, len(keywords))

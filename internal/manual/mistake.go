@@ -77,14 +77,23 @@ func meant(app *kingpin.Application, err error) string {
 	if near := dsn.Nearest(m[1], names); near != "" {
 		return "Is --" + near + " meant? "
 	}
-	if strings.HasPrefix(strings.TrimPrefix(m[1], "no-"), switches) {
-		return "The collectors are " + strings.Join(collectors(names), ", ") + ". "
+	if name, is := strings.CutPrefix(strings.TrimPrefix(m[1], "no-"), switches); is {
+		return likeIt(dsn.Like(name, collectors(names)))
 	}
 	return ""
 }
 
 // switches begins the names of flags that switch a collector.
 const switches = "collector."
+
+// likeIt names the collectors that may be meant, of too many to name all.
+func likeIt(names []string) string {
+	own := "One of --collector.config-dir is switched off by \"enabled: false\" in its file. "
+	if len(names) == 0 {
+		return own
+	}
+	return "Like it are the collectors " + strings.Join(names, ", ") + ". " + own
+}
 
 // collectors are those that flags switch, sorted.
 func collectors(flags []string) []string {

@@ -27,8 +27,10 @@ func TestMistakeNamesItsPlace(t *testing.T) {
 		"variable, a switch":    {"run", [2]string{"PROG_WRITE", "maybe"}, "PROG_WRITE=maybe: it is neither true nor false"},
 		"the flag wins":         {"run --interval=x", [2]string{"PROG_INTERVAL", "y"}, "--interval=x: "},
 		"unknown flag":          {"--nonsense", [2]string{}, "unknown long flag '--nonsense'. HINT: See prog --help"},
-		"unknown collector": {"--no-collector.bloat", [2]string{}, "unknown long flag '--no-collector.bloat'. HINT: The collectors are " +
-			"locks, stat_io. See prog --help"},
+		"unknown collector": {"--no-collector.bloat", [2]string{}, "unknown long flag '--no-collector.bloat'. HINT: One of " +
+			"--collector.config-dir is switched off by \"enabled: false\" in its file. See prog --help"},
+		"collector like others": {"--no-collector.stats_of_stat", [2]string{}, "unknown long flag '--no-collector.stats_of_stat'. HINT: Like it are the collectors " +
+			"stat_io. One of --collector.config-dir is switched off by \"enabled: false\" in its file. See prog --help"},
 		"mistyped flag":         {"--intervall=5s", [2]string{}, "unknown long flag '--intervall'. HINT: Is --interval meant? See prog --help"},
 		"mistyped switch":       {"--no-writes", [2]string{}, "unknown long flag '--no-writes'. HINT: Is --no-write meant? See prog --help"},
 		"mistyped of a command": {"run --keeep=3", [2]string{}, "unknown long flag '--keeep'. HINT: Is --keep meant? See prog --help"},

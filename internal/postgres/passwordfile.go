@@ -27,8 +27,12 @@ func passwordFileAt(name string) *passwordFile {
 // fresh reads the file; it waits as long as ctx says.
 func (f *passwordFile) fresh(ctx context.Context) (string, error) {
 	b, err := f.read(ctx)
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(err.Error(), "HINT: "):
 		return "", fmt.Errorf("read the password file: %w", err)
+	case err != nil:
+		return "", fmt.Errorf("read the password file: %w. HINT: It is read at each login: name a regular file that the exporter's user may read",
+			err)
 	}
 	password := strings.TrimRight(string(b), "\r\n")
 	f.last.Store(&password)

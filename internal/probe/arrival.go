@@ -37,6 +37,9 @@ const (
  LIMIT 20`
 )
 
+// ErrDown is why nothing was read of a server whose read probe fails; the prober has logged why.
+var ErrDown = errors.New("the server does not answer")
+
 // HeartbeatLag is what Arrivals measure.
 var HeartbeatLag = declared.Gauge("pg_reliability_heartbeat_lag_seconds",
 	"Age of the newest heartbeat that an exporter with --probe.write has committed elsewhere and that has come to this standby or "+
@@ -72,7 +75,7 @@ func (a *Arrivals) Collect(ctx context.Context, out *metric.Sink) error {
 	case read.At.IsZero():
 		return nil
 	case read.Reason != postgres.OK:
-		return &postgres.Failure{Reason: read.Reason, Err: errors.New("the server does not answer")}
+		return &postgres.Failure{Reason: read.Reason, Err: ErrDown}
 	case time.Now().Before(a.next):
 		return a.why
 	}
