@@ -267,9 +267,7 @@ func (p *program) verify(ctx context.Context) error {
 			err = failure.New(failure.Nothing, "the repository has no backups")
 		}
 	} else {
-		var b catalog.Backup
-		b, err = p.choose(repo)
-		which = []catalog.Backup{b}
+		which, err = p.chooseEach(repo)
 	}
 	if err != nil {
 		return err

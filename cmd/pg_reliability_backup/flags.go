@@ -175,6 +175,8 @@ func newApp() (*kingpin.Application, *flags) {
 	show := app.Command("show", "Show one backup: its manifest, tables and state.")
 	f.addWhich(show)
 	f.addJSON(show)
+	show.Flag("of-server", "System identifier of the server whose backups are meant, where the repository has those of several "+
+		"(default: the newest of all).").StringVar(&f.restore.ofServer)
 
 	v := app.Command("verify", "Check a backup.")
 	f.addWhich(v)
@@ -183,6 +185,8 @@ func newApp() (*kingpin.Application, *flags) {
 	f.addPgBackRest(v)
 	v.Flag("level", "1: checksums; 2: full read; 3: restore into a throwaway server and compare.").Default("3").IntVar(&f.verify.level)
 	v.Flag("all", "Check every backup.").BoolVar(&f.verify.all)
+	v.Flag("of-server", "System identifier of the server whose backups are meant, where the repository has those of several "+
+		"(default: one of each).").StringVar(&f.restore.ofServer)
 	v.Flag("jobs", "Tables restored at once.").Default("2").IntVar(&f.backup.jobs)
 
 	accept := app.Command("accept", "Mark a suspect backup as good, so that retention continues.")

@@ -203,6 +203,14 @@ func TestAnotherServersFreshBackupHidesNoLateOne(t *testing.T) {
 	says(t, b.must("healthcheck", "--of-server=7"), "ok: backup")
 	b.want(exitOther, "healthcheck", "--of-server="+mine)
 	says(t, b.must("list"), "SERVER", mine)
+	// Nor does the proof of one stand for the other's.
+	says(t, b.must("verify", "--level=1"), late.ID, b.list()[0].ID)
+	if out := b.must("verify", "latest", "--level=1", "--of-server="+mine); strings.Contains(out, b.list()[0].ID) || !strings.Contains(out, late.ID) {
+		t.Errorf("of the one server another backup was checked:\n%s", out)
+	}
+	says(t, b.must("show", "--of-server="+mine), late.ID)
+	says(t, b.must("show", "--of-server=7"), b.list()[0].ID)
+	b.want(exitNothing, "show", "--of-server=8")
 
 	says(t, b.must("accept", "--of-server="+mine), mine)
 	says(t, b.must("healthcheck"), "ok: backup")

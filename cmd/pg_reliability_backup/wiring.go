@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -185,7 +186,46 @@ func (p *program) choose(repo *catalog.Repository) (catalog.Backup, error) {
 	if err != nil {
 		return catalog.Backup{}, err
 	}
+	if named := p.flags.restore.ofServer; named != "" && !catalog.IsID(p.flags.which) {
+		servers, err := repo.Servers(all)
+		if err != nil { // the manifests say it, too
+			_ = level.Warn(p.log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
+		}
+		if all, err = servers.Of(all, named, true); err != nil {
+			return catalog.Backup{}, err
+		}
+	}
 	return p.chooseFrom(repo, all)
+}
+
+// chooseEach is choose where the repository may hold several servers' backups: unless an id or --of-server says which one is meant, it is
+// one of each server whose backups somebody waits for. Another server's proof is none.
+func (p *program) chooseEach(repo *catalog.Repository) ([]catalog.Backup, error) {
+	var lines map[string][]catalog.Backup
+	if !catalog.IsID(p.flags.which) && p.flags.restore.ofServer == "" {
+		all, err := repo.Brief()
+		if err != nil {
+			return nil, err
+		}
+		servers, err := repo.Servers(all)
+		if err != nil { // the manifests say it, too
+			_ = level.Warn(p.log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
+		}
+		lines = servers.Awaited(all)
+	}
+	if len(lines) <= 1 {
+		b, err := p.choose(repo)
+		return []catalog.Backup{b}, err
+	}
+	var each []catalog.Backup
+	for _, line := range slices.Sorted(maps.Keys(lines)) {
+		b, err := p.chooseFrom(repo, lines[line])
+		if err != nil {
+			return nil, failure.New(failure.Of(err), "server %s: %w", line, err)
+		}
+		each = append(each, b)
+	}
+	return each, nil
 }
 
 // chooseToRestore is choose where the repository may hold other servers' backups: unless an id says which one is meant, it is
