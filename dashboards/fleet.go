@@ -42,13 +42,15 @@ func backupsMissing(s *sources) *panel {
 	proved := fmt.Sprintf(`(pg_reliability_backup_verified_age_seconds{$here} <= %.0f)`, s.value("backup_verified_ticket_seconds"))
 	return stat("Without a proved backup", "Primaries of which no backup was restored and compared within "+
 		s.say("backup_verified_ticket_seconds")+", or ever; and those of which "+
-		"nothing is known, because no exporter with --backup.catalog and no backup job shows a repository under their labels.").
+		"nothing is known, because no exporter with --backup.catalog and no backup job shows a repository under their labels. "+
+		"Job late: those whose backup job is late or gone, so that nobody proves anything.").
 		query(`count(`+serversBacked+` and on (job, cluster, instance) pg_reliability_backup_catalog_up{$here} unless on (job, cluster, instance) `+
 			proved+`)
   or 0 * max(pg_reliability_backup_catalog_up{$here})`, "not proved").
 		query(backupsUnknown+` or 0 * max(pgr:target:known{$here})`,
 			"nothing known").
 		of("B", judged(steps{{nil, fine}, {1, unknown}})).
+		query(`count(`+serversBacked+` and on (job, cluster, instance) `+unwatched()+`)`, "job late").of("C", judged(plain(ticket))).
 		decimals(0).thresholds(from(1, ticket)).none(noCatalogue).leads("Backups", "pgr-backups").
 		runbooks(s, "PostgresBackupUnverified", "PostgresBackupMissing")
 }
@@ -94,6 +96,8 @@ func fleetList(s *sources) *panel {
 		column("Lag", `pg_replication_lag_seconds{$here} and on (job, cluster, instance) pg_replication_is_replica{$here} == 1`, unit("s"),
 			property{"decimals", 0}, filled(),
 			judged(s.above("replication_lag_ticket_seconds", "replication_lag_page_seconds"))).
+		column("Backup job", `(1 + 0 * pg_reliability_backup_next_run_timestamp_seconds{$here} unless on (job, cluster, instance) `+unwatched()+
+			` or 0 * `+unwatched()+`)`+ofServer, filled(), width(100), mapped(mapping(1, "ON TIME", fine, 0), mapping(0, "LATE", ticket, 1))).
 		column("Backup", `(pg_reliability_backup_age_seconds{$here} / pgr:backup_age:limit_seconds{$here} or 0 * pg_reliability_backup_catalog_up{$here} - 1)`+ofServer,
 			unit("percentunit"), property{"decimals", 0}, filled(), judged(steps{{nil, fine}, {1, page}}), mapped(mapping(-1, "NONE", ticket, 0))).
 		column("Proved", `pg_reliability_backup_verified_age_seconds{$here}`+ofServer, unit("s"), property{"decimals", 0}, filled(),

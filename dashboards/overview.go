@@ -99,12 +99,15 @@ func connectionsUsed(s *sources) *panel {
 func recoveryPoint(s *sources) *panel {
 	p := oldest(stat("RPO: could be lost", "How much the newest good backup lacks, archived WAL included, and when a backup was last "+
 		"proved by restoring it; and of how many servers no repository is known. "+
-		"Red: see the board Backups for why the job stands still. NONE: a repository holds no such backup."), "pg_reliability_rpo_seconds")
-	return p.query(lacking("pg_reliability_backup_verified_age_seconds")+" or max(pg_reliability_backup_verified_age_seconds{$here})",
-		"last proved").
+		"Orange with a young proof: the backup job is late or gone, and nobody proves anything. Red: see the board Backups for why the job stands still. NONE: a repository holds no such backup."), "pg_reliability_rpo_seconds")
+	late := ofUnwatched("pg_reliability_backup_verified_age_seconds{$here}")
+	return p.query(lacking("pg_reliability_backup_verified_age_seconds")+
+		" or max(pg_reliability_backup_verified_age_seconds{$here}) unless count("+late+")", "last proved").
 		of("C", judged(s.above("backup_verified_ticket_seconds", "backup_verified_page_seconds"))).
 		query(backupsUnknown+" > 0 and on () max(pg_reliability_backup_catalog_up{$here})", "nothing known of").
 		of("D", unit("none"), property{"decimals", 0}, judged(plain(unknown))).
+		query("max("+late+") unless "+lacking("pg_reliability_backup_verified_age_seconds"), "job late, last proved").
+		of("E", judged(steps{{nil, ticket}, {s.value("backup_verified_page_seconds"), page}})).
 		none(noCatalogue).leads("Backups", "pgr-backups").runbooks(s, "PostgresBackupTooOld", "PostgresBackupUnverified")
 }
 

@@ -30,6 +30,9 @@ const (
 	reserveBytes = 64 << 10
 )
 
+// daemonLock is held, shared, by each daemon of a server for as long as it lives; "" is a server that is not known.
+func daemonLock(server string) string { return "daemon" + server + ".lock" }
+
 // newID is a backup's name: the UTC time it began and the run's sequence number, which keeps ids
 // unique and in order also when the clock is set back.
 func newID(at time.Time, sequence uint64) string {

@@ -107,3 +107,46 @@ func (r *Repository) Busy() (busy, known bool) {
 	defer f.Close()
 	return isLocked(f)
 }
+
+// Attend says that a daemon looks after the backups of a server, "" while it is not known which, until it is released, or this process
+// ends in whatever way. Several may at once.
+// The number tells the lock from that of a copy of the repository; it is 0 where files have none.
+func (r *Repository) Attend(server string) (number uint64, release func(), err error) {
+	f, err := r.openLock(filepath.Join(r.dir, daemonLock(server)))
+	if err != nil {
+		return 0, nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil {
+		var got bool
+		if got, err = tryLock(f, false); err == nil && !got {
+			err = ErrLocked
+		}
+	}
+	if err != nil {
+		return 0, nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	}
+	_, number = changed(fi)
+	return number, func() { unlock(f) }, nil
+}
+
+// Attended says whether the daemon that made the schedule lives, or another one of its server. The second result is false when that
+// can't be told: without a daemon, of one of an older program, in a copy of the repository, and where locks don't work.
+func (r *Repository) Attended(s *Schedule) (attended, known bool) {
+	if s == nil || s.Lock == 0 {
+		return false, false
+	}
+	f, err := openFile(filepath.Join(r.dir, daemonLock(s.Server)))
+	if err != nil {
+		return false, false
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return false, false
+	}
+	if _, number := changed(fi); number != s.Lock {
+		return false, false
+	}
+	return isLocked(f)
+}

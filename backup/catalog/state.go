@@ -95,6 +95,8 @@ type Schedule struct {
 	IntervalSeconds float64   `json:"interval_seconds"` // from the run due last to the next; 0 unknown
 	// LastDue is the latest time of the schedule that was served, or given up: catching up starts there.
 	LastDue time.Time `json:"last_due,omitzero"`
+	// Lock is the number of the lock that the daemon holds for as long as it lives; 0 where it holds none.
+	Lock uint64 `json:"lock,omitempty"`
 }
 
 // ScheduleOf is the plan of the daemon of a server, or of its line; nil without one. A plan whose daemon did not say which server it is of,

@@ -231,6 +231,9 @@ func (e emitter) listing(l *Listing) {
 		e.Add(descRepositoryFree, float64(*l.FreeBytes))
 	}
 	e.Time(descRunningSince, l.RunningSince)
+	if l.Attended != nil {
+		e.Bool(descDaemonUp, *l.Attended)
+	}
 	e.age(descRpo, l.RecoveryPoint)
 	if estimate, known := Estimate(l); known {
 		e.Add(descRecoveryEstimate, estimate)

@@ -39,6 +39,8 @@ type Listing struct {
 	LastFailure  *catalog.Failure
 	// Schedule is the daemon's plan; of those of several servers it is the one whose next run is first.
 	Schedule *catalog.Schedule
+	// Attended says whether the daemons that made the schedules live, each of them; nil where that can't be told.
+	Attended *bool
 	// AgeLimit is how old Good may be at the moment of the reading, by its server's schedule; 0 is unknown.
 	AgeLimit time.Duration
 	// unplanned: Good's server has no schedule.
@@ -55,7 +57,13 @@ func listing(r Reading, now time.Time) *Listing {
 	all, s := r.All, r.State
 	var l *Listing
 	for line, list := range r.Servers.Awaited(all) {
-		if one := freshest(list, s, s.ScheduleOf(line, r.Servers), now); l == nil {
+		one := freshest(list, s, s.ScheduleOf(line, r.Servers), now)
+		if one.Schedule != nil {
+			if alive, known := r.attended[one.Schedule.Lock]; known {
+				one.Attended = &alive
+			}
+		}
+		if l == nil {
 			l = one
 		} else {
 			l.orOlder(one, now)
@@ -131,6 +139,9 @@ func (l *Listing) orOlder(o *Listing, now time.Time) {
 	}
 	if l.Schedule == nil || o.Schedule != nil && o.Schedule.Next.Before(l.Schedule.Next) {
 		l.Schedule = o.Schedule
+	}
+	if o.Attended != nil && (l.Attended == nil || !*o.Attended) {
+		l.Attended = o.Attended
 	}
 	if o.RecoveryPoint.Before(l.RecoveryPoint) { // unknown is before all
 		l.RecoveryPoint = o.RecoveryPoint

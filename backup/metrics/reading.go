@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
@@ -26,6 +28,8 @@ type Reading struct {
 	repo    *catalog.Repository
 	free    *int64
 	running bool // somebody holds the lock, or that can't be told
+	// attended says by the number of a schedule's lock whether its daemon lives, where that can be told.
+	attended map[uint64]bool
 }
 
 // errHangs is the error of a repository that does not answer: a call into a dead network file system never returns.
@@ -98,8 +102,24 @@ func (c *Collector) read() Reading {
 		}
 	}
 	r.State, r.running = state, busy || !known
+	r.attended = attended(c.repo, state)
 	if free, err := catalog.FreeBytes(c.repo.Dir()); err == nil {
 		r.free = &free
 	}
 	return r
+}
+
+// attended asks for the daemon of each schedule whether it lives.
+func attended(repo *catalog.Repository, s catalog.State) map[uint64]bool {
+	out := map[uint64]bool{}
+	plans := slices.Collect(maps.Values(s.Schedules))
+	if s.Schedule != nil {
+		plans = append(plans, *s.Schedule)
+	}
+	for _, p := range plans {
+		if alive, known := repo.Attended(&p); known {
+			out[p.Lock] = alive
+		}
+	}
+	return out
 }

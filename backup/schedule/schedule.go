@@ -32,11 +32,15 @@ type Daemon struct {
 	Now  func() time.Time
 	// Poll is how often the clock is looked at: a timer does not know that the clock was set. 0 means 1 s.
 	Poll time.Duration
+
+	lock    uint64 // of the repository, held; 0 for none
+	release func() // gives it back; nil without one
 }
 
 // Serve runs until the context ends. A due time that passed while nobody was there is served at
 // once, one time however many were missed; so is a repository without a good backup.
 func (d *Daemon) Serve(ctx context.Context) error {
+	defer d.leave()
 	next, why := d.first(ctx)
 	left := d.Retries
 	d.announce(ctx, next)
@@ -141,6 +145,27 @@ func (d *Daemon) announce(ctx context.Context, next time.Time) {
 	})
 }
 
+// attend holds the lock for daemons of the server: readers see by it at once that this one is gone, however it ended. A disk that was
+// mounted in the place of the one before gets its own.
+func (d *Daemon) attend(server string) {
+	if held, known := d.Repo.Attended(&catalog.Schedule{Server: server, Lock: d.lock}); held && known {
+		return
+	}
+	d.leave()
+	var err error
+	if d.lock, d.release, err = d.Repo.Attend(server); err != nil {
+		_ = level.Warn(d.Log).Log("msg", "that this daemon lives can't be noted in the repository: its end will be seen at the next run only", "err", err)
+	}
+}
+
+// leave gives the lock back.
+func (d *Daemon) leave() {
+	if d.release != nil {
+		d.release()
+	}
+	d.lock, d.release = 0, nil
+}
+
 func (d *Daemon) update(ctx context.Context, change func(*catalog.Schedule)) {
 	server := d.server(ctx)
 	err := d.Repo.UpdateState(context.WithoutCancel(ctx), func(s *catalog.State) {
@@ -153,6 +178,8 @@ func (d *Daemon) update(ctx context.Context, change func(*catalog.Schedule)) {
 		plan.Server = cmp.Or(server, plan.Server)
 		plan.Expression, plan.TimeZone = d.Plan.Expression, d.Plan.Location.String()
 		plan.IntervalSeconds = d.Plan.Interval(d.Now()).Seconds()
+		d.attend(plan.Server)
+		plan.Lock = d.lock
 		change(&plan)
 		*s = s.WithSchedule(plan)
 	})

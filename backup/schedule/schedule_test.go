@@ -174,6 +174,43 @@ func TestDaemonCatchesUpOnceAndOnlyWhatWasMissed(t *testing.T) {
 	})
 }
 
+func TestTheEndOfADaemonIsSeenAtOnce(t *testing.T) {
+	w := newWorld(t, t.TempDir(), "0 2 * * *")
+	ctx, stop := context.WithCancel(t.Context())
+	looked := make(chan struct{})
+	w.d.Tick = func(context.Context) {
+		defer stop()
+		s, err := w.d.Repo.State()
+		if err != nil {
+			t.Error(err)
+		}
+		if alive, known := w.d.Repo.Attended(s.Schedule); !alive || !known {
+			t.Errorf("while the daemon lives: alive %v, known %v", alive, known)
+		}
+		close(looked)
+		w.d.Tick = nil
+	}
+	if err := w.d.Serve(ctx); err != nil {
+		t.Fatal(err)
+	}
+	<-looked
+	s, err := w.d.Repo.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if alive, known := w.d.Repo.Attended(s.Schedule); alive || !known {
+		t.Errorf("after the daemon's end: alive %v, known %v", alive, known)
+	}
+
+	// Nothing is known of it in a copy, whose lock is another file, nor without a lock's number, from an older program.
+	other := *s.Schedule
+	for _, other.Lock = range []uint64{0, other.Lock + 1} {
+		if _, known := w.d.Repo.Attended(&other); known {
+			t.Errorf("something is known by the lock %d", other.Lock)
+		}
+	}
+}
+
 func TestDaemonServesTheNewClockWhenItIsSetBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo")
 	synctest.Test(t, func(t *testing.T) {

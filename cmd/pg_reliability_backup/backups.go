@@ -176,12 +176,17 @@ func (p *program) printState(repo *catalog.Repository, all []catalog.Backup, ser
 	lines := servers.Awaited(all)
 	for _, line := range slices.Sorted(maps.Keys(lines)) {
 		plan := s.ScheduleOf(line, servers)
-		if s.Running != nil || plan == nil || plan.Next.IsZero() || time.Since(plan.Next) <= lateRun {
-			continue
-		}
 		of := ""
 		if len(lines) > 1 {
 			of = " of server " + line
+		}
+		if alive, known := repo.Attended(plan); known && !alive {
+			say(p.out, "gone: the daemon%s (schedule %q) has ended, and nobody will begin the run of %s. HINT: Start `%s schedule` again.\n",
+				of, plan.Expression, plan.Next.Format(time.RFC3339), appName)
+			continue
+		}
+		if s.Running != nil || plan == nil || plan.Next.IsZero() || time.Since(plan.Next) <= lateRun {
+			continue
 		}
 		say(p.out, "late: the run of %s%s (schedule %q) has not begun, and nobody verifies meanwhile. HINT: Is `%s schedule` running?\n",
 			plan.Next.Format(time.RFC3339), of, plan.Expression, appName)

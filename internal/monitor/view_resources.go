@@ -189,7 +189,11 @@ func (s *Screen) backups() []string {
 		lines = append(lines, s.style.named("", "one is being made for "+span(s.now().Sub(*b.RunningSince))))
 	}
 	if b.Unwatched {
-		lines = append(lines, s.style.named("", s.style.paint(critical, "the job is LATE: "+lastLook(b, s.now()))))
+		job := "the job is LATE: "
+		if b.DaemonAlive != nil && !*b.DaemonAlive {
+			job = "the job is GONE: "
+		}
+		lines = append(lines, s.style.named("", s.style.paint(critical, job+lastLook(b, s.now()))))
 	}
 	return lines
 }

@@ -19,8 +19,8 @@ type Backups struct {
 	// ReadBackAt is when all bytes of the newest good backup were last read and found equal to its manifest, by a verification of
 	// whatever level; left out where they were not since they were written.
 	ReadBackAt *time.Time `json:"read_back_at,omitempty"`
-	// Unwatched says that nobody looks after the repository for now: the run that should have begun a minute ago has not, or the newest
-	// good backup is older than its schedule explains. Damage since the last look would not be found then.
+	// Unwatched says that nobody looks after the repository for now: the run that should have begun a minute ago has not, the daemon
+	// is gone, or the newest good backup is older than its schedule explains. Damage since the last look would not be found then.
 	Unwatched bool `json:"unwatched"`
 	// RecoveryPointAgeSeconds is the age of the newest state that can be recovered, archived WAL included.
 	RecoveryPointAgeSeconds *float64 `json:"recovery_point_age_seconds,omitempty"`
@@ -35,6 +35,8 @@ type Backups struct {
 	// NextRunAt and IntervalSeconds are of the daemon's schedule; left out without a daemon.
 	NextRunAt       *time.Time `json:"next_run_at,omitempty"`
 	IntervalSeconds *float64   `json:"interval_seconds,omitempty"`
+	// DaemonAlive says whether that daemon lives; left out where that can't be told: without a daemon, and on file systems without locks.
+	DaemonAlive *bool `json:"daemon_alive,omitempty"`
 	// AgeLimitSeconds is how old the newest good backup may be now, by that schedule.
 	AgeLimitSeconds *float64 `json:"age_limit_seconds,omitempty"`
 	// LastFailureAt and LastFailureReason are of the last failed run.

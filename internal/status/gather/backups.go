@@ -50,6 +50,7 @@ func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
 			b.AgeLimitSeconds = seconds(l.AgeLimit)
 		}
 	}
+	b.DaemonAlive = l.Attended
 	b.Unwatched = unwatched(b, now)
 	if f := l.LastFailure; f != nil {
 		b.LastFailureAt, b.LastFailureReason = timeOf(f.At), string(f.Reason)
@@ -66,8 +67,9 @@ const lateRun = time.Minute
 // unwatched is Backups.Unwatched.
 func unwatched(b *status.Backups, now time.Time) bool {
 	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt) > lateRun
+	gone := b.DaemonAlive != nil && !*b.DaemonAlive
 	old := b.AgeLimitSeconds != nil && b.NewestAgeSeconds != nil && *b.NewestAgeSeconds > *b.AgeLimitSeconds
-	return late || old
+	return late || old || gone
 }
 
 // ageOf is nil for a time that is unknown or in the future.

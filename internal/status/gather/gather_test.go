@@ -215,7 +215,7 @@ func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
 	e := &engineStub{names: []string{"backup"}, families: read()}
 	g := newGatherer(e)
 	g.o.Backups = reader.Listing
-	g.o.Thresholds = Thresholds{BackupAge: 3600, BackupVerifiedWarning: 3600, BackupVerifiedCritical: 7200, RestoreObjective: 60}
+	g.o.Thresholds = Thresholds{BackupAge: 3600, BackupLate: 1800, BackupVerifiedWarning: 3600, BackupVerifiedCritical: 7200, RestoreObjective: 60}
 	if b := g.Status(t.Context(), time.Now(), Judged{}, Windows{}).Backups; b == nil || !b.Readable || b.Newest != nil || *b.GoodCount != 0 {
 		t.Fatalf("backups of an empty repository = %+v", b)
 	}
@@ -252,6 +252,24 @@ func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
 		if b := g.Status(t.Context(), next.Add(late), Judged{}, Windows{}).Backups; b.Unwatched != want {
 			t.Errorf("unwatched is %v when the run is late by %s", b.Unwatched, late)
 		}
+	}
+	silent := func(at time.Time) (severity string) {
+		for _, p := range g.Status(t.Context(), at, Judged{}, Windows{}).Problems {
+			if p.Alert == "PostgresBackupJobSilent" {
+				severity = p.Severity
+			}
+		}
+		return severity
+	}
+	for late, want := range map[time.Duration]string{30 * time.Second: "", 2 * time.Minute: status.Warning, time.Hour: status.Critical} {
+		if got := silent(next.Add(late)); got != want {
+			t.Errorf("a run that is late by %s is the problem %q, want %q", late, got, want)
+		}
+	}
+	attend(t, repo)
+	read()
+	if b := g.Status(t.Context(), next.Add(-time.Hour), Judged{}, Windows{}).Backups; !b.Unwatched || silent(next.Add(-time.Hour)) != status.Critical {
+		t.Errorf("a daemon that is gone: unwatched %v, the problem %q", b.Unwatched, silent(next.Add(-time.Hour)))
 	}
 
 	if err := os.RemoveAll(repo.Dir()); err != nil {
@@ -403,5 +421,18 @@ func TestProblems(t *testing.T) {
 	if p := problems(&s, limits, probe.Snapshot{}, nil, probe.HistoryBucket{}, &counters{}); len(p) != 2 || p[0].Severity != status.Critical ||
 		p[0].Runbook != "" {
 		t.Errorf("problems = %+v, want the worst first, and no link without an address", p)
+	}
+}
+
+// attend has a daemon note its lock in the repository, and end.
+func attend(t *testing.T, repo *catalog.Repository) {
+	t.Helper()
+	number, release, err := repo.Attend("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := repo.UpdateState(t.Context(), func(s *catalog.State) { s.Schedule.Lock = number }); err != nil {
+		t.Fatal(err)
 	}
 }

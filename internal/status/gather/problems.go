@@ -202,10 +202,28 @@ func (f *found) backups(b *status.Backups, t Thresholds, now time.Time, elsewher
 	f.warning(failed, "PostgresBackupFailed", "the last backup failed: %s", b.LastFailureReason)
 	damaged := deref(b.BadCount) - elsewhere
 	f.warning(damaged > 0, "PostgresBackupDamaged", "backups that are damaged: %d", damaged)
-	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt).Seconds() > t.BackupLate
-	f.critical(late, "PostgresBackupJobSilent", "the backup job did not begin the run it announced")
+	f.silentJob(b, t, now)
 	f.warning(b.RestoreSeconds != nil && *b.RestoreSeconds > t.RestoreObjective, "PostgresRestoreSlow",
 		"the last measured restore took %.0f s", deref(b.RestoreSeconds))
+}
+
+// silentJob is about a daemon that does not what it announced: a ticket when its run is late, and a page when it is late by more than the
+// alert waits for, or gone.
+func (f *found) silentJob(b *status.Backups, t Thresholds, now time.Time) {
+	const alert = "PostgresBackupJobSilent"
+	if b.NextRunAt == nil {
+		return
+	}
+	late := now.Sub(*b.NextRunAt)
+	switch {
+	case b.DaemonAlive != nil && !*b.DaemonAlive:
+		f.critical(true, alert, "the backup job is gone: nobody will begin the run of %s", b.NextRunAt.Format(time.DateTime))
+	case b.RunningSince != nil: // what is due is under way
+	case late.Seconds() > t.BackupLate:
+		f.critical(true, alert, "the backup job did not begin the run it announced")
+	default:
+		f.warning(late > lateRun, alert, "the backup job is late: the run of %s has not begun", b.NextRunAt.Format(time.DateTime))
+	}
 }
 
 func deref[T any](p *T) (v T) {

@@ -63,6 +63,7 @@ func parse() *template.Template {
 		"plot":     newPlot, "states": states, "title": title, "firstTen": firstTen[status.Outage], "firstSlots": firstTen[status.Slot],
 		"more": more, "indent": indent, "firstBlocking": firstTen[status.Blocking],
 		"meter": meter, "kind": restartKind, "deref": func(p *bool) bool { return p != nil && *p },
+		"gone":  func(alive *bool) bool { return alive != nil && !*alive },
 		"ratio": func(part, whole int64) float64 { return float64(part) / float64(max(whole, 1)) },
 		"whole": func(ratio float64) string { return fmt.Sprintf("%.0f %%", 100*ratio) },
 		"some":  func(n int64) bool { return n > 0 },
