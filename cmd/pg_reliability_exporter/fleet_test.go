@@ -445,6 +445,14 @@ func TestFleetBesideAServer(t *testing.T) {
 		groups[0].Labels["exporter"] != groups[0].Targets[0] {
 		t.Errorf("/api/targets: %s", body)
 	}
+	for shard, want := range map[string]string{"0/1": body, "0/2": body, "1/2": "[]\n"} { // by md5 it is in the first of two
+		if status, got, err := r.get(t, "/api/targets?shard="+shard); err != nil || status != http.StatusOK || got != want {
+			t.Errorf("shard %s: status %d, %q, %v, want %q", shard, status, got, err, want)
+		}
+	}
+	if status, got, err := r.get(t, "/api/targets?shard=2/2"); err != nil || status != http.StatusBadRequest || !strings.Contains(got, "HINT") {
+		t.Errorf("a shard that there is not: status %d, %q, %v", status, got, err)
+	}
 	// The two pages have the same metrics, but for those of the process.
 	pgtest.Eventually(t, 2*time.Minute, func() error {
 		own, probe := r.scrape(t).names(), r.probe(t, "target=same").names()

@@ -39,7 +39,8 @@ func probeStatus(err error) int {
 }
 
 // targetsHandler serves the listed targets in the form of Prometheus' http_sd_configs, with everything a scrape
-// configuration would otherwise have to relabel. We are to be scraped where we were asked.
+// configuration would otherwise have to relabel. We are to be scraped where we were asked. With ?shard=3/20 it is one of so many parts, for
+// as many servers of Prometheus.
 type targetsHandler struct{ fleet *fleet.Fleet }
 
 type targetGroup struct {
@@ -48,8 +49,16 @@ type targetGroup struct {
 }
 
 func (h *targetsHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	part, err := parseShard(r.URL.Query().Get("shard"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	groups := []targetGroup{}
 	for _, t := range h.fleet.Listed() {
+		if !part.has(t.Name) {
+			continue
+		}
 		labels := map[string]string{"__metrics_path__": "/probe", "__param_target": t.Name, "instance": t.Name, "exporter": r.Host}
 		for name, value := range t.Labels {
 			labels[name] = value
