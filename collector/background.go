@@ -48,11 +48,11 @@ func (e *Engine) Run(ctx context.Context) {
 	for _, s := range e.sources {
 		all.Go(func() { e.runSource(ctx, s) })
 	}
-	if e.hasServer() {
-		all.Go(func() { e.refreshQueries(ctx) })
-	}
 	if e.visits.options.Connect != nil {
 		all.Go(func() { e.visitDatabases(ctx) })
+	}
+	if e.hasServer() {
+		e.refreshQueries(ctx)
 	}
 	all.Wait()
 	e.memory.share.Leave()

@@ -118,11 +118,11 @@ func (t *Target) Run(ctx context.Context) {
 	if t.Prober != nil {
 		all.Go(func() { t.Prober.Run(ctx) })
 	}
-	all.Go(func() { t.Engine.Run(ctx) })
 	if t.Incidents != nil {
 		all.Go(func() { t.Incidents.Run(ctx) })
 		all.Go(func() { t.Sessions.Run(ctx) })
 	}
+	t.Engine.Run(ctx) // here: of a fleet, each goroutine less counts
 	all.Wait()
 }
 

@@ -35,6 +35,9 @@ func (h *history) add(s Sample) {
 		r.waited++
 	}
 	if len(h.ring) < maxKept {
+		if n := len(h.ring); n == cap(h.ring) { // append would leave room behind the last one
+			h.ring = append(make([]record, 0, min(maxKept, max(2*n, maxKept/8))), h.ring...)
+		}
 		h.ring = append(h.ring, r)
 		return
 	}
