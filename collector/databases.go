@@ -424,7 +424,7 @@ func (e *Engine) runApart(ctx context.Context, session *postgres.Session, f fact
 		u.apart = map[string]portion{}
 	}
 	u.apart[database] = p
-	return lost, err
+	return lost, placed(u.def, err)
 }
 
 // roomApart is the room that a collector's rows of all other databases leave those of one.

@@ -239,7 +239,7 @@ func (e *Engine) brokeOff(u *queryUnit, d *definition.Decoder, o postgres.Outcom
 
 // finish records one collector's run and what was wrong with its rows.
 func (e *Engine) finish(u *queryUnit, d *definition.Decoder, now time.Time, o postgres.Outcome) {
-	u.status.record(e.logger, u.def.Name, now, o.Duration, o.Err, o.Err == nil)
+	u.status.record(e.logger, u.def.Name, now, o.Duration, placed(u.def, o.Err), o.Err == nil)
 	if d.Lacks {
 		u.status.lacks()
 	}

@@ -62,6 +62,33 @@ pg_database:
 	pgtest.Eventually(t, 30*time.Second, func() error { return r.scrape(t).is("pg_exporter_last_scrape_error", 1) })
 }
 
+// A query that finds a table by a search path alone is named with its line and the remedy.
+func TestQueriesWithoutASchemaAreNamed(t *testing.T) {
+	t.Parallel()
+	c := pgtest.New(t, pgtest.Options{})
+	if err := c.Exec(t.Context(), "CREATE TABLE orders ()", "GRANT SELECT ON orders TO "+pgtest.Monitor); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "queries.yaml")
+	text := `
+pg_orders:
+  query: SELECT count(*) AS total FROM orders
+  metrics:
+    - total: {usage: "GAUGE", description: "Orders."}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := launch(t, c.MonitorDSN(), "--extend.query-path="+file)
+	pgtest.Eventually(t, 30*time.Second, func() error {
+		if want := `queries.yaml:2: ERROR: relation \"orders\" does not exist (SQLSTATE 42P01). HINT: Sessions of ours find nothing but what ` +
+			`PostgreSQL has itself: write the schema, such as public.orders"`; !strings.Contains(r.logs.String(), want) {
+			return fmt.Errorf("the log has no %q:\n%s", want, r.logs)
+		}
+		return nil
+	})
+}
+
 // What has the same name in Debian's postgres_exporter has the same value here, or docs/migrating.md says why not.
 func TestSharedNamesHaveTheValuesOfPostgresExporter(t *testing.T) {
 	if os.Getenv("PG_RELIABILITY_LONG") == "" {
