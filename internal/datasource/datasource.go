@@ -76,6 +76,10 @@ func parseURI(uri string) (dsn.Params, error) {
 	if strings.Contains(uri, "://") {
 		return nil, errors.New("it has a ://. HINT: Write host:5432/database?sslmode=verify-full, without postgres://")
 	}
+	if strings.ContainsAny(uri[:1], `"'`+"`") {
+		return nil, errors.New("it begins with a quote. HINT: Leave the quotes out: in the environment of Docker Compose, an env file or a " +
+			"unit they are a part of the value")
+	}
 	if strings.HasPrefix(uri, "//") {
 		return nil, errors.New("it begins with //. HINT: Write host:5432/database?sslmode=verify-full, without the slashes")
 	}

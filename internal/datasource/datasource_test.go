@@ -41,6 +41,7 @@ func TestConnectionString(t *testing.T) {
 			"can't be told. HINT: Write /var/run/postgresql:5432/database", ""},
 		"half a scheme": {map[string]string{"DATA_SOURCE_URI": "//db1:5432/shop"}, "", "without the slashes", ""},
 		"with a scheme": {map[string]string{"DATA_SOURCE_URI": "postgres://u:hunter2@db1/shop"}, "", "without postgres://", ""},
+		"in quotes":     {map[string]string{"DATA_SOURCE_URI": "'db1:5432/shop'"}, "", "it begins with a quote. HINT: Leave the quotes out", ""},
 		"user and all": {map[string]string{"DATA_SOURCE_URI": "u:hunter2@db1/shop"}, "dbname='shop' host='db1' password='hunter2' user='u'", "",
 			""},
 		"a list": {map[string]string{"DATA_SOURCE_NAME": "postgres://u:hunter2@db1/a,postgresql://u:hunter2@db2/b"}, "",

@@ -17,7 +17,8 @@ func Mistake(app *kingpin.Application, args []string, env func(name string) (str
 	see := fmt.Sprintf("HINT: See %s --help", app.Name)
 	context, parseErr := app.ParseContext(args)
 	if context == nil || parseErr != nil {
-		return fmt.Errorf("%w. HINT: %sSee %s --help", err, meant(app, err), app.Name) // an unknown flag, which it does name
+		is, hint := stray(app, err)
+		return fmt.Errorf("%s. HINT: %s%sSee %s --help", is, hint, meant(app, err), app.Name) // an unknown flag, which it does name
 	}
 	turnedDown := func(v kingpin.Value, text string) bool {
 		is := v.Set(text)
@@ -49,6 +50,46 @@ func Mistake(app *kingpin.Application, args []string, env func(name string) (str
 		}
 	}
 	return fmt.Errorf("%w. %s", err, see)
+}
+
+// strayWord finds the word in kingpin's words for one that it has no place for.
+var strayWord = regexp.MustCompile(`(?s)^(unexpected |expected command but got )"?(.*?)"?$`)
+
+// stray says what a word that has no place may have been meant as. One that may hold a password is not repeated.
+func stray(app *kingpin.Application, err error) (is, hint string) {
+	is = err.Error()
+	if strings.HasPrefix(is, "unknown short flag") {
+		return is, "A flag that is a word has two dashes, as in --version. "
+	}
+	m := strayWord.FindStringSubmatch(is)
+	if m == nil {
+		return is, ""
+	}
+	switch word := m[2]; {
+	case strings.HasPrefix(word, "http://") || strings.HasPrefix(word, "https://"):
+		return strings.TrimSpace(m[1]) + ": a URL", "Write the name of its flag before it, as in --NAME=URL. "
+	case strings.Contains(word, "://") || strings.Contains(word, "password="):
+		return strings.TrimSpace(m[1]) + ": a connection string",
+			"Set the variable DATA_SOURCE_NAME to it, or PGHOST and its like: all users of the machine see a command line. "
+	case word == "true" || word == "false":
+		return is, "A switch has no value: write --NAME for true, and --no-NAME for false. "
+	case strings.HasPrefix(word, "\u2013") || strings.HasPrefix(word, "\u2014"):
+		return is, "Its dash is a longer one, as word processors write it: type two of - instead. "
+	case strings.HasPrefix(m[1], "expected command"):
+		return is, "The commands are " + strings.Join(commands(app), ", ") + ". "
+	}
+	return is, ""
+}
+
+// commands are the names of the program's commands.
+func commands(app *kingpin.Application) []string {
+	var names []string
+	for _, c := range app.Model().Commands {
+		if !c.Hidden && c.Name != "help" {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 // unknownFlag finds the flag in kingpin's words for one that does not exist.

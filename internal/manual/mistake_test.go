@@ -31,6 +31,13 @@ func TestMistakeNamesItsPlace(t *testing.T) {
 			"--collector.config-dir is switched off by \"enabled: false\" in its file. See prog --help"},
 		"collector like others": {"--no-collector.stats_of_stat", [2]string{}, "unknown long flag '--no-collector.stats_of_stat'. HINT: Like it are the collectors " +
 			"stat_io. One of --collector.config-dir is switched off by \"enabled: false\" in its file. See prog --help"},
+		"one dash":    {"-interval=5s", [2]string{}, "unknown short flag '-i'. HINT: A flag that is a word has two dashes, as in --version. See"},
+		"a long dash": {"–interval=5s", [2]string{}, "unexpected –interval=5s. HINT: Its dash is a longer one"},
+		"a connection string": {"run postgresql://u:hunter2@h/d", [2]string{}, "unexpected: a connection string. HINT: Set the variable " +
+			"DATA_SOURCE_NAME to it"},
+		"keywords":              {"run password=hunter2", [2]string{}, "unexpected: a connection string. HINT: Set the variable"},
+		"a URL":                 {"run http://u:hunter2@h:9187", [2]string{}, "unexpected: a URL. HINT: Write the name of its flag before it"},
+		"value of a switch":     {"--write=false run", [2]string{}, "unexpected false. HINT: A switch has no value"},
 		"mistyped flag":         {"--intervall=5s", [2]string{}, "unknown long flag '--intervall'. HINT: Is --interval meant? See prog --help"},
 		"mistyped switch":       {"--no-writes", [2]string{}, "unknown long flag '--no-writes'. HINT: Is --no-write meant? See prog --help"},
 		"mistyped of a command": {"run --keeep=3", [2]string{}, "unknown long flag '--keeep'. HINT: Is --keep meant? See prog --help"},
@@ -54,9 +61,28 @@ func TestMistakeNamesItsPlace(t *testing.T) {
 			if err == nil {
 				t.Fatal("nothing is wrong")
 			}
-			if got := Mistake(app, args, os.LookupEnv, err).Error(); !strings.HasPrefix(got, tc.want) {
+			if got := Mistake(app, args, os.LookupEnv, err).Error(); !strings.HasPrefix(got, tc.want) || strings.Contains(got, "hunter2") {
 				t.Errorf("%s\nwant %s", got, tc.want)
 			}
 		})
+	}
+}
+
+// A word in the place of a command is not repeated where it may hold a password, and the commands are named.
+func TestMistakenCommand(t *testing.T) {
+	for word, want := range map[string]string{
+		"backup":                    "expected command but got \"backup\". HINT: The commands are run, verify. See prog --help",
+		"postgresql://u:hunter2@h/": "expected command but got: a connection string. HINT: Set the variable DATA_SOURCE_NAME to it",
+	} {
+		app := kingpin.New("prog", "")
+		app.Command("run", "")
+		app.Command("verify", "")
+		_, err := app.Parse([]string{word})
+		if err == nil {
+			t.Fatalf("%s is taken", word)
+		}
+		if got := Mistake(app, []string{word}, os.LookupEnv, err).Error(); !strings.HasPrefix(got, want) || strings.Contains(got, "hunter2") {
+			t.Errorf("%s\nwant %s", got, want)
+		}
 	}
 }

@@ -17,15 +17,44 @@ type Given struct {
 	// SystemUser is the role's name where it is the name of the system's user, too, as it is when nobody named a role.
 	SystemUser string
 	NoPassword bool
+	// Odd says what looks like a mistake about the role's name or the password, without a word of them; empty where nothing does.
+	Odd string
 }
 
 // GivenTo is what was given to a login by its configuration.
 func GivenTo(cfg *pgconn.Config) Given {
-	g := Given{NoPassword: cfg.Password == ""}
+	g := Given{NoPassword: cfg.Password == "", Odd: odd(cfg.User, cfg.Password)}
 	if me, err := user.Current(); err == nil && me.Username == cfg.User {
 		g.SystemUser = cfg.User
 	}
 	return g
+}
+
+// assignment is how a line begins that gives a variable a password.
+var assignment = regexp.MustCompile(`(?i)^(export )?\w*(pass|password|pwd)(_file)?[=:]`)
+
+// odd is Given.Odd for a role's name and a password.
+func odd(role, password string) string {
+	if strings.TrimSpace(role) != role {
+		return "The role's name that this program was given begins or ends with a space: look at DATA_SOURCE_USER, PGUSER, or user= in the " +
+			"connection string"
+	}
+	is := ""
+	switch {
+	case strings.HasPrefix(password, "\ufeff"):
+		is = "begins with a byte order mark, as some editors of Windows write it"
+	case strings.ContainsAny(password, "\r\n"):
+		is = "has several lines"
+	case strings.TrimSpace(password) != password:
+		is = "begins or ends with a space"
+	case len(password) > 1 && strings.ContainsRune(`"'`+"`", rune(password[0])) && password[0] == password[len(password)-1]:
+		is = "is in quotes, which are a part of it"
+	case assignment.MatchString(password):
+		is = "begins with a name, as an assignment does"
+	default:
+		return ""
+	}
+	return "The password that this program was given " + is + ": its file, or variable, holds the password and nothing else"
 }
 
 // authRemedy is for a role or a password that the server does not take.
@@ -37,6 +66,9 @@ func (g Given) authRemedy() string {
 	case g.NoPassword:
 		return "HINT: No password was given to this program: name a file that holds it with DATA_SOURCE_PASS_FILE (the exporter) or " +
 			"PGPASSWORD_FILE (the backup job), or write a line into the file of PGPASSFILE"
+	}
+	if g.Odd != "" {
+		return "HINT: " + g.Odd
 	}
 	return `HINT: Compare the role and password that this program was given with the server's (quotes around a variable's value ` +
 		`may have become a part of it): \password ROLE in psql sets a new one`

@@ -42,3 +42,31 @@ func TestRemediesWhereNobodyAnswers(t *testing.T) {
 		})
 	}
 }
+
+// What nobody means to be a part of a password or a role's name is said, and never the password.
+func TestOddPasswords(t *testing.T) {
+	for name, tc := range map[string]struct{ role, password, says string }{
+		"nothing odd":       {"mon", "hunter2", ""},
+		"a space within":    {"mon", "hunter2 and more", ""},
+		"one quote":         {"mon", `"hunter2`, ""},
+		"an equals sign":    {"mon", "hunter2=", ""},
+		"role with a space": {"mon ", "hunter2", "ends with a space: look at DATA_SOURCE_USER"},
+		"trailing space":    {"mon", "hunter2 ", "begins or ends with a space"},
+		"two lines":         {"mon", "mon\nhunter2", "has several lines"},
+		"byte order mark":   {"mon", "\ufeffhunter2", "byte order mark"},
+		"double quotes":     {"mon", `"hunter2"`, "is in quotes"},
+		"single quotes":     {"mon", "'hunter2'", "is in quotes"},
+		"an assignment":     {"mon", "POSTGRES_PASSWORD=hunter2", "begins with a name"},
+		"YAML":              {"mon", "password: hunter2", "begins with a name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := odd(tc.role, tc.password)
+			if (got == "") != (tc.says == "") || !strings.Contains(got, tc.says) || strings.Contains(got, "hunter2") {
+				t.Errorf("%q, want %q in it", got, tc.says)
+			}
+			if remedy := (Given{Odd: got}).authRemedy(); got != "" && remedy != "HINT: "+got {
+				t.Errorf("the remedy is %q", remedy)
+			}
+		})
+	}
+}
