@@ -25,6 +25,8 @@ const (
 	usable = 2 * time.Minute
 	// pause is how long after a failure of the program it is not run again.
 	pause = 2 * time.Second
+	// afterFailure is how long a login waits for the program where it has failed before; then it is told of that failure.
+	afterFailure = time.Second
 )
 
 // Options say which program is run, and how.
@@ -109,10 +111,17 @@ func (c *Command) Password(ctx context.Context) (string, error) {
 		return password, nil
 	}
 	running := c.start()
+	var enough <-chan time.Time // what failed before may hang now: that is no login that takes long
+	if c.failed != nil {
+		timer := time.NewTimer(afterFailure)
+		defer timer.Stop()
+		enough = timer.C
+	}
 	c.mu.Unlock()
 	if running != nil {
 		select {
 		case <-running:
+		case <-enough:
 		case <-ctx.Done():
 			return "", fmt.Errorf("the password command %s has not ended yet: %w", c.name(), ctx.Err())
 		}

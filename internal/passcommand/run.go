@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/spawn"
 )
 
@@ -26,7 +27,10 @@ func (c *Command) run() (string, error) {
 	spawn.Apart(cmd)
 	out := &firstLine{}
 	cmd.Stdout = out
-	if err := spawn.Start(cmd, syscall.SIGKILL); err != nil {
+	switch err := spawn.Start(cmd, syscall.SIGKILL); {
+	case errors.As(err, new(*smallfile.Hanging)):
+		return "", fmt.Errorf("the password command can't be started: %w", err)
+	case err != nil:
 		return "", fmt.Errorf("the password command can't be started: %w. HINT: Name an executable file that the exporter's user may run", err)
 	}
 	stop := context.AfterFunc(ctx, func() { spawn.End(cmd) })

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -28,7 +29,7 @@ func passwordFileAt(name string) *passwordFile {
 func (f *passwordFile) fresh(ctx context.Context) (string, error) {
 	b, err := f.read(ctx)
 	switch {
-	case err != nil && strings.Contains(err.Error(), "HINT: "):
+	case errors.As(err, new(*smallfile.Hanging)):
 		return "", fmt.Errorf("read the password file: %w", err)
 	case err != nil:
 		return "", fmt.Errorf("read the password file: %w. HINT: It is read at each login: name a regular file that the exporter's user may read",

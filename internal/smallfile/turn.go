@@ -71,8 +71,18 @@ func (t *Turn) hangs(what string) error {
 	return notRead(what, t.began)
 }
 
-// notRead is what is said of a reading that hangs.
+// Hanging is the error of a reading that has not ended.
+type Hanging struct {
+	// What is read, and Since when.
+	What  string
+	Since time.Duration
+}
+
+func (h *Hanging) Error() string {
+	return fmt.Sprintf("%s: it has not been read for %s. HINT: Look for a network mount that is dead, or a disk that fails", h.What,
+		h.Since.Round(time.Millisecond))
+}
+
 func notRead(what string, began time.Time) error {
-	return fmt.Errorf("%s: it has not been read for %s. HINT: Look for a network mount that is dead, or a disk that fails", what,
-		time.Since(began).Round(time.Millisecond))
+	return &Hanging{What: what, Since: time.Since(began)}
 }

@@ -11,16 +11,20 @@ import (
 // spawner starts children from one thread that lives as long as the process: the kernel's death signal is bound to the
 // thread that forked.
 type spawner struct {
+	files files
 	once  sync.Once
 	queue chan func()
 }
 
-// children is the process's one spawning thread; it holds no other state.
+// children is the process's one spawning thread; it holds no state but which programs' files hang.
 var children spawner
 
 // Start starts the command, which gets the signal when this process dies. Systems other than Linux have no such signal:
 // there it is a plain start.
 func Start(cmd *exec.Cmd, orphaned syscall.Signal) error {
+	if err := children.files.answer(cmd.Path); err != nil {
+		return err
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

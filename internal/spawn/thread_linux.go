@@ -13,6 +13,9 @@ import (
 // from the thread (rights, system calls) the child and all its children lack for good, and nobody else: the thread ends
 // with the child.
 func StartPrepared(cmd *exec.Cmd, orphaned syscall.Signal, prepare func() error) error {
+	if err := children.files.answer(cmd.Path); err != nil {
+		return err
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

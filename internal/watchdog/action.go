@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/internal/containers"
+	"github.com/pg-reliability/pg_reliability_exporter/internal/smallfile"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/spawn"
 )
 
@@ -102,7 +103,10 @@ func (c *Command) Do(ctx context.Context) error {
 	said := &tail{}
 	cmd.Stdout, cmd.Stderr = said, said
 	spawn.Apart(cmd)
-	if err := spawn.Start(cmd, syscall.SIGKILL); err != nil {
+	switch err := spawn.Start(cmd, syscall.SIGKILL); {
+	case errors.As(err, new(*smallfile.Hanging)):
+		return fmt.Errorf("the watchdog's command can't be started: %w", err)
+	case err != nil:
 		return fmt.Errorf("the watchdog's command can't be started: %w. HINT: The exporter's user must be able to run it", err)
 	}
 	stop := context.AfterFunc(ctx, func() { spawn.End(cmd) })
