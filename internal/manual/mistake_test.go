@@ -29,8 +29,9 @@ func TestMistakeNamesItsPlace(t *testing.T) {
 		"unknown flag":          {"--nonsense", [2]string{}, "unknown long flag '--nonsense'. HINT: See prog --help"},
 		"unknown collector": {"--no-collector.bloat", [2]string{}, "unknown long flag '--no-collector.bloat'. HINT: One of " +
 			"--collector.config-dir is switched off by \"enabled: false\" in its file. See prog --help"},
-		"collector like others": {"--no-collector.stats_of_stat", [2]string{}, "unknown long flag '--no-collector.stats_of_stat'. HINT: Like it are the collectors " +
-			"stat_io. One of --collector.config-dir is switched off by \"enabled: false\" in its file. See prog --help"},
+		"collector like others": {"--no-collector.stats_of_stat", [2]string{}, "unknown long flag " +
+			"'--no-collector.stats_of_stat'. HINT: Like it are the collectors stat_io. " +
+			"One of --collector.config-dir is switched off by \"enabled: false\" in its file. See prog --help"},
 		"one dash":    {"-interval=5s", [2]string{}, "unknown short flag '-i'. HINT: A flag that is a word has two dashes, as in --version. See"},
 		"a long dash": {"–interval=5s", [2]string{}, "unexpected –interval=5s. HINT: Its dash is a longer one"},
 		"a connection string": {"run postgresql://u:hunter2@h/d", [2]string{}, "unexpected: a connection string. HINT: Set the variable " +

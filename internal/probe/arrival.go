@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,14 +72,32 @@ func (a *Arrivals) Help() string {
 // Collect reads them. Where there is no table, or nothing comes to it, it emits nothing and looks again a minute later.
 func (a *Arrivals) Collect(ctx context.Context, out *metric.Sink) error {
 	snapshot := a.prober.Snapshot()
-	switch read := snapshot.Probes[Read]; {
-	case read.At.IsZero():
+	if snapshot.Probes[Read].At.IsZero() {
 		return nil
-	case read.Reason != postgres.OK:
-		return &postgres.Failure{Reason: read.Reason, Err: ErrDown}
-	case time.Now().Before(a.next):
+	}
+	if err := a.down(); err != nil {
+		return err
+	}
+	if time.Now().Before(a.next) {
 		return a.why
 	}
+	err := a.collect(ctx, snapshot, out)
+	if err != nil { // the server may have gone down while it was asked
+		return cmp.Or(a.down(), err)
+	}
+	return nil
+}
+
+// down is a *postgres.Failure while the read probe fails.
+func (a *Arrivals) down() error {
+	read := a.prober.Snapshot().Probes[Read]
+	if read.At.IsZero() || read.Reason == postgres.OK {
+		return nil
+	}
+	return &postgres.Failure{Reason: read.Reason, Err: ErrDown}
+}
+
+func (a *Arrivals) collect(ctx context.Context, snapshot Snapshot, out *metric.Sink) error {
 	lease, err := a.pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("get a connection: %w", err)

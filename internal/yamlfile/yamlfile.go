@@ -64,6 +64,12 @@ func Parse(file string, data []byte, oneDocument string) (*yaml.Node, error) {
 	return nil, &Error{file, line, "not YAML: " + what, "Look at the indentation and quotes at this line and above."}
 }
 
+// A file of the wrong kind, or of a mistake that is repeated, is told in brief: so many mistakes, and of each so many characters.
+const (
+	mostMistakes = 50
+	mostSaid     = 300
+)
+
 // Reader turns nodes into values and collects mistakes.
 type Reader struct {
 	File string
@@ -74,7 +80,9 @@ type Reader struct {
 
 // Fail notes a mistake at a node.
 func (r *Reader) Fail(n *yaml.Node, what, hint string) {
-	r.Errs = append(r.Errs, &Error{r.File, n.Line, what, hint})
+	if len(r.Errs) < mostMistakes {
+		r.Errs = append(r.Errs, &Error{r.File, n.Line, fmt.Sprintf("%.*s", mostSaid, what), hint})
+	}
 }
 
 // Fields are a mapping's values by key; unknown and repeated keys are mistakes.
