@@ -144,6 +144,16 @@ func (r *Repository) Present() error {
 	return nil
 }
 
+// Exposed says whether other users of the machine may enter the repository and its backups, which are made for their owner alone.
+func (r *Repository) Exposed() bool {
+	for _, dir := range []string{r.dir, filepath.Join(r.dir, backupsDir)} {
+		if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 func readSentinel(dir string) (Sentinel, error) {
 	var s Sentinel
 	b, err := readFile(filepath.Join(dir, sentinelFile))

@@ -80,6 +80,10 @@ func (j *Job) Run(ctx context.Context) (Result, error) {
 	if j.Engines == nil {
 		j.Engines = []engine.Engine{j.Engine}
 	}
+	if j.Repo.Exposed() {
+		_ = level.Warn(j.Log).Log("msg", "other users of this machine may enter the repository, which holds all rows and the roles' passwords",
+			"hint", "chmod -R go-rwx "+j.Repo.Dir())
+	}
 	j.Request.Target = j.Request.Target.OneServer()
 	if err := j.admit(ctx); err != nil {
 		return j.failed(ctx, "", err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -36,5 +37,37 @@ func TestRootLeavesNothingInAnotherUsersRepository(t *testing.T) {
 	}
 	if err := refuseRoot(dir, 12345); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestARepositoryThatOthersMayEnterIsSaid: what brought it here, or a chmod -R, may have opened it.
+func TestARepositoryThatOthersMayEnterIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	invoke := func(args ...string) string {
+		var out strings.Builder
+		env := func(name string) (string, bool) {
+			if name != "DATA_SOURCE_NAME" {
+				return "", false
+			}
+			return "host=/nonexistent user=u dbname=d", true
+		}
+		_ = run(t.Context(), append(args, "--repository="+dir), env, &out, &out)
+		return out.String()
+	}
+	invoke("init")
+	const says = "other users of this machine may enter the repository"
+	if out := invoke("run"); !strings.Contains(out, "connection") || strings.Contains(out, says) {
+		t.Fatalf("a repository as it was made: %s", out)
+	}
+	for _, open := range []string{dir, filepath.Join(dir, "backups")} {
+		if out := invoke("run"); strings.Contains(out, says) {
+			t.Errorf("nobody else can enter the backups: %s", out)
+		}
+		if err := os.Chmod(open, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := invoke("run"); !strings.Contains(out, says) || !strings.Contains(out, "chmod -R go-rwx "+dir) {
+		t.Errorf("everybody can enter the backups: %s", out)
 	}
 }

@@ -129,6 +129,11 @@ func TestBootstrapKilledAtRandomMomentsNothingHalfServes(t *testing.T) {
 	random := seeded(t)
 	for name, fault := range map[string]func(kill func()){
 		"killed": func(kill func()) { kill() },
+		"server restarted": func(func()) {
+			if err := b.pg.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
 		"server killed": func(func()) {
 			b.pg.KillServer()
 			if err := b.pg.Launch(t.Context()); err != nil {
