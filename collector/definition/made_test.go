@@ -47,7 +47,8 @@ func TestServersShareWhatIsMade(t *testing.T) {
 			if got := sql(version, top); got != want {
 				t.Fatalf("%s, want %s", got, want)
 			}
-			if unsafe.StringData(sql(version, top)) != unsafe.StringData(sql(version, top)) {
+			once, again := sql(version, top), sql(version, top)
+			if unsafe.StringData(once) != unsafe.StringData(again) {
 				t.Fatal("a statement was made twice")
 			}
 			if s := fmt.Sprint(want, top); d.Shared(s) != s {

@@ -12,7 +12,8 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
 
-// Whatever a batch shares among its families and takes of the batch before, its page and what it refuses are those of the samples one by one.
+// Whatever a batch shares among its families and takes of the batch before, its page and what it refuses are those of the samples one by
+// one.
 func TestABatchIsItsSamples(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pages := metric.NewPages()
