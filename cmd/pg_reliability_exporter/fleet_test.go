@@ -450,7 +450,8 @@ func TestFleetBesideAServer(t *testing.T) {
 			t.Errorf("shard %s: status %d, %q, %v, want %q", shard, status, got, err, want)
 		}
 	}
-	if status, got, err := r.get(t, "/api/targets?shard=2/2"); err != nil || status != http.StatusBadRequest || !strings.Contains(got, "HINT") {
+	status, got, err := r.get(t, "/api/targets?shard=2/2")
+	if err != nil || status != http.StatusBadRequest || !strings.Contains(got, "HINT") {
 		t.Errorf("a shard that there is not: status %d, %q, %v", status, got, err)
 	}
 	// The two pages have the same metrics, but for those of the process.
