@@ -8,6 +8,7 @@ import (
 	"github.com/go-kit/log"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/job"
@@ -45,7 +46,8 @@ func newServer(t *testing.T, o pgtest.Options) *bench {
 		Pruner: job.Pruner{Repo: b.repo, Policy: retention.Policy{Keep: 7}, Log: logger},
 		Engine: e, Limits: job.Limits{SuspectBelow: 0.5}, Trigger: "run", Tool: "test",
 		Request: engine.Request{Target: target, LockWait: 2 * time.Second, Log: logger}, Now: time.Now,
-		Verifier: &verify.Verifier{Repo: b.repo, Engines: []engine.Engine{e}, Log: logger, Now: time.Now},
+		Verifier: &verify.Verifier{Repo: b.repo, Engines: []engine.Engine{e}, Log: logger, Now: time.Now,
+			Finder: clients.Finder{Dirs: pgtest.QuickInit(t, b.pg.Install)}},
 	}
 	return b
 }

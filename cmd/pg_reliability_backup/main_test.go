@@ -54,6 +54,7 @@ type bench struct {
 
 	install pgtest.Install // of the server; the zero value is what the other tests have
 	bin     string         // where its client tools are; "" is beside its server's programs
+	quick   string         // programs that make throwaway clusters fast (pgtest.QuickInit); "" is what the machine has
 }
 
 // newBench makes a bench, beside those of other tests.
@@ -69,6 +70,9 @@ func newBench(t *testing.T) *bench {
 func newLoneBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, pg: pgtest.New(t, pgtest.Options{NoMonitorRole: true}), repo: filepath.Join(t.TempDir(), "repo")}
+	if os.Getenv(pgtest.ClientDirs) == "" {
+		b.quick = strings.Join(pgtest.QuickInit(t, b.pg.Install), "")
+	}
 	b.exec("postgres", `CREATE ROLE `+role+` LOGIN PASSWORD '`+pgtest.Password+`' IN ROLE pg_read_all_data, pg_monitor`,
 		`CREATE DATABASE shop`)
 	b.exec("shop",
@@ -116,6 +120,9 @@ func (b *bench) cmd(args ...string) *exec.Cmd {
 	cmd.Env = append(cmd.Env, asProgram+"=1", "PG_RELIABILITY_BACKUP_REPOSITORY="+b.repo)
 	if b.pg != nil {
 		cmd.Env = append(cmd.Env, "DATA_SOURCE_NAME="+b.pg.DSN(role, "postgres"))
+	}
+	if b.quick != "" {
+		cmd.Env = append(cmd.Env, pgtest.ClientDirs+"="+b.quick)
 	}
 	cmd.Env = append(cmd.Env, b.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -20,9 +20,9 @@ import (
 // makeData fills the data directory as initdb would. Where there is a directory already, or the WAL goes elsewhere, initdb itself does.
 func (c *Cluster) makeData(args []string) error {
 	if _, err := os.Stat(c.DataDir()); err == nil || strings.Contains(strings.Join(args, " "), "--waldir") {
-		return runInitdb(c.Install, c.DataDir(), args)
+		return runInitdb(c.Install, c.DataDir(), append(ourInit(), args...))
 	}
-	template, err := template(c.Install, args)
+	template, err := template(c.Install, append(ourInit(), args...))
 	if err != nil {
 		return fmt.Errorf("make the cluster that others are copied from: %w", err)
 	}
@@ -35,9 +35,13 @@ func (c *Cluster) makeData(args []string) error {
 	return nil
 }
 
+// ourInit are initdb's arguments for a cluster of ours.
+func ourInit() []string {
+	return []string{"-U", Superuser, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"}
+}
+
 func runInitdb(i Install, dir string, args []string) error {
-	args = append([]string{"-D", dir, "-U", Superuser, "-A", "trust", "-E", "UTF8", "--locale=C", "-N"}, args...)
-	if out, err := Command(i.Bin("initdb"), args...).CombinedOutput(); err != nil {
+	if out, err := Command(i.Bin("initdb"), append([]string{"-D", dir}, args...)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
 	return nil

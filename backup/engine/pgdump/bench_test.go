@@ -10,6 +10,7 @@ import (
 	"github.com/go-kit/log"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+	"github.com/pg-reliability/pg_reliability_exporter/backup/clients"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/engine/pgdump"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -47,7 +48,8 @@ func newBench(t *testing.T, pg *pgtest.Cluster, role string) *bench {
 		Pruner: job.Pruner{Repo: repo, Policy: retention.Policy{Keep: 7}, Log: logger},
 		Engine: e, Limits: job.Limits{SuspectBelow: 0.5}, Trigger: "run", Tool: "test",
 		Request: engine.Request{LockWait: 10 * time.Second, Log: logger}, Now: time.Now,
-		Verifier: &verify.Verifier{Repo: repo, Engines: []engine.Engine{e}, Log: logger, Now: time.Now},
+		Verifier: &verify.Verifier{Repo: repo, Engines: []engine.Engine{e}, Log: logger, Now: time.Now,
+			Finder: clients.Finder{Dirs: pgtest.QuickInit(t, pg.Install)}},
 	}}
 	b.as(pg, role)
 	return b
