@@ -1,6 +1,11 @@
 package dashboards
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
+)
 
 // backups: can I restore, to when, and how fast?
 func backups(s *sources) board {
@@ -32,7 +37,7 @@ const noCatalogue = "no catalogue known"
 // unwatched are the repositories that nobody looks after for now: the run that should have begun has not, its daemon is gone, or the
 // newest good backup is older than its schedule explains. What was proved there before says less by the day, and damage would not be found.
 func unwatched() string {
-	return fmt.Sprintf(`group by (job, cluster, instance) ((time() - pg_reliability_backup_next_run_timestamp_seconds{$here} > %d unless on (job, cluster, instance) pg_reliability_backup_running_since_timestamp_seconds{$here})
+	return fmt.Sprintf(`group by (job, cluster, instance) ((time() - pg_reliability_backup_next_run_timestamp_seconds{$here} > %g unless on (job, cluster, instance) pg_reliability_backup_running_since_timestamp_seconds{$here})
   or pg_reliability_backup_daemon_up{$here} == 0
   or pg_reliability_backup_age_seconds{$here} > on (job, cluster, instance) pgr:backup_age:limit_seconds{$here})`, lateRun)
 }
@@ -136,14 +141,14 @@ func lastRun(s *sources) *panel {
 		word(0, "GOOD", fine).word(1, "FAILED", ticket).word(2, "RUNNING", neutral).none("no run yet").runbooks(s, "PostgresBackupFailed")
 }
 
-// lateRun is for how many seconds a run may be overdue before the board calls it late: the daemon begins within seconds.
-const lateRun = 60
+// lateRun is for how many seconds a run may be overdue before the board calls it late.
+const lateRun = float64(catalog.LateRun / time.Second)
 
 // gone is what stands for a daemon that has ended, in the place of the seconds until its next run: a number that Go and Grafana write alike.
 const gone = 999999
 
 func nextRun(s *sources) *panel {
-	return stat("Next run in", fmt.Sprintf("When the daemon begins its next run. LATE: it should have begun more than %d s ago and has "+
+	return stat("Next run in", fmt.Sprintf("When the daemon begins its next run. LATE: it should have begun more than %g s ago and has "+
 		"not; the job hangs or is gone. The alert waits for %s. GONE: the daemon has ended, and nobody will begin it. RUNNING: the run that was due is under way.", lateRun, s.say("backup_late_seconds"))).
 		query(fmt.Sprintf(`min((pg_reliability_backup_daemon_up{$here} == 0) - %d
   or on (job, cluster, instance) (pg_reliability_backup_next_run_timestamp_seconds{$here} - time()) unless on (job, cluster, instance) pg_reliability_backup_running_since_timestamp_seconds{$here})

@@ -10,6 +10,17 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/pgtest/stack"
 )
 
+// sevenGood are the series of a repository with the seven good backups that are kept, proved and read two minutes ago, and more.
+func sevenGood(more ...series) []series {
+	return append([]series{
+		{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
+		{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
+		{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
+		{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
+		{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`, "7x10"},
+	}, more...)
+}
+
 // With several servers chosen a panel shows the worst of them, and mixes none with another: what one lacks is not
 // covered by what another has. Each case is a query of a board on series as the exporter has them.
 var several = []struct {
@@ -341,75 +352,45 @@ var several = []struct {
 	{
 		name:  "the files have their sizes, and the job froze before the run it announced",
 		board: "pgr-backups", panel: "Repository", refID: "A",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 1.5}},
 		colour: "orange",
 	},
 	{
 		name:  "the last proof is fresh, and the job froze before the run it announced",
 		board: "pgr-backups", panel: "Last proved by a restore", refID: "B",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 120}},
 		colour: "orange",
 	},
 	{
 		name:  "the files were read lately, and the job froze before the run it announced",
 		board: "pgr-backups", panel: "Newest one's files last read", refID: "B",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 120}},
 		colour: "orange",
 	},
 	{
 		name:  "the last verification passed, and the job froze before the run it announced",
 		board: "pgr-backups", panel: "Verification", refID: "A",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 0.5}},
 		colour: "orange",
 	},
 	{
 		name:  "as many good ones as are kept, and the job froze before the run it announced",
 		board: "pgr-backups", panel: "Good backups of those kept", refID: "B",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 1}},
 		colour: "orange",
 	},
@@ -494,125 +475,77 @@ var several = []struct {
 	{
 		name:  "the files have their sizes, and the newest backup is older than its schedule explains",
 		board: "pgr-backups", panel: "Repository", refID: "A",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
-			{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
+			series{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
+		),
 		want:   []sample{{Value: 1.5}},
 		colour: "orange",
 	},
 	{
 		name:  "the last proof is fresh, and the newest backup is older than its schedule explains",
 		board: "pgr-backups", panel: "Last proved by a restore", refID: "B",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
-			{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
+			series{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
+		),
 		want:   []sample{{Value: 120}},
 		colour: "orange",
 	},
 	{
 		name:  "the files were read lately, and the newest backup is older than its schedule explains",
 		board: "pgr-backups", panel: "Newest one's files last read", refID: "B",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
-			{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
+			series{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
+		),
 		want:   []sample{{Value: 120}},
 		colour: "orange",
 	},
 	{
 		name:  "the last verification passed, and the newest backup is older than its schedule explains",
 		board: "pgr-backups", panel: "Verification", refID: "A",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
-			{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
+			series{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
+		),
 		want:   []sample{{Value: 0.5}},
 		colour: "orange",
 	},
 	{
 		name:  "as many good ones as are kept, and the newest backup is older than its schedule explains",
 		board: "pgr-backups", panel: "Good backups of those kept", refID: "B",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
-			{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_age_seconds{job="pg", instance="db1"}`, "200x10"},
+			series{`pgr:backup_age:limit_seconds{job="pg", instance="db1"}`, "180x10"},
+		),
 		want:   []sample{{Value: 1}},
 		colour: "orange",
 	},
 	{
 		name: "the run that was due is under way, of files that are sound", board: "pgr-backups", panel: "Repository", refID: "A",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-			{`pg_reliability_backup_running_since_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+			series{`pg_reliability_backup_running_since_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 2}},
 		colour: "green",
 	},
 	{
 		name: "the run that was due is under way, after a proof", board: "pgr-backups", panel: "Verification", refID: "A",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-			{`pg_reliability_backup_running_since_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+			series{`pg_reliability_backup_running_since_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 0}},
 		colour: "green",
 	},
 	{
 		name: "the run that was due is under way, after a reading", board: "pgr-backups", panel: "Newest one's files last read", refID: "A",
-		series: []series{
-			{`pg_reliability_backup_catalog_up{job="pg", instance="db1"}`, "1x10"},
-			{`pg_reliability_backup_count{job="pg", instance="db1", state="damaged"}`, "0x10"},
-			{`pg_reliability_backup_verified_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pg_reliability_backup_read_back_age_seconds{job="pg", instance="db1"}`, "120x10"},
-			{`pgr:backup_good:count{job="pg", instance="db1"}`, "7x10"}, {`pg_reliability_backup_retention_target{job="pg", instance="db1"}`,
-				"7x10"},
-			{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-			{`pg_reliability_backup_running_since_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
-		},
+		series: sevenGood(
+			series{`pg_reliability_backup_next_run_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+			series{`pg_reliability_backup_running_since_timestamp_seconds{job="pg", instance="db1"}`, "0x10"},
+		),
 		want:   []sample{{Value: 120}},
 		colour: "green",
 	},

@@ -99,6 +99,9 @@ type Schedule struct {
 	Lock uint64 `json:"lock,omitempty"`
 }
 
+// LateRun is how much a run may be overdue before nobody is taken to look after the repository: the daemon begins within seconds.
+const LateRun = time.Minute
+
 // ScheduleOf is the plan of the daemon of a server, or of its line; nil without one. A plan whose daemon did not say which server it is of,
 // or whose server is none of the repository's (it was made anew, and has no backup yet), is that of the only line there is.
 func (s State) ScheduleOf(server string, servers Servers) *Schedule {

@@ -60,13 +60,9 @@ func (g *Gatherer) backups(p page, now time.Time) *status.Backups {
 	return b
 }
 
-// lateRun is how much a run may be overdue before nobody is taken to look after the repository: the job begins within seconds. The boards
-// have the same.
-const lateRun = time.Minute
-
 // unwatched is Backups.Unwatched.
 func unwatched(b *status.Backups, now time.Time) bool {
-	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt) > lateRun
+	late := b.NextRunAt != nil && b.RunningSince == nil && now.Sub(*b.NextRunAt) > catalog.LateRun
 	gone := b.DaemonAlive != nil && !*b.DaemonAlive
 	old := b.AgeLimitSeconds != nil && b.NewestAgeSeconds != nil && *b.NewestAgeSeconds > *b.AgeLimitSeconds
 	return late || old || gone

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pg-reliability/pg_reliability_exporter/backup/catalog"
 	"github.com/pg-reliability/pg_reliability_exporter/backup/metrics"
 	"github.com/pg-reliability/pg_reliability_exporter/collector/sqlmetric"
 	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
@@ -222,7 +223,7 @@ func (f *found) silentJob(b *status.Backups, t Thresholds, now time.Time) {
 	case late.Seconds() > t.BackupLate:
 		f.critical(true, alert, "the backup job did not begin the run it announced")
 	default:
-		f.warning(late > lateRun, alert, "the backup job is late: the run of %s has not begun", b.NextRunAt.Format(time.DateTime))
+		f.warning(late > catalog.LateRun, alert, "the backup job is late: the run of %s has not begun", b.NextRunAt.Format(time.DateTime))
 	}
 }
 
