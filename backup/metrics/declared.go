@@ -16,14 +16,15 @@ var (
 		"The backup repository and what its newest backup was made of and with.",
 		"repository_id", "engine", "server_version", "system_identifier", "version")
 	descLastSuccess = declared.Gauge("pg_reliability_backup_last_success_timestamp_seconds",
-		"When the newest good backup was completed; of several servers in the repository, that of the one whose is the latest by its schedule.")
+		"When the newest good backup was completed; of several servers in the repository, of the one that is the latest by its schedule.")
 	descLastFailure = declared.Gauge("pg_reliability_backup_last_failure_timestamp_seconds",
 		"When the last failed run failed; of one that was killed, when it began.")
 	descLastAttempt  = declared.Gauge("pg_reliability_backup_last_attempt_timestamp_seconds", "When the last run began.")
 	descLastVerified = declared.Gauge("pg_reliability_backup_last_verified_timestamp_seconds",
 		"When a backup was last restored into a throwaway server and found equal to its manifest.")
 	descAge = declared.Gauge("pg_reliability_backup_age_seconds",
-		"Seconds since the newest good backup was completed; of several servers, of the one that is the latest by its schedule. Absent while its time is in the future.")
+		"Seconds since the newest good backup was completed; of several servers, of the one that is the latest by its schedule. "+
+			"Absent while its time is in the future.")
 	descVerifiedAge = declared.Gauge("pg_reliability_backup_verified_age_seconds", "Seconds since the last verification that passed.")
 	descReadBackAge = declared.Gauge("pg_reliability_backup_read_back_age_seconds",
 		"Seconds since all bytes of the newest good backup were read and found equal to its manifest, by a verification of whatever level; "+

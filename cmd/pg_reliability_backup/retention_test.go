@@ -205,7 +205,8 @@ func TestAnotherServersFreshBackupHidesNoLateOne(t *testing.T) {
 	says(t, b.must("list"), "SERVER", mine)
 	// Nor does the proof of one stand for the other's.
 	says(t, b.must("verify", "--level=1"), late.ID, b.list()[0].ID)
-	if out := b.must("verify", "latest", "--level=1", "--of-server="+mine); strings.Contains(out, b.list()[0].ID) || !strings.Contains(out, late.ID) {
+	out := b.must("verify", "latest", "--level=1", "--of-server="+mine)
+	if strings.Contains(out, b.list()[0].ID) || !strings.Contains(out, late.ID) {
 		t.Errorf("of the one server another backup was checked:\n%s", out)
 	}
 	says(t, b.must("show", "--of-server="+mine), late.ID)
