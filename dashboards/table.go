@@ -22,7 +22,7 @@ type columns struct {
 func table(title, about string) *panel {
 	p := newPanel("table", title, about)
 	p.table = &columns{}
-	p.options = object{"showHeader": true, "footer": object{"show": false, "reducer": []string{"sum"}, "fields": ""}}
+	p.options = object{"showHeader": true}
 	// displayMode is what Grafana 9.4 reads; newer ones turn it into cellOptions.
 	p.custom = object{"align": "auto", "displayMode": "auto", "inspect": false, "filterable": false, "minWidth": 90}
 	return p

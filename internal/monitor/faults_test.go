@@ -180,3 +180,16 @@ func TestBackupsBeforeTheFirst(t *testing.T) {
 		}
 	}
 }
+
+// An exporter without TLS that is asked for it is no riddle.
+func TestAnExporterWithoutTLSIsNamed(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	c, err := NewExporterClient(HTTPOptions{URL: strings.Replace(plain.URL, "http://", "https://", 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "HINT: It has no TLS: write http:// in --exporter.url") {
+		t.Error(err)
+	}
+}

@@ -166,6 +166,8 @@ func (c *client) explain(err error) error {
 		hint = ". HINT: It accepts and does not answer, or a firewall drops what is sent"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "malformed HTTP"):
 		hint = fmt.Sprintf(". HINT: What listens there speaks no HTTP; is it PostgreSQL's own port? %s is the address of %s", c.flag, c.wants)
+	case strings.Contains(err.Error(), "gave HTTP response to HTTPS client"):
+		hint = fmt.Sprintf(". HINT: It has no TLS: write http:// in %s, or give it a certificate with its --web.config.file", c.flag)
 	}
 	return fmt.Errorf("%s: %s%s", c.base, harmless(err.Error()), hint)
 }
