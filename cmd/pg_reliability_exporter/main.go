@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/prometheus/common/version"
 
@@ -79,10 +80,14 @@ func bounded(ctx context.Context, f func() error) error {
 	}
 }
 
-// inTime puts the parts together, and does not wait for ever for a file that is named.
-func inTime(ctx context.Context, assemble func() (*exporter, error)) (*exporter, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
+// patiently puts the parts together until ctx ends. What takes long is named: a file that is named may be on a dead mount, where reading it
+// never ends.
+func patiently(ctx context.Context, logger log.Logger, assemble func() (*exporter, error)) (*exporter, error) {
+	slow := time.AfterFunc(readTimeout, func() {
+		_ = level.Warn(logger).Log("msg", "the configuration is still being read, and nothing is watched until it is. "+
+			"HINT: Look for a network mount that is dead, or a disk that fails", "after", readTimeout)
+	})
+	defer slow.Stop()
 	return smallfile.Within(ctx, &smallfile.Turn{}, "the configuration", assemble)
 }
 
@@ -113,7 +118,7 @@ func run(ctx context.Context, args []string, env environment, reload <-chan os.S
 	for _, mistake := range manual.Mistyped(app, os.Environ()) {
 		_ = level.Warn(logger).Log("msg", mistake)
 	}
-	e, err := inTime(ctx, func() (*exporter, error) { return assemble(f, embedded, env, logger, p) })
+	e, err := patiently(ctx, logger, func() (*exporter, error) { return assemble(f, embedded, env, logger, p) })
 	if err != nil {
 		_ = level.Error(logger).Log("msg", "can't start", "err", err)
 		return exitUsage

@@ -164,22 +164,27 @@ func (l loader) load() ([]definition.Definition, *fleet.Config, error) {
 	return definitions, config, nil
 }
 
-// readTimeout is how long the files may take that a start or a reload reads: on a dead mount they take for ever.
+// readTimeout is how long a reload may take for its files, or for those of one server of a fleet: on a dead mount they take for ever. A
+// start that takes so long says so.
 const readTimeout = 20 * time.Second
 
 // reload reads and checks everything before anything is swapped.
 func (e *exporter) reload(ctx context.Context, read loader, from dataSource) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	swap, err := smallfile.Within(ctx, &e.reading, "the configuration", func() (func() error, error) { return e.prepare(read, from) })
+	hangs := time.AfterFunc(readTimeout, cancel)
+	defer hangs.Stop()
+	swap, err := smallfile.Within(ctx, &e.reading, "the configuration", func() (func() error, error) {
+		return e.prepare(read, from, func() { hangs.Reset(readTimeout) })
+	})
 	if err != nil {
 		return err
 	}
 	return swap()
 }
 
-// prepare reads and checks everything, and returns what puts it into force.
-func (e *exporter) prepare(read loader, from dataSource) (swap func() error, err error) {
+// prepare reads and checks everything, and returns what puts it into force. It tells of each step that goes on.
+func (e *exporter) prepare(read loader, from dataSource, goesOn func()) (swap func() error, err error) {
 	definitions, config, err := read.load()
 	if err != nil {
 		return nil, err
@@ -199,7 +204,7 @@ func (e *exporter) prepare(read loader, from dataSource) (swap func() error, err
 	}
 	var prepared *fleet.Prepared
 	if e.fleet != nil {
-		if prepared, err = e.fleet.Prepare(config); err != nil {
+		if prepared, err = e.fleet.Prepare(config, goesOn); err != nil {
 			return nil, fmt.Errorf("--config.file: %w", err)
 		}
 	}

@@ -113,7 +113,7 @@ func TestAStateDirectoryThatHangsStopsNothingElse(t *testing.T) {
 	soon("a reload", func() {
 		moved := target(1)
 		moved.Name, moved.Address.Database = "db1", "template1"
-		prepared, err := f.Prepare(config(moved, target(2)))
+		prepared, err := f.Prepare(config(moved, target(2)), func() {})
 		if err == nil {
 			err = f.Apply(prepared, embedded)
 		}

@@ -17,25 +17,26 @@ type Prepared struct {
 }
 
 // Prepare reads all that targets need of a configuration that Load has accepted, before any is touched: a file may have vanished since. It
-// may hang, and holds nothing while it does.
-func (f *Fleet) Prepare(c *Config) (*Prepared, error) {
+// may hang, and holds nothing while it does; goesOn is called for each target.
+func (f *Fleet) Prepare(c *Config, goesOn func()) (*Prepared, error) {
 	listed := map[string]TargetConfig{}
 	for _, t := range c.Targets {
 		listed[t.Name] = t
 	}
 	p := &Prepared{config: c}
 	var err error
-	if p.listed, err = f.connectors(c, listed); err != nil {
+	if p.listed, err = f.connectors(c, listed, goesOn); err != nil {
 		return nil, err
 	}
-	p.others, err = f.connectors(c, f.others())
+	p.others, err = f.connectors(c, f.others(), goesOn)
 	return p, err
 }
 
 // connectors are made for targets whose auth modules there are.
-func (f *Fleet) connectors(c *Config, targets map[string]TargetConfig) (map[string]*postgres.Connector, error) {
+func (f *Fleet) connectors(c *Config, targets map[string]TargetConfig, goesOn func()) (map[string]*postgres.Connector, error) {
 	out := map[string]*postgres.Connector{}
 	for key, t := range targets {
+		goesOn()
 		module, known := c.AuthModules[t.AuthModule]
 		if !known {
 			continue
