@@ -144,6 +144,7 @@ func TestExplain(t *testing.T) {
 		{"the container was paused a while ago, and the password is wrong", with(outage(postgres.Auth, 20), func(w *Window) {
 			w.Facts = []Fact{{At: noon.Add(-10 * time.Second), Kind: ProcessStopped}}
 		}), LoginRefused, Certain, ""},
+		{"the database is closed to the role", outage(postgres.Permission, 20), LoginRefused, Certain, "may not connect to this database"},
 		{"it waits for a disk", with(outage(postgres.Timeout, 20), func(w *Window) {
 			w.Facts = []Fact{{At: noon.Add(3 * time.Second), Kind: ProcessWaits, Name: "the postmaster (process 7)"}}
 		}), DiskStall, Likely, "waits for a disk"},

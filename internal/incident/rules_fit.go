@@ -110,6 +110,8 @@ func (c *clues) access() (Story, bool) {
 		s.Cause, s.Sentence = LoginRefused, "The server turns our login down: the connection limit of the role or the database is reached"
 	case postgres.NoDatabase:
 		s.Cause, s.Sentence = DatabaseGone, "The database is gone: it was dropped or renamed"
+	case postgres.Permission:
+		s.Cause, s.Sentence = LoginRefused, "The server turns our login down: its role may not connect to this database, or nobody may"
 	default:
 		s.Cause, s.Sentence = LoginRefused, "The server turns our login down: its role or its password is not what it was"
 	}

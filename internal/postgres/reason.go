@@ -44,7 +44,7 @@ const (
 	ShuttingDown Reason = "shutting_down"
 	// RecoveryConflict: a standby's replay cancelled the query.
 	RecoveryConflict Reason = "recovery_conflict"
-	// Permission: the role lacks a privilege.
+	// Permission: the role lacks a privilege, or the database takes no connections.
 	Permission Reason = "permission"
 	// LockTimeout: a lock was not granted within lock_timeout.
 	LockTimeout Reason = "lock_timeout"
@@ -153,6 +153,10 @@ func reportOf(tried []error) *pgconn.PgError {
 // noEntry is the SQLSTATE of a login that pg_hba.conf turns down.
 const noEntry = "28000"
 
+// notNow is the SQLSTATE of, among others, a login into a database that takes no connections: ALLOW_CONNECTIONS is false, or a DROP
+// DATABASE was interrupted.
+const notNow = "55000"
+
 // sqlStateReason maps SQLSTATEs (PostgreSQL's appendix A) to reasons.
 func sqlStateReason(code string) (Reason, bool) {
 	switch code {
@@ -197,6 +201,10 @@ func reasonOfSQLState(pg *pgconn.PgError) Reason {
 	// no language (src/backend/libpq/auth.c).
 	if pg.Code == noEntry && pg.Routine == "ClientAuthentication" {
 		return PgHBA
+	}
+	// The database, not a query: src/backend/utils/init/postinit.c.
+	if pg.Code == notNow && (pg.Routine == "CheckMyDatabase" || pg.Routine == "InitPostgres") {
+		return Permission
 	}
 	reason, _ := sqlStateReason(pg.Code)
 	if reason == TooManyConnections && ofOwnLimit(pg.Routine) {

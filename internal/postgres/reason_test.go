@@ -106,6 +106,24 @@ func TestReasonOfEachFailureOfARealServer(t *testing.T) {
 	t.Run("permission", func(t *testing.T) {
 		expect(t, login(t, monitor, "SELECT * FROM pg_authid"), postgres.Permission)
 	})
+	t.Run("permission: the database is closed to us", func(t *testing.T) {
+		for to, back := range map[string]string{
+			"ALTER DATABASE closed ALLOW_CONNECTIONS false":                     "ALTER DATABASE closed ALLOW_CONNECTIONS true",
+			"REVOKE CONNECT ON DATABASE closed FROM PUBLIC":                     "GRANT CONNECT ON DATABASE closed TO PUBLIC",
+			"UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'closed'": "DROP DATABASE closed", // an interrupted DROP DATABASE
+		} {
+			if err := c.Exec(ctx, "DROP DATABASE IF EXISTS closed", "CREATE DATABASE closed", to); err != nil {
+				t.Fatal(err)
+			}
+			_, err := connector(t, c.DSN(pgtest.Monitor, "closed")).Connect(ctx)
+			if postgres.ReasonOf(err) != postgres.Permission || !strings.Contains(err.Error(), "HINT: Let this role connect to the database") {
+				t.Errorf("%s: %s, %v", to, postgres.ReasonOf(err), err)
+			}
+			if err := c.Exec(ctx, back); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	t.Run("query", func(t *testing.T) { expect(t, login(t, monitor, "SELECT 1/0"), postgres.Query) })
 	t.Run("read_only", func(t *testing.T) {
 		expect(t, login(t, monitor, "CREATE TABLE public.t ()"), postgres.ReadOnly)
