@@ -34,7 +34,8 @@ func TestViewsAgreeWithTheServer(t *testing.T) {
 			"SET enable_seqscan = off", "SELECT v FROM t WHERE id = 5", "SELECT text FROM wide", "RESET enable_seqscan",
 			"SELECT count(*) FROM (SELECT * FROM t ORDER BY v DESC, id OFFSET 0) AS sorted", "CHECKPOINT",
 			"SELECT pg_create_logical_replication_slot('decoded', 'test_decoding')",
-			"INSERT INTO t SELECT generate_series(1, 5000), 8", "BEGIN", "ROLLBACK", "SELECT pg_logical_slot_get_changes('decoded', NULL, NULL)", "SELECT pg_switch_wal()"))
+			"INSERT INTO t SELECT generate_series(1, 5000), 8", "BEGIN", "ROLLBACK", "SELECT pg_logical_slot_get_changes('decoded', NULL, NULL)",
+			"SELECT pg_switch_wal()"))
 		conn := connectSuper(t, c, "postgres")
 		views := viewsOf(c.Install.Major)
 		if c.Install.Major >= 14 {
@@ -146,8 +147,8 @@ func viewsOf(major int) []view {
 		view{collector: "stat_database_conflicts", from: "pg_stat_database_conflicts", labels: "datid datname",
 			prefix: "pg_stat_database_conflicts_",
 			same:   "confl_tablespace confl_lock confl_snapshot confl_bufferpin confl_deadlock confl_active_logicalslot"},
-		view{collector: "database_wraparound", labels: "datname", from: "(SELECT datname, age(datfrozenxid) AS x, age(datfrozenxid) AS xid_age, " +
-			"mxid_age(datminmxid) AS m, mxid_age(datminmxid) AS mxid_age, age(datfrozenxid) / 2144483648.0 AS xid_ratio, " +
+		view{collector: "database_wraparound", labels: "datname", from: "(SELECT datname, age(datfrozenxid) AS x, age(datfrozenxid) AS " +
+			"xid_age, mxid_age(datminmxid) AS m, mxid_age(datminmxid) AS mxid_age, age(datfrozenxid) / 2144483648.0 AS xid_ratio, " +
 			"mxid_age(datminmxid) / 2144483648.0 AS mxid_ratio, age(datfrozenxid) / 200e6 AS xid_autovacuum_ratio, " +
 			"mxid_age(datminmxid) / 400e6 AS mxid_autovacuum_ratio FROM pg_database)",
 			prefix: "pg_reliability_wraparound_", same: "xid_age mxid_age xid_ratio mxid_ratio xid_autovacuum_ratio mxid_autovacuum_ratio",

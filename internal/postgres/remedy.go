@@ -103,8 +103,8 @@ func Remedy(reason Reason, text string, given Given) string {
 		return "HINT: Raise the limit of the role or the database that the error names (ALTER ROLE, ALTER DATABASE ... CONNECTION LIMIT), or " +
 			"end sessions of it; the server has room for others"
 	case Permission:
-		return "HINT: Let this role connect to the database (GRANT CONNECT ON DATABASE ... TO ...; ALTER DATABASE ... ALLOW_CONNECTIONS true), or " +
-			"name another one"
+		return "HINT: Let this role connect to the database (GRANT CONNECT ON DATABASE ... TO ...; ALTER DATABASE ... ALLOW_CONNECTIONS " +
+			"true), or name another one"
 	case NoDatabase:
 		return "HINT: Name a database that exists: psql -l lists them"
 	case PgHBA:
