@@ -99,7 +99,8 @@ func connectionsUsed(s *sources) *panel {
 func recoveryPoint(s *sources) *panel {
 	p := oldest(stat("RPO: could be lost", "How much the newest good backup lacks, archived WAL included, and when a backup was last "+
 		"proved by restoring it; and of how many servers no repository is known. "+
-		"Orange with a young proof: the backup job is late or gone, and nobody proves anything. Red: see the board Backups for why the job stands still. NONE: a repository holds no such backup."), "pg_reliability_rpo_seconds")
+		"Orange with a young proof: the backup job is late or gone, and nobody proves anything. "+
+		"Red: see the board Backups for why the job stands still. NONE: a repository holds no such backup."), "pg_reliability_rpo_seconds")
 	late := ofUnwatched("pg_reliability_backup_verified_age_seconds{$here}")
 	return p.query(lacking("pg_reliability_backup_verified_age_seconds")+
 		" or max(pg_reliability_backup_verified_age_seconds{$here}) unless count("+late+")", "last proved").

@@ -154,7 +154,8 @@ func (d *Daemon) attend(server string) {
 	d.leave()
 	var err error
 	if d.lock, d.release, err = d.Repo.Attend(server); err != nil {
-		_ = level.Warn(d.Log).Log("msg", "that this daemon lives can't be noted in the repository: its end will be seen at the next run only", "err", err)
+		_ = level.Warn(d.Log).Log("msg", "that this daemon lives can't be noted in the repository: its end will be seen at the next run only",
+			"err", err)
 	}
 }
 

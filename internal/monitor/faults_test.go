@@ -189,7 +189,8 @@ func TestAnExporterWithoutTLSIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "HINT: It has no TLS: write http:// in --exporter.url") {
+	_, _, err = c.Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "HINT: It has no TLS: write http:// in --exporter.url") {
 		t.Error(err)
 	}
 }

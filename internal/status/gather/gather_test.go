@@ -215,7 +215,8 @@ func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
 	e := &engineStub{names: []string{"backup"}, families: read()}
 	g := newGatherer(e)
 	g.o.Backups = reader.Listing
-	g.o.Thresholds = Thresholds{BackupAge: 3600, BackupLate: 1800, BackupVerifiedWarning: 3600, BackupVerifiedCritical: 7200, RestoreObjective: 60}
+	g.o.Thresholds = Thresholds{BackupAge: 3600, BackupLate: 1800, BackupVerifiedWarning: 3600, BackupVerifiedCritical: 7200,
+		RestoreObjective: 60}
 	if b := g.Status(t.Context(), time.Now(), Judged{}, Windows{}).Backups; b == nil || !b.Readable || b.Newest != nil || *b.GoodCount != 0 {
 		t.Fatalf("backups of an empty repository = %+v", b)
 	}
@@ -268,8 +269,9 @@ func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
 	}
 	attend(t, repo)
 	read()
-	if b := g.Status(t.Context(), next.Add(-time.Hour), Judged{}, Windows{}).Backups; !b.Unwatched || silent(next.Add(-time.Hour)) != status.Critical {
-		t.Errorf("a daemon that is gone: unwatched %v, the problem %q", b.Unwatched, silent(next.Add(-time.Hour)))
+	early := next.Add(-time.Hour)
+	if b := g.Status(t.Context(), early, Judged{}, Windows{}).Backups; !b.Unwatched || silent(early) != status.Critical {
+		t.Errorf("a daemon that is gone: unwatched %v, the problem %q", b.Unwatched, silent(early))
 	}
 
 	if err := os.RemoveAll(repo.Dir()); err != nil {
