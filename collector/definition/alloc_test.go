@@ -46,3 +46,18 @@ func TestAllocationsOfRows(t *testing.T) {
 		t.Errorf("%.2f allocations a row, at most %.2f", got, most)
 	}
 }
+
+// A reload compares each collector of each server of a fleet under its lock: for two thousand servers that took a minute.
+func TestAllocationsOfAComparison(t *testing.T) {
+	d := Definition{Name: "a", File: "f", Line: 1, Queries: []Query{{SQL: "SELECT 1", Line: 2}},
+		Metrics: []Metric{{Name: "m", Column: "v", Help: "H.", Line: 3}}}
+	o, moved, other := d, d, d
+	moved.Line, moved.Queries = 7, []Query{{SQL: "SELECT 1", Line: 8}}
+	other.Metrics = []Metric{{Name: "m", Column: "v", Help: "Other.", Line: 3}}
+	if !d.Same(&o) || !d.Same(&moved) || d.Same(&other) {
+		t.Errorf("itself %t, moved %t, another %t", d.Same(&o), d.Same(&moved), d.Same(&other))
+	}
+	if n := testing.AllocsPerRun(100, func() { d.Same(&o) }); n > 5 {
+		t.Errorf("%g allocations", n)
+	}
+}

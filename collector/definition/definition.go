@@ -3,7 +3,7 @@
 package definition
 
 import (
-	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -109,7 +109,13 @@ const DefaultTimeout = 10 * time.Second
 
 // Same is whether another definition says the same, wherever it is written.
 func (d *Definition) Same(o *Definition) bool {
-	return fmt.Sprintf("%+v", d.alone()) == fmt.Sprintf("%+v", o.alone())
+	a, b := *d, *o
+	a.made, b.made = nil, nil
+	if reflect.DeepEqual(&a, &b) { // at once where their parts are the same ones, as of those that no reload reads again
+		return true
+	}
+	a, b = d.alone(), o.alone()
+	return reflect.DeepEqual(&a, &b)
 }
 
 // alone is the definition without its place and what is made of it.
