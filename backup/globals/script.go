@@ -106,12 +106,8 @@ func (s *script) statement(p *parser) bool {
 		}
 		return p.words("with") && s.attributes(role, p)
 	case p.words("comment", "on", "role"):
-		role, ok := s.role(p)
-		if !ok || !p.words("is") {
-			return false
-		}
-		text, ok := p.string()
-		if ok = ok && len(p.rest) == 0; ok {
+		role, text, ok := s.said(p)
+		if ok {
 			role.Comment = text
 		}
 		return ok
@@ -120,12 +116,8 @@ func (s *script) statement(p *parser) bool {
 		if !ok || !p.words("on", "role") {
 			return false
 		}
-		role, ok := s.role(p)
-		if !ok || !p.words("is") {
-			return false
-		}
-		text, ok := p.string()
-		if ok = ok && len(p.rest) == 0; ok {
+		role, text, ok := s.said(p)
+		if ok {
 			role.Labels = append(role.Labels, catalog.Label{Provider: provider, Label: text})
 		}
 		return ok
@@ -136,6 +128,15 @@ func (s *script) statement(p *parser) bool {
 		return s.membership(p)
 	}
 	return false
+}
+
+// said is what the rest of a statement says of a role: its name, IS, and a text.
+func (s *script) said(p *parser) (role *catalog.Role, text string, ok bool) {
+	if role, ok = s.role(p); !ok || !p.words("is") {
+		return nil, "", false
+	}
+	text, ok = p.string()
+	return role, text, ok && len(p.rest) == 0
 }
 
 // role is a role that the script made, by the name that comes next.

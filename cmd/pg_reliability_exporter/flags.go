@@ -322,30 +322,8 @@ func (f *flags) check() error {
 	if f.telemetryPath == "/" || !strings.HasPrefix(f.telemetryPath, "/") {
 		return fmt.Errorf("--web.telemetry-path=%q can't be the path of the metrics. HINT: Write one such as /metrics", f.telemetryPath)
 	}
-	for name, d := range map[string]time.Duration{
-		"--session.statement-timeout":           f.session.statementTimeout,
-		"--session.lock-timeout":                f.session.lockTimeout,
-		"--session.idle-in-transaction-timeout": f.session.idleInTransactionTimeout,
-		"--password.command-timeout":            f.password.timeout,
-		"--probe.interval":                      f.probe.interval,
-		"--probe.timeout":                       f.probe.timeout,
-		"--probe.stall-threshold":               f.probe.stallThreshold,
-		"--probe.login-interval":                f.probe.loginInterval,
-		"--probe.login-timeout":                 f.probe.loginTimeout,
-		"--probe.write-interval":                f.probe.writeInterval,
-		"--probe.write-timeout":                 f.probe.writeTimeout,
-	} {
-		if d < time.Millisecond {
-			return fmt.Errorf("%s=%s is too short to be meant. HINT: Choose at least 1ms, or leave it out for the default", name, d)
-		}
-	}
-	for name, address := range map[string]string{
-		"--web.external-url": f.status.external, "--web.grafana-url": f.status.grafana, "--web.alertmanager-url": f.status.alertmanager,
-		"--web.runbook-url": f.status.runbook,
-	} {
-		if u, err := url.Parse(address); address != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			return fmt.Errorf("%s=%q is not the URL of a page. HINT: Write one such as https://grafana.example/", name, address)
-		}
+	if err := errors.Join(f.checkTimes(), f.checkAddresses()); err != nil {
+		return err
 	}
 	if f.maxRequests < 0 {
 		return fmt.Errorf("--web.max-requests=%d is negative. HINT: Choose a positive one, or 0 for no bound", f.maxRequests)
@@ -382,6 +360,41 @@ func (f *flags) check() error {
 	}
 	if f.timeoutOffset < 0 {
 		return fmt.Errorf("--scrape.timeout-offset=%s is negative", f.timeoutOffset)
+	}
+	return nil
+}
+
+// checkTimes finds times that are too short.
+func (f *flags) checkTimes() error {
+	for name, d := range map[string]time.Duration{
+		"--session.statement-timeout":           f.session.statementTimeout,
+		"--session.lock-timeout":                f.session.lockTimeout,
+		"--session.idle-in-transaction-timeout": f.session.idleInTransactionTimeout,
+		"--password.command-timeout":            f.password.timeout,
+		"--probe.interval":                      f.probe.interval,
+		"--probe.timeout":                       f.probe.timeout,
+		"--probe.stall-threshold":               f.probe.stallThreshold,
+		"--probe.login-interval":                f.probe.loginInterval,
+		"--probe.login-timeout":                 f.probe.loginTimeout,
+		"--probe.write-interval":                f.probe.writeInterval,
+		"--probe.write-timeout":                 f.probe.writeTimeout,
+	} {
+		if d < time.Millisecond {
+			return fmt.Errorf("%s=%s is too short to be meant. HINT: Choose at least 1ms, or leave it out for the default", name, d)
+		}
+	}
+	return nil
+}
+
+// checkAddresses finds what is no page's URL.
+func (f *flags) checkAddresses() error {
+	for name, address := range map[string]string{
+		"--web.external-url": f.status.external, "--web.grafana-url": f.status.grafana, "--web.alertmanager-url": f.status.alertmanager,
+		"--web.runbook-url": f.status.runbook,
+	} {
+		if u, err := url.Parse(address); address != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return fmt.Errorf("%s=%q is not the URL of a page. HINT: Write one such as https://grafana.example/", name, address)
+		}
 	}
 	return nil
 }
