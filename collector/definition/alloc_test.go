@@ -13,7 +13,7 @@ import (
 	"github.com/pg-reliability/pg_reliability_exporter/internal/metric"
 )
 
-// A row of two labels and three metrics costs a text, for the database is that of the row before, and the list that its three samples share,
+// A row of two labels and three metrics costs a text, for the database is that of the row before, and the list that its samples share,
 // and the list of samples grows. More than that is more garbage at each scrape.
 func TestAllocationsOfRows(t *testing.T) {
 	labels := []string{"datname", "relname"}
