@@ -154,7 +154,7 @@ func (e *Engine) SetDefinitions(defs []definition.Definition) {
 	for i := range defs {
 		d := &defs[i]
 		u := &queryUnit{def: d, status: status{since: e.started}}
-		if before, ok := old[d.Name]; ok && before.def.Same(d) {
+		if before, ok := old[d.Name]; ok && (before.def == d || before.def.Same(d)) {
 			u = before
 		}
 		e.queries = append(e.queries, u)

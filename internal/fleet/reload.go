@@ -63,6 +63,9 @@ func (f *Fleet) others() map[string]TargetConfig {
 // Apply takes a configuration that was prepared, and collectors. Targets that stay as they are go on without a gap; of
 // those that changed, counts go on. It is called by one goroutine at a time, and waits until what was removed is gone.
 func (f *Fleet) Apply(p *Prepared, definitions []definition.Definition) error {
+	if sameDefinitions(f.definitions, definitions) { // told once, and not by each target under the lock
+		definitions = f.definitions
+	}
 	f.mu.Lock()
 	f.config, f.definitions = p.config, definitions
 	changed, waitFor := f.compare(p)
@@ -92,6 +95,18 @@ func (f *Fleet) Apply(p *Prepared, definitions []definition.Definition) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func sameDefinitions(a, b []definition.Definition) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].Name != b[i].Name || !a[i].Same(&b[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // compare stops what the new configuration does not have, or has otherwise, and says which targets are to be made when
