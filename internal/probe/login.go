@@ -148,6 +148,9 @@ func (l *login) finished(d loggedIn) {
 		l.again = false
 		l.failed()
 		l.report(Outcome{Started: began, Reason: reason, Error: d.err.Error()})
+		if reason == postgres.ShuttingDown || reason == postgres.StartingUp { // the same in another language
+			l.p.reader.hangUp()
+		}
 	}
 }
 

@@ -278,6 +278,21 @@ func (r *reader) ask() {
 	r.within()
 }
 
+// hangUp ends the sessions of ours: a server that was told to stop once everybody has left (a smart shutdown) serves those that it has for
+// as long as they stay, and lets nobody in.
+func (r *reader) hangUp() {
+	if r.kept == nil || r.step != idle {
+		return // the next login tells it again
+	}
+	r.kept.end()
+	r.kept = nil
+	if w := r.p.writer; w != nil && w.session != nil {
+		w.session.Close()
+		w.session = nil
+	}
+	r.p.o.OnConnectionLost()
+}
+
 // rest ends the step.
 func (r *reader) rest() {
 	r.dials.abandon()
