@@ -145,6 +145,8 @@ func TestExplain(t *testing.T) {
 			w.Facts = []Fact{{At: noon.Add(-10 * time.Second), Kind: ProcessStopped}}
 		}), LoginRefused, Certain, ""},
 		{"the database is closed to the role", outage(postgres.Permission, 20), LoginRefused, Certain, "may not connect to this database"},
+		{"it waits for its sessions to leave", outage(postgres.ShuttingDown, 20, "-1s [1] LOG:  received smart shutdown request"),
+			Stopped, Certain, "until then it lets nobody in"},
 		{"it waits for a disk", with(outage(postgres.Timeout, 20), func(w *Window) {
 			w.Facts = []Fact{{At: noon.Add(3 * time.Second), Kind: ProcessWaits, Name: "the postmaster (process 7)"}}
 		}), DiskStall, Likely, "waits for a disk"},

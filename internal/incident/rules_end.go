@@ -211,6 +211,8 @@ func (c *clues) shutdown() (Story, bool) {
 		if len(ready) == 0 {
 			s.Sentence = "The server was told to stop at once (immediate shutdown)."
 		}
+	case e.Kind == serverlog.SmartShutdown && len(append(ready, after(serverlog.ShutDown)...)) == 0 && c.mostly(postgres.ShuttingDown):
+		s.Sentence = "The server was told to stop once all sessions have left (smart shutdown): until then it lets nobody in."
 	case len(ready) > 0:
 		s.Cause = Restarted
 		s.Sentence = fmt.Sprintf("The server was restarted: told to stop (%s shutdown), and ready again %s later.", how,
