@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -179,6 +180,9 @@ var (
 // the index remembers.
 func unopened(dir, what string, err error) error {
 	f := failure.New(failure.Repository, "%s: %w", what, err)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return f.WithHint("It is a file, or a part of its path is: name the directory that holds the backups.")
+	}
 	if !errors.Is(err, errCutSentinel) {
 		return f.WithHint("Is the backup disk mounted, and may this user read it?")
 	}

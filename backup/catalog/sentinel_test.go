@@ -55,3 +55,14 @@ func TestACutSentinelComesWithItsRemedy(t *testing.T) {
 		}
 	}
 }
+
+// A file where the directory should be is no disk that is not mounted.
+func TestAFileIsNoRepository(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dump.sql")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(file); failure.Of(err) != failure.Repository || !strings.Contains(err.Error(), "HINT: It is a file") {
+		t.Errorf("%v", err)
+	}
+}

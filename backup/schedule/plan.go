@@ -3,13 +3,20 @@
 package schedule
 
 import (
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	cron "github.com/netresearch/go-cron"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
+)
+
+var (
+	errNoNumber = errors.New("a field is no number")
+	errQuotes   = errors.New("quotes are a part of it")
 )
 
 // Plan is a cron expression in a time zone.
@@ -30,14 +37,25 @@ func Parse(expression string, location *time.Location) (Plan, error) {
 	}
 	s, err := parser.Parse(expression)
 	if err != nil {
-		return Plan{}, failure.New(failure.Config, "schedule %q: %w", expression, err).
-			WithHint("Five fields (minute hour day month weekday) such as \"0 2 * * *\", or @daily, or @every 6h.")
+		return Plan{}, refused(expression, err)
 	}
 	p := Plan{Expression: expression, Location: location, schedule: s}
 	if p.Next(time.Now()).IsZero() {
 		return Plan{}, failure.New(failure.Config, "schedule %q never comes due", expression)
 	}
 	return p, nil
+}
+
+// refused says what is wrong with an expression, without the library's words for a field that is no number.
+func refused(expression string, err error) error {
+	hint := "Five fields (minute hour day month weekday) such as \"0 2 * * *\", or @daily, or @every 6h."
+	if n := (*strconv.NumError)(nil); errors.As(err, &n) {
+		err = fmt.Errorf("%w: %q", errNoNumber, n.Num)
+	}
+	if strings.ContainsAny(expression, `"'`) {
+		err, hint = errQuotes, "Leave out the inner quotes: no shell takes them away here. "+hint
+	}
+	return failure.New(failure.Config, "schedule %q: %w", expression, err).WithHint("%s", hint)
 }
 
 // eitherDay is the parser's option by which a day of month or a weekday is enough. So it is by crontab(5) where both are restricted; a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,19 @@ func TestParseRefuses(t *testing.T) {
 	for _, e := range []string{"", "61 * * * *", "0 2 * *", "0 0 30 2 *", "@fortnightly"} {
 		if _, err := Parse(e, time.UTC); failure.Of(err) != failure.Config {
 			t.Errorf("%q: %v", e, err)
+		}
+	}
+}
+
+// What people write is told in words of ours, and quotes that nobody takes away by their name.
+func TestRefusalsAreTold(t *testing.T) {
+	for e, want := range map[string]string{
+		`"0 2 * * *"`: "quotes are a part of it. HINT: Leave out the inner quotes",
+		"'0 2 * * *'": "quotes are a part of it. HINT: Leave out the inner quotes",
+		"0 two * * *": `a field is no number: "two". HINT: Five fields`,
+	} {
+		if _, err := Parse(e, time.UTC); !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "strconv") {
+			t.Errorf("%s: %v; want %q", e, err, want)
 		}
 	}
 }

@@ -107,6 +107,10 @@ func parse(file string, data []byte) (*Config, error) {
 			r.allow(n)
 		}
 	}
+	if len(r.Errs) == 0 && f["targets"] == nil && f["allow"] == nil {
+		r.Fail(doc, "neither targets nor allow: no server would be watched",
+			"List servers below \"targets:\"; \"targets: []\" is a list that is empty for now.")
+	}
 	if len(r.Errs) > 0 {
 		slices.SortStableFunc(r.Errs, func(a, b error) int { return lineOf(a) - lineOf(b) })
 		return nil, errors.Join(r.Errs...)

@@ -126,6 +126,9 @@ func (st *store) load() {
 	}
 	entries, err := os.ReadDir(st.dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		if above, err := os.Stat(filepath.Dir(st.dir)); err == nil && !above.IsDir() {
+			return // the state's own error says that its directory is a file
+		}
 		level.Error(st.logger).Log("msg", "the incidents of before can't be read", "dir", st.dir, "err", err)
 		return
 	}

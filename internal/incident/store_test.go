@@ -221,3 +221,22 @@ func TestRecorderGoesOn(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 }
+
+// A file in the place of the state directory is told by the store of the counts; one in the place of incidents/ by this one.
+func TestAFileInThePlaceOfTheDirectoryIsToldOnce(t *testing.T) {
+	for _, name := range []string{"state", filepath.Join("state", directory)} {
+		root := t.TempDir()
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		newStore(filepath.Join(root, "state"), "db", log.NewLogfmtLogger(&out)).load()
+		if told := out.Len() > 0; told != (name != "state") {
+			t.Errorf("a file at %s: %q", name, out.String())
+		}
+	}
+}
