@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pg-reliability/pg_reliability_exporter/backup/failure"
@@ -110,11 +111,11 @@ func (r *Repository) Busy() (busy, known bool) {
 
 // Attend says that a daemon looks after the backups of a server, "" while it is not known which, until it is released, or this process
 // ends in whatever way. Several may at once.
-// The number tells the lock from that of a copy of the repository; it is 0 where files have none.
-func (r *Repository) Attend(server string) (number uint64, release func(), err error) {
+// The lock is zero where the system has nothing to tell it by.
+func (r *Repository) Attend(server string) (lock DaemonLock, release func(), err error) {
 	f, err := r.openLock(filepath.Join(r.dir, daemonLock(server)))
 	if err != nil {
-		return 0, nil, err
+		return DaemonLock{}, nil, err
 	}
 	fi, err := f.Stat()
 	if err == nil {
@@ -124,16 +125,26 @@ func (r *Repository) Attend(server string) (number uint64, release func(), err e
 		}
 	}
 	if err != nil {
-		return 0, nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+		return DaemonLock{}, nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
 	}
-	_, number = changed(fi)
-	return number, func() { unlock(f) }, nil
+	return lockOf(fi), func() { unlock(f) }, nil
+}
+
+// lockOf tells a daemon's lock from others, as this machine sees it.
+func lockOf(fi os.FileInfo) DaemonLock {
+	_, inode := changed(fi)
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id") // proc_sys_kernel(5)
+	if err != nil || inode == 0 {
+		return DaemonLock{}
+	}
+	return DaemonLock{Inode: inode, Boot: strings.TrimSpace(string(boot))}
 }
 
 // Attended says whether the daemon that made the schedule lives, or another one of its server. The second result is false when that
-// can't be told: without a daemon, of one of an older program, in a copy of the repository, and where locks don't work.
+// can't be told: without a daemon, of one of an older program or on another machine, in a copy of the repository, and where locks don't
+// work.
 func (r *Repository) Attended(s *Schedule) (attended, known bool) {
-	if s == nil || s.Lock == 0 {
+	if s == nil || s.Lock == (DaemonLock{}) {
 		return false, false
 	}
 	f, err := openFile(filepath.Join(r.dir, daemonLock(s.Server)))
@@ -145,7 +156,7 @@ func (r *Repository) Attended(s *Schedule) (attended, known bool) {
 	if err != nil {
 		return false, false
 	}
-	if _, number := changed(fi); number != s.Lock {
+	if lockOf(fi) != s.Lock {
 		return false, false
 	}
 	return isLocked(f)

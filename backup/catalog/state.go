@@ -95,8 +95,16 @@ type Schedule struct {
 	IntervalSeconds float64   `json:"interval_seconds"` // from the run due last to the next; 0 unknown
 	// LastDue is the latest time of the schedule that was served, or given up: catching up starts there.
 	LastDue time.Time `json:"last_due,omitzero"`
-	// Lock is the number of the lock that the daemon holds for as long as it lives; 0 where it holds none.
-	Lock uint64 `json:"lock,omitempty"`
+	// Lock is what the daemon holds for as long as it lives; zero where it holds none.
+	Lock DaemonLock `json:"lock,omitzero"`
+}
+
+// DaemonLock tells the lock of a daemon from that of a copy of the repository, and from one that another machine holds.
+type DaemonLock struct {
+	Inode uint64 `json:"inode"`
+	// Boot is the run of the machine's kernel, which frees the lock when its holder dies. Some network file systems keep each machine's
+	// locks from the others, so that a lock of another one says nothing.
+	Boot string `json:"boot"`
 }
 
 // LateRun is how much a run may be overdue before nobody is taken to look after the repository: the daemon begins within seconds.

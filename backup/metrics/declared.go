@@ -45,8 +45,8 @@ var (
 	descNextRun  = declared.Gauge("pg_reliability_backup_next_run_timestamp_seconds", "When the daemon begins its next run.")
 	descDaemonUp = declared.Gauge("pg_reliability_backup_daemon_up",
 		"1 while the daemon that announced the next run lives, 0 when it is gone and nobody will begin it; of several servers, 0 where "+
-			"one's is gone; absent where that can't be told: "+
-			"without a daemon, and on file systems without locks.")
+			"one's is gone; absent where that can't be told: without a daemon on this machine, and on file "+
+			"systems without locks.")
 	descScheduleInterval = declared.Gauge("pg_reliability_backup_schedule_interval_seconds",
 		"Seconds from the daemon's run that was due last to the next.")
 	descAgeLimit = declared.Gauge("pg_reliability_backup_age_limit_seconds",

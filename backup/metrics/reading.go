@@ -28,8 +28,8 @@ type Reading struct {
 	repo    *catalog.Repository
 	free    *int64
 	running bool // somebody holds the lock, or that can't be told
-	// attended says by the number of a schedule's lock whether its daemon lives, where that can be told.
-	attended map[uint64]bool
+	// attended says by a schedule's lock whether its daemon lives, where that can be told.
+	attended map[catalog.DaemonLock]bool
 }
 
 // errHangs is the error of a repository that does not answer: a call into a dead network file system never returns.
@@ -110,8 +110,8 @@ func (c *Collector) read() Reading {
 }
 
 // attended asks for the daemon of each schedule whether it lives.
-func attended(repo *catalog.Repository, s catalog.State) map[uint64]bool {
-	out := map[uint64]bool{}
+func attended(repo *catalog.Repository, s catalog.State) map[catalog.DaemonLock]bool {
+	out := map[catalog.DaemonLock]bool{}
 	plans := slices.Collect(maps.Values(s.Schedules))
 	if s.Schedule != nil {
 		plans = append(plans, *s.Schedule)

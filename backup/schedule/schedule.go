@@ -33,8 +33,8 @@ type Daemon struct {
 	// Poll is how often the clock is looked at: a timer does not know that the clock was set. 0 means 1 s.
 	Poll time.Duration
 
-	lock    uint64 // of the repository, held; 0 for none
-	release func() // gives it back; nil without one
+	lock    catalog.DaemonLock // of the repository, held; 0 for none
+	release func()             // gives it back; nil without one
 }
 
 // Serve runs until the context ends. A due time that passed while nobody was there is served at
@@ -164,7 +164,7 @@ func (d *Daemon) leave() {
 	if d.release != nil {
 		d.release()
 	}
-	d.lock, d.release = 0, nil
+	d.lock, d.release = catalog.DaemonLock{}, nil
 }
 
 func (d *Daemon) update(ctx context.Context, change func(*catalog.Schedule)) {

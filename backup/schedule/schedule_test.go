@@ -216,11 +216,15 @@ func TestTheEndOfADaemonIsSeenAtOnce(t *testing.T) {
 		t.Errorf("after the daemon's end: alive %v, known %v", alive, known)
 	}
 
-	// Nothing is known of it in a copy, whose lock is another file, nor without a lock's number, from an older program.
+	// Nothing is known of it in a copy, whose lock is another file, without a lock, from an older program, and on another machine, which
+	// may not see this one's locks.
 	other := *s.Schedule
-	for _, other.Lock = range []uint64{0, other.Lock + 1} {
+	copied, far := other.Lock, other.Lock
+	copied.Inode++
+	far.Boot = "6f2c9dcb-0000-4000-8000-2b6b2f0c6a11"
+	for _, other.Lock = range []catalog.DaemonLock{{}, copied, far} {
 		if _, known := w.d.Repo.Attended(&other); known {
-			t.Errorf("something is known by the lock %d", other.Lock)
+			t.Errorf("something is known by the lock %v", other.Lock)
 		}
 	}
 }

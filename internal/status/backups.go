@@ -35,7 +35,8 @@ type Backups struct {
 	// NextRunAt and IntervalSeconds are of the daemon's schedule; left out without a daemon.
 	NextRunAt       *time.Time `json:"next_run_at,omitempty"`
 	IntervalSeconds *float64   `json:"interval_seconds,omitempty"`
-	// DaemonAlive says whether that daemon lives; left out where that can't be told: without a daemon, and on file systems without locks.
+	// DaemonAlive says whether that daemon lives; left out where that can't be told: without a daemon on this machine, and on file systems
+	// without locks.
 	DaemonAlive *bool `json:"daemon_alive,omitempty"`
 	// AgeLimitSeconds is how old the newest good backup may be now, by that schedule.
 	AgeLimitSeconds *float64 `json:"age_limit_seconds,omitempty"`

@@ -429,12 +429,12 @@ func TestProblems(t *testing.T) {
 // attend has a daemon note its lock in the repository, and end.
 func attend(t *testing.T, repo *catalog.Repository) {
 	t.Helper()
-	number, release, err := repo.Attend("")
+	lock, release, err := repo.Attend("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	release()
-	if err := repo.UpdateState(t.Context(), func(s *catalog.State) { s.Schedule.Lock = number }); err != nil {
+	if err := repo.UpdateState(t.Context(), func(s *catalog.State) { s.Schedule.Lock = lock }); err != nil {
 		t.Fatal(err)
 	}
 }
