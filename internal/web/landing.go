@@ -27,7 +27,8 @@ func newLanding(h *health, o Options) *landing {
 }
 
 func (l *landing) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	v := verdict{Verdict: probe.Verdict{Status: probe.StatusUp, Message: "this exporter runs, and has no server of its own"}}
+	v := verdict{Verdict: probe.Verdict{Status: "running", Message: "this exporter has no server of its own, and judges none here: " +
+		"how each of these fares is on its page (pg_up) and on Grafana's board Fleet"}}
 	if l.health != nil {
 		v = l.health.judge()
 	}
