@@ -73,6 +73,8 @@ type Engine struct {
 	memory     memory
 	processors *quiet.Processors
 
+	// mu may be held, and so may the visits', while that of a unit is taken, and each of them while that of a status is; none is taken
+	// the other way round.
 	mu         sync.Mutex
 	queries    []*queryUnit
 	extensions map[string]definition.Extension // nil until known

@@ -23,6 +23,8 @@ var emptyByDesign = []emptyQuery{
 	{"pgr-backups", "Last proved by a restore", "B", lookedAfter},
 	{"pgr-backups", "Newest one's files last read", "B", lookedAfter},
 	{"pgr-backups", "Good backups of those kept", "B", lookedAfter},
+	{"pgr-fleet", "Without a proved backup", "C", lookedAfter},
+	{"pgr-overview", "RPO: could be lost", "E", lookedAfter},
 	{"pgr-settings", "MD5 passwords", "A", "only a superuser may see them, and the exporter's role is none"},
 	{"pgr-pgbouncer", "Prepared statements", "A", inNoBouncer},
 	{"pgr-pgbouncer", "Prepared statements", "B", inNoBouncer},

@@ -164,3 +164,11 @@ type Links struct {
 	Health  string `json:"health"`
 	API     string `json:"api"`
 }
+
+// OrZero is what p points to, and zero for what is left out.
+func OrZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

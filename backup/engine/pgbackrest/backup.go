@@ -148,8 +148,8 @@ func (e *Engine) describe(ctx context.Context, label string, d *catalog.Draft) e
 		m.Bytes = s.Info.Repository.Delta
 	}
 	m.External = &catalog.External{
-		Stanza: e.Stanza, Label: s.Label, Type: s.Type, Prior: deref(s.Prior), Repository: strconv.Itoa(e.repo()),
-		WALStart: deref(s.Archive.Start), WALStop: deref(s.Archive.Stop), LSNStart: s.LSN.Start, LSNStop: s.LSN.Stop,
+		Stanza: e.Stanza, Label: s.Label, Type: s.Type, Prior: s.Prior, Repository: strconv.Itoa(e.repo()),
+		WALStart: s.Archive.Start, WALStop: s.Archive.Stop, LSNStart: s.LSN.Start, LSNStop: s.LSN.Stop,
 		DeltaBytes: s.Info.Repository.Delta, Config: e.Config,
 	}
 	if a, ok := i.archive(s.DB.ID); ok {
@@ -196,11 +196,4 @@ func readDatabases(ctx context.Context, t server.Target, conn *pgx.Conn) ([]know
 		all = append(all, k)
 	}
 	return all, nil
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

@@ -65,7 +65,7 @@ func (e *Engine) present(ctx context.Context, b catalog.Backup) (Set, Info, erro
 
 // checkWAL looks for every segment between the backup's start and stop.
 func (e *Engine) checkWAL(ctx context.Context, i Info, s Set) error {
-	start, stop := deref(s.Archive.Start), deref(s.Archive.Stop)
+	start, stop := s.Archive.Start, s.Archive.Stop
 	a, ok := i.archive(s.DB.ID)
 	if !ok || !segmentPattern.MatchString(start) || !segmentPattern.MatchString(stop) {
 		return failure.New(failure.Verify, "backup %s needs WAL %s to %s, and there is no archive of it", s.Label, start, stop)

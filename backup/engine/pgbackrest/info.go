@@ -49,12 +49,13 @@ type RepoStatus struct {
 	Status Status `json:"status"`
 }
 
-// Archive is the range of WAL segments of one repository and server. Segments between may be missing.
+// Archive is the range of WAL segments of one repository and server. Segments between may be missing; both are
+// empty while there is none.
 type Archive struct {
-	ID  string  `json:"id"` // e.g. "15-1"
-	DB  Ref     `json:"database"`
-	Min *string `json:"min"`
-	Max *string `json:"max"`
+	ID  string `json:"id"` // e.g. "15-1"
+	DB  Ref    `json:"database"`
+	Min string `json:"min"`
+	Max string `json:"max"`
 }
 
 // Ref names a server in a repository.
@@ -75,13 +76,13 @@ type DB struct {
 type Set struct {
 	Label     string   `json:"label"`
 	Type      string   `json:"type"`
-	Prior     *string  `json:"prior"`
+	Prior     string   `json:"prior"`
 	Reference []string `json:"reference"` // all it builds upon
 	Error     bool     `json:"error"`     // pages with invalid checksums were found in the server
 	DB        Ref      `json:"database"`
 	Archive   struct {
-		Start *string `json:"start"`
-		Stop  *string `json:"stop"`
+		Start string `json:"start"`
+		Stop  string `json:"stop"`
 	} `json:"archive"`
 	LSN struct {
 		Start string `json:"start"`

@@ -68,7 +68,7 @@ func TestRecordedBackupInFull(t *testing.T) {
 		t.Fatalf("%+v, %v", i, err)
 	}
 	s := i.Backups[0]
-	if s.Type != Incremental || deref(s.Prior) != "20261123-025042F_20261123-025046I" || len(s.Reference) != 3 || s.Error ||
+	if s.Type != Incremental || s.Prior != "20261123-025042F_20261123-025046I" || len(s.Reference) != 3 || s.Error ||
 		s.Info.Repository.Size != 6058721 || s.Info.Repository.Delta != 1782203 || s.Stopped().Format("15:04:05") != "02:50:50" {
 		t.Errorf("backup = %+v", s)
 	}

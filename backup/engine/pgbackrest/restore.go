@@ -84,7 +84,7 @@ func (e *Engine) RestoreServer(ctx context.Context, o engine.ServerOptions) (eng
 // too early.
 func newerTimeline(i Info, s Set) string {
 	a, ok := i.archive(s.DB.ID)
-	newest, own := deref(a.Max), deref(s.Archive.Stop)
+	newest, own := a.Max, s.Archive.Stop
 	if !ok || !segmentPattern.MatchString(newest) || !segmentPattern.MatchString(own) || newest[:8] <= own[:8] {
 		return ""
 	}

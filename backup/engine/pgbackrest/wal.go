@@ -178,15 +178,15 @@ func (e *Engine) reached(ctx context.Context, i Info, was catalog.WAL) (string, 
 		return "", nil
 	}
 	newest := i.Backups[len(i.Backups)-1]
-	from := deref(newest.Archive.Stop)
+	from := newest.Archive.Stop
 	a, ok := i.archive(newest.DB.ID)
-	if !ok || a.Max == nil || !segmentPattern.MatchString(from) {
+	if !ok || a.Max == "" || !segmentPattern.MatchString(from) {
 		return "", nil
 	}
-	if segmentPattern.MatchString(was.Segment) && was.Segment[8:] > from[8:] && was.Segment <= *a.Max {
+	if segmentPattern.MatchString(was.Segment) && was.Segment[8:] > from[8:] && was.Segment <= a.Max {
 		from = was.Segment
 	}
-	if *a.Max == from {
+	if a.Max == from {
 		return from, nil
 	}
 	names, err := e.segments(ctx, a.ID, from)

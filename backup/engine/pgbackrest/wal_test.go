@@ -116,10 +116,7 @@ func TestAdvanceForgetsNothingItNeeds(t *testing.T) {
 
 // A server that was restored to a moment, and goes on, archives on a timeline of its own, which the next restore would follow.
 func TestANewerTimelineIsSaid(t *testing.T) {
-	segment := func(timeline string) *string {
-		name := timeline + "0000000000000017"
-		return &name
-	}
+	segment := func(timeline string) string { return timeline + "0000000000000017" }
 	for _, test := range []struct{ own, newest, want string }{
 		{"00000001", "00000001", ""}, {"00000001", "00000002", "00000002"}, {"00000002", "00000002", ""}, {"00000009", "0000000A", "0000000A"},
 		{"", "00000002", ""},

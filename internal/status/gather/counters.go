@@ -108,8 +108,8 @@ func (f *found) counted(c *counters, p page, t Thresholds) {
 	f.warning(checkpoints > t.ByName["checkpoints_requested_count"], "PostgresCheckpointsFrequent",
 		"checkpoints that were requested within an hour: %s",
 		count(checkpoints))
-	stands := deref(p.number(sqlmetric.ArchiverEnabled)) == 1 && deref(p.number(sqlmetric.ArchiverFailing)) != 1 &&
-		deref(p.number(sqlmetric.ArchiverReadyFiles)) > 0
+	stands := status.OrZero(p.number(sqlmetric.ArchiverEnabled)) == 1 && status.OrZero(p.number(sqlmetric.ArchiverFailing)) != 1 &&
+		status.OrZero(p.number(sqlmetric.ArchiverReadyFiles)) > 0
 	window := sqlmetric.PgStatArchiverArchivedCount
 	c.growth(window, func(by float64, over time.Duration) {
 		f.warning(stands && by == 0 && over >= watched[window]*(pointsKept-2)/pointsKept, "PostgresArchiveFailing",

@@ -26,8 +26,8 @@ func (f *found) derived(p page, t Thresholds, now time.Time) {
 	f.slotsKeep(p, t)
 	f.deadRows(p, t)
 	f.passwords(p, t, now)
-	archives := deref(p.number(sqlmetric.ArchiverEnabled)) == 1
-	f.warning(archives && deref(p.number(sqlmetric.ArchiverFailing)) == 1, "PostgresArchiveFailing", "the last attempt to archive WAL failed")
+	archives := status.OrZero(p.number(sqlmetric.ArchiverEnabled)) == 1
+	f.warning(archives && status.OrZero(p.number(sqlmetric.ArchiverFailing)) == 1, "PostgresArchiveFailing", "the last attempt to archive WAL failed")
 	f.newestBackup(p, t, now)
 	f.subscriptions(p)
 	f.pgbouncer(p, t)
@@ -54,7 +54,7 @@ func (f *found) denied(p page) {
 
 // behind leaves out a standby that is told to stay behind.
 func (f *found) behind(p page, t Thresholds) {
-	if deref(p.number(applyDelay())) > 0 {
+	if status.OrZero(p.number(applyDelay())) > 0 {
 		return
 	}
 	if left := p.number(sqlmetric.ReplicationBehindBytes); left != nil {
@@ -69,7 +69,7 @@ func (f *found) heartbeats(p page, t Thresholds) {
 	if len(lags) == 0 {
 		return
 	}
-	late := slices.Min(lags) - deref(p.number(applyDelay()))
+	late := slices.Min(lags) - status.OrZero(p.number(applyDelay()))
 	f.warning(late > t.ByName["heartbeat_lag_seconds"], "PostgresHeartbeatLate", "the newest heartbeat that arrived is %s old",
 		status.Lasting(late))
 }
@@ -77,7 +77,7 @@ func (f *found) heartbeats(p page, t Thresholds) {
 // slotsKeep looks at the slot with the least room, and at the one without a limit that keeps most.
 func (f *found) slotsKeep(p page, t Thresholds) {
 	safe := p.by(sqlmetric.PgReplicationSlotsSafeWalSizeBytes, "slot_name")
-	if keep := deref(p.number(sqlmetric.PgSettings("max_slot_wal_keep_size_bytes"))); keep > 0 && len(safe) > 0 {
+	if keep := status.OrZero(p.number(sqlmetric.PgSettings("max_slot_wal_keep_size_bytes"))); keep > 0 && len(safe) > 0 {
 		slot, left := worstOf(safe, func(a, b float64) int { return cmp.Compare(b, a) })
 		part := max(left, 0) / keep
 		f.graded(-part, -t.ByName["slot_safe_ticket_ratio"], -t.ByName["slot_safe_page_ratio"], "PostgresSlotRetention",
@@ -158,14 +158,14 @@ func (f *found) passwords(p page, t Thresholds, now time.Time) {
 
 // newestBackup tells of the repository what its list on the page does not.
 func (f *found) newestBackup(p page, t Thresholds, now time.Time) {
-	if size, before := p.number(metrics.LastSize), p.number(metrics.PreviousSize); size != nil && deref(before) > 0 {
+	if size, before := p.number(metrics.LastSize), p.number(metrics.PreviousSize); size != nil && status.OrZero(before) > 0 {
 		part := *size / *before
 		f.warning(part < t.ByName["backup_size_ratio"], "PostgresBackupTooSmall", "the newest backup has %s of the size of the one before",
 			ratio(part))
 	}
-	unreadable := deref(p.number(metrics.Count, "state", "unreadable"))
+	unreadable := status.OrZero(p.number(metrics.Count, "state", "unreadable"))
 	f.warning(unreadable > 0, "PostgresBackupUnreadable", "backups that can't be read: %s", count(unreadable))
-	suspect := deref(p.number(metrics.Count, "state", "suspect"))
+	suspect := status.OrZero(p.number(metrics.Count, "state", "suspect"))
 	f.warning(suspect > 0, "PostgresBackupSuspect", "backups that are suspect, of which `pg_reliability_backup list` says why: %s",
 		count(suspect))
 	lacks := p.by(metrics.Omitted, "kind")

@@ -228,8 +228,8 @@ func TestOneReadingDecidesAllThatIsSaidOfBackups(t *testing.T) {
 	if b.Newest == nil || b.Newest.State != "verified" || b.NewestAgeSeconds == nil || len(b.Recent) != 1 {
 		t.Fatalf("backups = %+v, want the new one", b)
 	}
-	if *b.GoodCount != 1 || *b.BadCount != 0 || b.LastVerifiedAt == nil || deref(b.RestoreSeconds) != 3 ||
-		deref(b.RepositoryBytes) != *b.Newest.SizeBytes {
+	if *b.GoodCount != 1 || *b.BadCount != 0 || b.LastVerifiedAt == nil || status.OrZero(b.RestoreSeconds) != 3 ||
+		status.OrZero(b.RepositoryBytes) != *b.Newest.SizeBytes {
 		t.Errorf("backups = %+v beside the newest %+v", b, b.Newest)
 	}
 	for _, p := range s.Problems {

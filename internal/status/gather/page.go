@@ -235,7 +235,7 @@ func (p page) clients() []status.ReplicationClient {
 	})
 	if len(out) > listed { // those furthest behind
 		slices.SortFunc(out, func(a, b status.ReplicationClient) int {
-			return cmp.Compare(deref(b.ReplayLagBytes), deref(a.ReplayLagBytes))
+			return cmp.Compare(status.OrZero(b.ReplayLagBytes), status.OrZero(a.ReplayLagBytes))
 		})
 		out = out[:listed]
 	}
@@ -276,8 +276,8 @@ func (p page) slots() []status.Slot {
 	})
 	// Those that somebody must look at come first: lost, read by nobody, keeping much.
 	slices.SortFunc(out, func(a, b status.Slot) int {
-		return cmp.Or(last(deref(b.Invalidated), deref(a.Invalidated)), last(a.Active, b.Active),
-			cmp.Compare(deref(b.RetainedBytes), deref(a.RetainedBytes)), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(last(status.OrZero(b.Invalidated), status.OrZero(a.Invalidated)), last(a.Active, b.Active),
+			cmp.Compare(status.OrZero(b.RetainedBytes), status.OrZero(a.RetainedBytes)), cmp.Compare(a.Name, b.Name))
 	})
 	return out
 }

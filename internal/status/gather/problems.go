@@ -68,8 +68,8 @@ func problems(s *status.Status, t Thresholds, seen probe.Snapshot, p page, recen
 	for _, v := range s.Volumes {
 		f.volume(v, t, s.MeasuredAt != nil)
 	}
-	f.replication(s.Replication, t, deref(p.number(applyDelay())))
-	inState := func(state string) int64 { return int64(deref(p.number(metrics.Count, "state", state))) }
+	f.replication(s.Replication, t, status.OrZero(p.number(applyDelay())))
+	inState := func(state string) int64 { return int64(status.OrZero(p.number(metrics.Count, "state", state))) }
 	f.backups(s.Backups, t, s.GeneratedAt, inState("unreadable")+inState("suspect"))
 	f.recovery(s.Backups)
 	if c := s.Container; c != nil {
@@ -144,7 +144,7 @@ func (f *found) volume(v status.Volume, t Thresholds, measured bool) {
 		return
 	}
 	f.graded(*v.UsedRatio, t.DiskUsedWarning, t.DiskUsedCritical, "PostgresDiskFull", "volume %s is %s full", v.Name, ratio(*v.UsedRatio))
-	if left := v.TimeToFullSeconds; left != nil && *v.UsedRatio > 1-t.DiskFillsBelow && deref(v.TrendSeconds) >= trendWarns.Seconds() {
+	if left := v.TimeToFullSeconds; left != nil && *v.UsedRatio > 1-t.DiskFillsBelow && status.OrZero(v.TrendSeconds) >= trendWarns.Seconds() {
 		f.graded(-*left, -t.DiskFillsWarning, -t.DiskFillsCritical, "PostgresDiskFillsSoon", "volume %s is full in %s if it goes on so", v.Name,
 			status.Lasting(*left))
 	}
@@ -201,11 +201,11 @@ func (f *found) backups(b *status.Backups, t Thresholds, now time.Time, elsewher
 	}
 	failed := b.LastFailureAt != nil && (b.Newest == nil || b.LastFailureAt.After(b.Newest.FinishedAt))
 	f.warning(failed, "PostgresBackupFailed", "the last backup failed: %s", b.LastFailureReason)
-	damaged := deref(b.BadCount) - elsewhere
+	damaged := status.OrZero(b.BadCount) - elsewhere
 	f.warning(damaged > 0, "PostgresBackupDamaged", "backups that are damaged: %d", damaged)
 	f.silentJob(b, t, now)
 	f.warning(b.RestoreSeconds != nil && *b.RestoreSeconds > t.RestoreObjective, "PostgresRestoreSlow",
-		"the last measured restore took %.0f s", deref(b.RestoreSeconds))
+		"the last measured restore took %.0f s", status.OrZero(b.RestoreSeconds))
 }
 
 // silentJob is about a daemon that does not what it announced: a ticket when its run is late, and a page when it is late by more than the
@@ -225,11 +225,4 @@ func (f *found) silentJob(b *status.Backups, t Thresholds, now time.Time) {
 	default:
 		f.warning(late > catalog.LateRun, alert, "the backup job is late: the run of %s has not begun", b.NextRunAt.Format(time.DateTime))
 	}
-}
-
-func deref[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
 }

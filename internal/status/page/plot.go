@@ -172,7 +172,7 @@ func barTitle(b status.Bucket, width float64) string {
 		parts = append(parts, "up "+status.Lasting(b.UpSeconds))
 	}
 	if b.P50Seconds != nil {
-		parts = append(parts, "median "+status.Lasting(*b.P50Seconds), "95 % within "+status.Lasting(deref(b.P95Seconds)))
+		parts = append(parts, "median "+status.Lasting(*b.P50Seconds), "95 % within "+status.Lasting(status.OrZero(b.P95Seconds)))
 	}
 	return fmt.Sprintf("%s–%s UTC: %s", b.Start.UTC().Format(layout), end.UTC().Format("15:04"), strings.Join(parts, ", "))
 }
@@ -188,7 +188,7 @@ func alternative(w window) string {
 	if s.P50Seconds != nil {
 		text += fmt.Sprintf(" Queries of the prober took %s in the median, 95 %% of them at most %s, the longest %s.",
 			status.Lasting(*s.P50Seconds),
-			status.Lasting(deref(s.P95Seconds)), status.Lasting(deref(s.MaxSeconds)))
+			status.Lasting(status.OrZero(s.P95Seconds)), status.Lasting(status.OrZero(s.MaxSeconds)))
 	}
 	return text
 }
@@ -231,11 +231,4 @@ func meter(ratio, warning, critical float64) gauge {
 		g.Class = "careful"
 	}
 	return g
-}
-
-func deref(p *float64) float64 {
-	if p == nil {
-		return 0
-	}
-	return *p
 }
