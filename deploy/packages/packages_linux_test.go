@@ -168,6 +168,8 @@ func recovered(c *container) {
 	for _, guide := range []string{"LAUNCH_GUIDE.md", "install.md"} {
 		c.follow(guide, "postgresql-restart.conf", "")
 	}
+	c.follow("install.md", "SupplementaryGroups", "")
+	c.eventually(metrics, "\npg_up 1\n")
 	for range 3 {
 		began := time.Now()
 		c.eventually("systemctl is-active "+unit, "active")
@@ -184,6 +186,8 @@ func recovered(c *container) {
 	c.run("pg_ctlcluster " + strings.Replace(cluster, "-", " ", 1) + " stop")
 	c.mustPrint("ActiveState=inactive\nSubState=dead", "systemctl show --property=ActiveState,SubState "+unit)
 	c.run("systemctl start " + unit)
+	// The server's log, which the service may now read, has said why it was down.
+	c.eventually("curl -sS http://localhost:9187/api/incidents", `"cause":"server_killed"`)
 }
 
 func removed(c *container) {
