@@ -59,11 +59,16 @@ func forgotten(c *container) {
 	const ours = `"SELECT (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'reliability%') + (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'reliability%')"`
 	c.run("for script in monitoring_role backup_role heartbeat sequences; do runuser -u postgres -- psql --quiet --set=ON_ERROR_STOP=1 " +
 		"--file=/usr/share/pg_reliability/sql/$script.sql; done")
+	// Rights on a sequence are kept in the sequence's own database.
+	c.run(query + "'CREATE DATABASE far'")
+	c.run(query + "'CREATE TABLE tickets (id serial)' far")
+	c.run("runuser -u postgres -- psql --quiet --dbname=far --set=ON_ERROR_STOP=1 --file=/usr/share/pg_reliability/sql/sequences.sql")
 	if c.run(query+ours) == "0" {
 		c.t.Fatal("there is nothing to remove")
 	}
 	c.follow("faq.md", "DROP ROLE", "")
 	c.mustPrint("0", query+ours)
+	c.run(query + "'DROP DATABASE far'")
 }
 
 // rpm installs, upgrades and removes the other package, with Debian's rpm, whose database knows nothing of what is there.
