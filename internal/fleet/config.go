@@ -109,7 +109,7 @@ func parse(file string, data []byte) (*Config, error) {
 	}
 	if len(r.Errs) == 0 && f["targets"] == nil && f["allow"] == nil {
 		r.Fail(doc, "neither targets nor allow: no server would be watched",
-			"List servers below \"targets:\"; \"targets: []\" is a list that is empty for now.")
+			"List servers below \"targets:\", or name below \"allow:\" those that may be probed.")
 	}
 	if len(r.Errs) > 0 {
 		slices.SortStableFunc(r.Errs, func(a, b error) int { return lineOf(a) - lineOf(b) })
