@@ -124,8 +124,13 @@ func (c *Cluster) KillServer() {
 	for _, pid := range all {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
+	c.AwaitEnd(all)
+}
+
+// AwaitEnd waits for the end of a killed server, and of its processes: shared memory is free once the last one is gone.
+func (c *Cluster) AwaitEnd(processes []int) {
 	<-c.Exited()
-	for _, pid := range all { // shared memory is free once the last child is gone
+	for _, pid := range processes {
 		for deadline := time.Now().Add(Patience(5 * time.Second)); syscall.Kill(pid, 0) == nil && time.Now().Before(deadline); {
 			time.Sleep(5 * time.Millisecond)
 		}

@@ -89,7 +89,8 @@ func TestFrozenServerIsRestartedOnce(t *testing.T) {
 	pg.Pause()
 	t.Cleanup(pg.Resume)
 	var pids strings.Builder
-	for _, pid := range pg.Processes() { // all there are: one that is stopped begins no other
+	processes := pg.Processes() // all there are: one that is stopped begins no other
+	for _, pid := range processes {
 		fmt.Fprintln(&pids, pid)
 	}
 	must(t, os.WriteFile(filepath.Join(g.dir, "pids"), []byte(pids.String()), 0o600))
@@ -105,7 +106,7 @@ func TestFrozenServerIsRestartedOnce(t *testing.T) {
 	if environment, _ := os.ReadFile(filepath.Join(g.dir, "environment")); strings.Contains(string(environment), "secret") {
 		t.Errorf("the program was given a secret: %s", environment)
 	}
-	<-pg.Exited()
+	pg.AwaitEnd(processes)
 	must(t, pg.Launch(t.Context()))
 	pgtest.Eventually(t, 30*time.Second, func() error {
 		list := g.recorder.List()
