@@ -7,7 +7,7 @@
 --     psql --dbname=postgres --command='\password reliability_exporter'
 --
 -- It may be run again at any time: it changes what is named here and leaves the password alone. To remove the
--- role: DROP ROLE reliability_exporter;
+-- role: in each database DROP OWNED BY reliability_exporter, then once DROP ROLE reliability_exporter;
 --
 -- The role reads statistics (pg_monitor) and no table of yours. Where CONNECT was taken from PUBLIC, give it back
 -- to the role: GRANT CONNECT ON DATABASE shop TO reliability_exporter;
