@@ -132,7 +132,8 @@ func (s *Servers) End(line string, sequence uint64) {
 }
 
 // Awaited splits a list by the lines of servers whose backups somebody waits for, so that a fresh backup of one does not make another's
-// late one look fresh. Where there are not several lines it is the whole list, in one.
+// late one look fresh. A server that somebody let in and that has made none yet has an empty list. Where there are not several lines it is
+// the whole list, in one.
 func (s Servers) Awaited(all []Backup) map[string][]Backup {
 	s = s.With(all)
 	of := map[string][]Backup{}
@@ -141,9 +142,16 @@ func (s Servers) Awaited(all []Backup) map[string][]Backup {
 			of[line] = append(of[line], b)
 		}
 	}
+	for _, m := range s.Known {
+		if line := s.Line(m.ID); m.By == ByInit && of[line] == nil {
+			of[line] = []Backup{}
+		}
+	}
 	if len(of) > 1 {
 		maps.DeleteFunc(of, func(line string, list []Backup) bool {
-			return slices.ContainsFunc(s.Known, func(m Member) bool { return s.Line(m.ID) == line && list[0].Sequence <= m.Ended })
+			return slices.ContainsFunc(s.Known, func(m Member) bool {
+				return s.Line(m.ID) == line && m.Ended > 0 && (len(list) == 0 || list[0].Sequence <= m.Ended)
+			})
 		})
 		if len(of) > 0 {
 			return of

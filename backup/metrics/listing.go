@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"time"
 
@@ -56,7 +57,7 @@ func (c *Collector) Listing() *Listing { return c.listed.Load() }
 func listing(r Reading, now time.Time) *Listing {
 	all, s := r.All, r.State
 	var l *Listing
-	for line, list := range r.Servers.Awaited(all) {
+	for line, list := range withBackups(r.Servers.Awaited(all)) {
 		one := freshest(list, s, s.ScheduleOf(line, r.Servers), now)
 		if one.Schedule != nil {
 			if alive, known := r.attended[one.Schedule.Lock]; known {
@@ -92,6 +93,17 @@ func listing(r Reading, now time.Time) *Listing {
 	}
 	l.FreeBytes = r.free
 	return l
+}
+
+// withBackups leaves out the servers that were let in and have no backup yet, unless there are no others: that the repository holds no good
+// backup would not be so.
+func withBackups(lines map[string][]catalog.Backup) map[string][]catalog.Backup {
+	have := maps.Clone(lines)
+	maps.DeleteFunc(have, func(_ string, list []catalog.Backup) bool { return len(list) == 0 })
+	if len(have) == 0 {
+		return lines
+	}
+	return have
 }
 
 // light is a backup without what may be large.

@@ -175,6 +175,10 @@ func (p *program) printState(repo *catalog.Repository, all []catalog.Backup, ser
 		of := ""
 		if len(lines) > 1 {
 			of = " of server " + line
+			if len(lines[line]) == 0 {
+				say(p.out, "none: server %s was let in, and no backup of it was ever made. HINT: Is its job set up? If nobody waits for it: "+
+					"`%s accept --of-server=%s`.\n", line, appName, line)
+			}
 		}
 		if alive, known := repo.Attended(plan); known && !alive {
 			say(p.out, "gone: the daemon%s (schedule %q) has ended, and nobody will begin the run of %s. HINT: Start `%s schedule` again.\n",

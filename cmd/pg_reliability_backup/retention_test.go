@@ -123,6 +123,32 @@ func TestSecondServerIsRefused(t *testing.T) {
 	third.want(exitConfig, "run", "--keep=1")
 }
 
+// A server that was let in is waited for, though no backup was ever made of it: a job that nobody set up is what is noticed last.
+func TestAServerThatWasLetInIsWaitedFor(t *testing.T) {
+	a, other := newBench(t), newLoneBench(t)
+	other.repo = a.repo
+	a.must("run", "--verify")
+	mine := a.list()[0].Manifest.Server.SystemIdentifier
+	a.must("healthcheck")
+	other.must("init", "--add-server")
+	theirs := other.column("postgres", "SELECT system_identifier::text FROM pg_control_system()")[0]
+	missing := "no good backup of server " + theirs
+	says(t, a.want(exitOther, "healthcheck"), missing, "accept --of-server="+theirs)
+	says(t, a.must("healthcheck", "--of-server="+mine), "ok")
+	says(t, a.must("list"), "none: server "+theirs)
+	if _, known := a.gather()["age_seconds"]; !known {
+		t.Error("the newest good backup has no age, though there is one")
+	}
+	for _, args := range [][]string{{"list"}, {"show", "latest"}, {"verify", "latest"}} { // what there is of the other stays at hand
+		says(t, a.must(args...), a.list()[0].ID)
+	}
+	a.want(exitNothing, "accept", "--of-server="+theirs, "--database=postgres")
+	a.must("accept", "--of-server="+theirs)
+	a.must("healthcheck")
+	other.must("run", "--verify")
+	says(t, a.must("healthcheck"), "of server "+mine, "of server "+theirs)
+}
+
 // What is said of one server's database is not said of another's that has the same name.
 func TestADatabaseIsLetGoForOneServerOnly(t *testing.T) {
 	a, other := newBench(t), newLoneBench(t)

@@ -212,6 +212,7 @@ func (p *program) chooseEach(repo *catalog.Repository) ([]catalog.Backup, error)
 			_ = level.Warn(p.log).Log("msg", "what the repository was told about its servers can't be read", "err", err)
 		}
 		lines = servers.Awaited(all)
+		maps.DeleteFunc(lines, func(_ string, list []catalog.Backup) bool { return len(list) == 0 }) // let in, and yet without a backup
 	}
 	if len(lines) <= 1 {
 		b, err := p.choose(repo)
