@@ -67,8 +67,20 @@ func (p *program) init(ctx context.Context) error {
 	return nil
 }
 
-// endLine notes that nobody waits for backups of a line of servers after those of the list.
-func (p *program) endLine(ctx context.Context, repo *catalog.Repository, line string, all []catalog.Backup) error {
+// endLine notes that nobody waits for further backups of the server that --of-server names.
+func (p *program) endLine(ctx context.Context, repo *catalog.Repository, all []catalog.Backup, servers catalog.Servers) error {
+	named := p.flags.restore.ofServer
+	line, awaited := servers.Line(named), servers.Awaited(all)
+	list, waits := awaited[line]
+	if waits && len(awaited) == 1 {
+		return failure.New(failure.Refused, "server %s is the only one whose backups somebody waits for, nothing was changed", named)
+	}
+	if !waits || len(list) > 0 { // else it was let in, and has none
+		var err error
+		if all, err = servers.Of(all, named, true); err != nil {
+			return err
+		}
+	}
 	upTo := uint64(1)
 	if len(all) > 0 {
 		upTo = all[0].Sequence
@@ -76,7 +88,7 @@ func (p *program) endLine(ctx context.Context, repo *catalog.Repository, line st
 	if err := repo.UpdateServers(ctx, func(s *catalog.Servers) { s.End(line, upTo) }); err != nil {
 		return err
 	}
-	say(p.out, "server %s is gone for good: its backups stay, and nobody waits for further ones\n", p.flags.restore.ofServer)
+	say(p.out, "server %s is gone for good: its backups stay, and nobody waits for further ones\n", named)
 	return nil
 }
 
@@ -94,11 +106,9 @@ func (p *program) accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	awaited := servers.Awaited(all)
-	whole := p.flags.which == catalog.Latest && len(p.flags.unmissed) == 0 && len(p.flags.backup.databases) == 0
 	if named := p.flags.restore.ofServer; named != "" {
-		if line := servers.Line(named); whole && len(awaited) > 1 && awaited[line] != nil && len(awaited[line]) == 0 {
-			return p.endLine(ctx, repo, line, all)
+		if p.flags.which == catalog.Latest && len(p.flags.unmissed) == 0 && len(p.flags.backup.databases) == 0 {
+			return p.endLine(ctx, repo, all, servers)
 		}
 		if all, err = servers.Of(all, named, true); err != nil {
 			return err
@@ -109,13 +119,6 @@ func (p *program) accept(ctx context.Context) error {
 	}
 	if len(p.flags.backup.databases) > 0 {
 		return p.letGo(ctx, repo, all, servers)
-	}
-	if named := p.flags.restore.ofServer; named != "" && whole {
-		line := servers.Line(named)
-		if _, waits := awaited[line]; waits && len(awaited) == 1 {
-			return failure.New(failure.Refused, "server %s is the only one whose backups somebody waits for, nothing was changed", named)
-		}
-		return p.endLine(ctx, repo, line, all)
 	}
 	if p.flags.which == catalog.Latest {
 		return failure.New(failure.Config, "accept needs a backup's id").WithHint("`list` shows which are suspect.")

@@ -27,7 +27,8 @@ func (f *found) derived(p page, t Thresholds, now time.Time) {
 	f.deadRows(p, t)
 	f.passwords(p, t, now)
 	archives := status.OrZero(p.number(sqlmetric.ArchiverEnabled)) == 1
-	f.warning(archives && status.OrZero(p.number(sqlmetric.ArchiverFailing)) == 1, "PostgresArchiveFailing", "the last attempt to archive WAL failed")
+	f.warning(archives && status.OrZero(p.number(sqlmetric.ArchiverFailing)) == 1, "PostgresArchiveFailing",
+		"the last attempt to archive WAL failed")
 	f.newestBackup(p, t, now)
 	f.subscriptions(p)
 	f.pgbouncer(p, t)
