@@ -43,7 +43,7 @@ func TestEachAlertHasARunbook(t *testing.T) {
 			at = i
 		}
 		if _, after, _ := strings.Cut(lines[2], "**Diagnosis.**"); !strings.Contains(after, "\n```") {
-			t.Errorf("%s: the diagnosis has no command", alert)
+			t.Errorf("%s: the diagnosis has no block of commands. HINT: Put them between lines of three backticks", alert)
 		}
 	}
 	books, _ := filepath.Glob("runbooks/*.md")

@@ -35,7 +35,7 @@ func healthcheck(ctx context.Context, listenAddresses []string) error {
 	}
 	resp, err := (&http.Transport{}).RoundTrip(req) // through no proxy, following no redirect
 	if err != nil {
-		return fmt.Errorf("health check: %w", err)
+		return fmt.Errorf("health check: %w. HINT: Is the exporter running, and given the same --web.listen-address?", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusInternalServerError {
