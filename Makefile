@@ -60,7 +60,7 @@ demo: ## Run PostgreSQL under a light load, the exporter, backups and Prometheus
 test: ## Test everything; installs the servers it needs where missing
 	@$(install) plan $(parts)
 	@$(install) $(parts)
-	@echo 'test: vet, then every package, about ten minutes on two idle cores; each is told when it is done, and how many there are' >&2
+	@echo 'test: vet, then every package, about 17 minutes on two idle cores; each is told when it is done, and how many there are' >&2
 	$(GO) vet ./...
 	@if $(install) docker; then export PG_RELIABILITY_DOCKER=1; fi; all=$$($(GO) list $(PACKAGES) | wc -l); \
 	(set -x; $(GO) test -vet=off -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PACKAGES)) | \
